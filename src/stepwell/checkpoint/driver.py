@@ -1,0 +1,458 @@
+"""The driver SPI: what one database must offer so that Stepwell can keep threads in it.
+
+A driver moves rows; it knows nothing of graphs, channels or bodies. Everything above it
+(the journal) decides *what* is written and in which order; the driver guarantees that a
+batch of slices is written in one transaction, that every slice is fenced, and that one
+refused thread never fails the others.
+
+Vocabulary: a *thread* is one conversation or workflow instance, keyed by (scope,
+thread_id). Its *epoch* is the fencing token: it moves forward by compare-and-set at every
+claim. Its *record_no* numbers the records appended to it, over all namespaces; a commit
+names the record_no it extends, so what is durable is always a prefix of what was appended
+and a retry is idempotent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+
+class Capability(StrEnum):
+    """What a driver declares it can do; declared, never inferred."""
+
+    LISTEN = "listen"
+    """Waiters are woken by a hint when a thread is released."""
+    ADVISORY_LOCKS = "advisory_locks"
+    """The death of an owner's process is visible at once."""
+    MANY_PROCESSES = "many_processes"
+    """Several processes may open the same database at the same time."""
+    ONLINE_BACKUP = "online_backup"
+    USER_TRANSACTION = "user_transaction"
+
+
+class ThreadStatus(IntEnum):
+    """Status column of the thread row."""
+
+    IDLE = 0
+    RUNNING = 1
+    INTERRUPTED = 2
+    FAILED = 3
+    DONE = 4
+
+
+class RunStatus(IntEnum):
+    """Status column of a run row."""
+
+    RUNNING = 1
+    INTERRUPTED = 2
+    FAILED = 3
+    DONE = 4
+    CANCELLED = 5
+    SUPERSEDED = 6
+
+
+class Source(IntEnum):
+    """What made a checkpoint."""
+
+    INPUT = 0
+    LOOP = 1
+    UPDATE = 2
+    FORK = 3
+
+
+class ThreadKey(NamedTuple):
+    """Identity of a thread. `scope` is "" unless the saver is a scoped view."""
+
+    scope: str
+    thread_id: str
+
+
+class CheckpointRow(NamedTuple):
+    """One superstep of one namespace: the delta that leads to it, as opaque bytes.
+
+    `seq` starts at 1 in every namespace and has no gaps; `parent` is None for "the row
+    before", 0 for "nothing", else the seq this row branches from. `ns` is the small
+    number of the namespace inside its thread (0 = root). `created_at` is unix seconds on
+    the database's clock: None when writing, set when read.
+    """
+
+    ns: int
+    seq: int
+    parent: int | None
+    step: int
+    source: int
+    run: int
+    epoch: int
+    record_no: int
+    format: int
+    crc: int
+    body: bytes
+    metadata: bytes | None = None
+    meta_index: str | None = None
+    checkpoint_id: bytes | None = None
+    key_id: str | None = None
+    created_at: float | None = None
+
+
+class WriteRow(NamedTuple):
+    """What one task of the unfinished superstep after checkpoint `seq` left behind.
+
+    `idx` 0 is the task's output (one row holds all its writes); negative numbers are the
+    fixed slots of control writes (error -1, interrupt -3, resume -4, ...): a newer row with
+    the same (ns, seq, task_id, idx) replaces the older one.
+    """
+
+    ns: int
+    seq: int
+    task_id: bytes
+    idx: int
+    task_path: str
+    channel: str | None
+    epoch: int
+    record_no: int
+    format: int
+    crc: int
+    body: bytes
+    key_id: str | None = None
+
+
+class RunRow(NamedTuple):
+    """One run of a thread; written again (by `run`, its small number) when it changes."""
+
+    run: int
+    run_id: str
+    status: int
+    attempts: int = 1
+    supersteps: int = 0
+    idempotency_key: str | None = None
+    graph: str | None = None
+    metadata: bytes | None = None
+    meta_index: str | None = None
+    input: bytes | None = None
+    outcome: bytes | None = None
+    error: str | None = None
+    first_parent: int | None = None
+    """seq of the root checkpoint the run started from; 0 = nothing."""
+    started_at: float | None = None
+    finished_at: float | None = None
+    """Database clock, set by the driver: `started_at` on first insert, `finished_at` when
+    the status written is not RUNNING."""
+
+
+class SegmentRow(NamedTuple):
+    """A folded stretch seq_from..seq_to of one namespace. `body`: what the newest state
+    needs; `detail`: every folded row, for states in the middle."""
+
+    ns: int
+    seq_from: int
+    seq_to: int
+    parent: int | None
+    format: int
+    crc: int
+    body: bytes
+    detail: bytes
+    key_id: str | None = None
+
+
+class ThreadChange(NamedTuple):
+    """New values of the descriptive columns of a thread row (all are written)."""
+
+    status: int
+    run: int
+    """Small number of the newest run; 0 = none."""
+    graph: str | None = None
+    fingerprint: str | None = None
+    state_version: int = 0
+    next_nodes: str = "[]"
+    """JSON array of node names."""
+    interrupts: int = 0
+    error: str | None = None
+
+
+class ThreadRow(NamedTuple):
+    """A thread row as read."""
+
+    key: ThreadKey
+    uid: bytes
+    epoch: int
+    owner: bytes | None
+    lock_key: int | None
+    lease_left_s: float | None
+    """Seconds until the lease ends on the database's clock (negative: over); None = free."""
+    beat: int
+    record_no: int
+    layout_no: int
+    request: str | None
+    wanted: bool
+    status: int
+    run: int
+    graph: str | None
+    fingerprint: str | None
+    state_version: int
+    next_nodes: str
+    interrupts: int
+    error: str | None
+    checkpoints: int
+    bytes: int
+    ttl_s: float | None
+    created_at: float
+    updated_at: float
+    namespaces: Mapping[int, tuple[str, int]]
+    """number -> (name, head seq). The root is {0: ("", head)}; head 0 = no checkpoint."""
+    runs: int = 0
+    """How many runs the thread has had (the next run's number is runs + 1)."""
+
+
+class LoadRequest(NamedTuple):
+    """Ask for the chain of one checkpoint. `seq` None = head of the namespace."""
+
+    key: ThreadKey
+    ns_name: str = ""
+    seq: int | None = None
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Loaded:
+    """One consistent snapshot. `thread` None: no such thread. `rows`: oldest to newest,
+    exactly the ancestors of the checkpoint asked for and itself, that are not covered by
+    `segments` (oldest to newest too). `writes`: those filed under that checkpoint, ordered
+    by (record_no, idx). `runs`: the run rows that `rows` name, by number (and the newest)."""
+
+    thread: ThreadRow | None
+    ns: int = 0
+    rows: Sequence[CheckpointRow] = ()
+    segments: Sequence[SegmentRow] = ()
+    writes: Sequence[WriteRow] = ()
+    runs: Mapping[int, RunRow] = field(default_factory=dict)
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class HistoryPage:
+    """`rows`: every not yet folded row of the namespace with seq <= the newest seq asked
+    for, oldest to newest, over all branches (folding needs the ancestors); `writes` filed
+    under them. One consistent snapshot."""
+
+    thread: ThreadRow | None
+    ns: int = 0
+    rows: Sequence[CheckpointRow] = ()
+    segments: Sequence[SegmentRow] = ()
+    writes: Sequence[WriteRow] = ()
+    runs: Mapping[int, RunRow] = field(default_factory=dict)
+
+
+class ClaimRequest(NamedTuple):
+    """Ask to become the writer of a thread (created if absent).
+
+    `fresh_no` is the random start of epoch and layout_no of a new row, `fresh_uid` its uid.
+    `confirmed` = (epoch, beat) of a suspicion that the journal has confirmed: the claim may
+    then pass a live lease whose lock key is free, if neither has moved.
+    `lock`: take a fresh advisory key for this claim (a driver without locks ignores it).
+    """
+
+    key: ThreadKey
+    worker: bytes
+    lease_ttl_s: float
+    fresh_no: int
+    fresh_uid: bytes
+    lock: bool = True
+    confirmed: tuple[int, int] | None = None
+    load_ns: str = ""
+    load_seq: int | None = None
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Claim:
+    """The thread is ours under `epoch`. `loaded.thread` is the row after the claim and
+    `loaded` was read at the same record_no. `was_running` / `previous_owner` describe the
+    row before (a takeover if it was running)."""
+
+    key: ThreadKey
+    epoch: int
+    record_no: int
+    lock_key: int | None
+    loaded: Loaded
+    taken_over: bool = False
+    """The row had an owner whose lease had run out or whose death was confirmed."""
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Busy:
+    """Somebody else holds the thread. `lock_free` True: the owner's lock key is free under
+    a live lease (suspicion); False: held; None: no evidence. `status` etc. for messages."""
+
+    key: ThreadKey
+    epoch: int
+    beat: int
+    owner: bytes
+    lock_free: bool | None
+    lease_left_s: float
+    run_id: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Slice:
+    """The next records of one thread, under one claim. Frozen once sent: a retry may only
+    append records behind it.
+
+    `record_no`: the number this slice extends; `record_no_after`: the number of its last
+    record. `drop_writes`: (ns, seq) pairs whose pending writes are superseded by a
+    checkpoint in this slice. `heads`: new head seq per namespace number. `namespaces`: new
+    ones, (number, name). `let_go`: release the claim with this commit.
+    """
+
+    key: ThreadKey
+    epoch: int
+    owner: bytes
+    record_no: int
+    record_no_after: int
+    lease_ttl_s: float
+    checkpoints: Sequence[CheckpointRow] = ()
+    writes: Sequence[WriteRow] = ()
+    runs: Sequence[RunRow] = ()
+    namespaces: Sequence[tuple[int, str]] = ()
+    drop_writes: Sequence[tuple[int, int]] = ()
+    heads: Mapping[int, int] = field(default_factory=dict)
+    thread: ThreadChange | None = None
+    let_go: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Committed:
+    """Written, now (`landed` False) or by an earlier attempt of the same slice (True; then
+    only the records up to `record_no` are there and the rest must be sent again)."""
+
+    record_no: int
+    landed: bool = False
+    request: str | None = None
+    wanted: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Stale:
+    """Refused by the fence: the row has another epoch, owner or record_no, or is gone
+    (`epoch` None). Nothing of this slice was written by this call."""
+
+    epoch: int | None
+    owner: bytes | None = None
+    record_no: int | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Parked:
+    """The row was locked by somebody just now; nothing written; try again soon."""
+
+
+@dataclass(slots=True, frozen=True)
+class Failed:
+    """This slice cannot be written (bad bytes, a broken invariant); the others were."""
+
+    error: BaseException
+
+
+CommitOutcome: TypeAlias = Committed | Stale | Parked | Failed
+
+
+class Held(NamedTuple):
+    """Names one live claim."""
+
+    key: ThreadKey
+    epoch: int
+    lock_key: int | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Renewed:
+    request: str | None = None
+    wanted: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Lost:
+    """The claim is no longer ours. `epoch` None: the thread is gone."""
+
+    epoch: int | None
+
+
+class ThreadQuery(NamedTuple):
+    """One page of threads, keyset-paged. `after` is the cursor of the last item seen."""
+
+    scope: str = ""
+    status: int | None = None
+    graph: str | None = None
+    updated_before: float | None = None
+    updated_after: float | None = None
+    order: Literal["updated", "created", "thread_id"] = "updated"
+    descending: bool = True
+    after: tuple[float, str] | None = None
+    """(order value, thread_id); for order="thread_id" the first element is 0."""
+    limit: int = 100
+
+
+@runtime_checkable
+class Driver(Protocol):
+    """Code for one database. Every verb is batched and may be called concurrently.
+
+    Errors: a verb raises only what concerns the whole call, always a `StorageError`:
+    `StorageUnavailableError` (try again; `.context["outcome"]` is "none" when certainly
+    nothing was written, "unknown" when a commit may have landed), `StorageFullError`,
+    `SchemaVersionError`, or a plain `StorageError` (permanent: the journal bisects the
+    batch down to the thread at fault). Native errors never leave a driver.
+    """
+
+    name: str
+    capabilities: frozenset[Capability]
+
+    async def open(self) -> None:
+        """Connect. Idempotent; called on the event loop that the driver will live on."""
+
+    async def close(self) -> None:
+        """Give back connections and locks. Idempotent."""
+
+    def forget(self) -> None:
+        """Drop every connection without touching it: the loop is gone, or this is a fork."""
+
+    async def migrate(self, mode: Literal["auto", "check", "off"]) -> None:
+        """Create or upgrade the schema; safe when many processes do it at once."""
+
+    async def claim(self, requests: Sequence[ClaimRequest]) -> list[Claim | Busy]:
+        """Compare-and-set the epoch of each thread; outcomes in the order of `requests`."""
+
+    async def commit(self, batch: Sequence[Slice]) -> list[CommitOutcome]:
+        """Write all slices in one transaction, each behind its fence; outcomes in order."""
+
+    async def renew(
+        self, worker: bytes, held: Sequence[Held], lease_ttl_s: float
+    ) -> list[Renewed | Lost]:
+        """Heartbeat: extend the lease of each claim still ours."""
+
+    async def release(self, worker: bytes, held: Sequence[Held]) -> None:
+        """Free the row of each claim still ours, then its advisory lock."""
+
+    async def unlock(self, held: Sequence[Held]) -> None:
+        """Give back the advisory locks of claims that were let go by a commit, or lost."""
+
+    async def want(self, keys: Sequence[ThreadKey]) -> None:
+        """Say that somebody waits for these threads (sets `wanted_at` once)."""
+
+    async def landed(self, key: ThreadKey, record_no: int, epoch: int) -> bool:
+        """Is the record numbered `record_no`, written under `epoch`, in the database?"""
+
+    async def load(self, requests: Sequence[LoadRequest]) -> list[Loaded]:
+        """Read each chain in one consistent snapshot per request. Never locks."""
+
+    async def history(self, key: ThreadKey, ns_name: str, upto: int | None) -> HistoryPage:
+        """Rows of one namespace with seq <= `upto` (None = all), one snapshot."""
+
+    async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
+        """One page of thread rows (their `namespaces` may hold the root only)."""
+
+    async def runs(
+        self, key: ThreadKey, *, after: int | None = None, limit: int = 100
+    ) -> list[RunRow]:
+        """One page of a thread's runs, newest first, with run < `after`."""
+
+    async def delete(self, claim: Held, worker: bytes) -> bool:
+        """Delete the thread and all its rows, fenced by the claim."""
