@@ -1,0 +1,34 @@
+"""The one context variable: which task of which run is executing here.
+
+`interrupt()`, `get_config()`, `get_stream_writer()` and `get_runtime()` read it; the engine
+sets it around every task. Floor 0 must not know the engine, so the running task is seen
+through a protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from stepwell.config import RunnableConfig
+    from stepwell.runtime import Runtime
+
+
+class CurrentTask(Protocol):
+    """What user code may ask of the task it runs in."""
+
+    @property
+    def config(self) -> RunnableConfig: ...
+
+    @property
+    def runtime(self) -> Runtime[Any]: ...
+
+    @property
+    def stream_writer(self) -> Callable[[Any], None]: ...
+
+    def interrupt(self, value: Any, response_schema: Any) -> Any: ...
+
+
+current_task: ContextVar[CurrentTask | None] = ContextVar("stepwell_current_task", default=None)

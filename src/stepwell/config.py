@@ -1,0 +1,58 @@
+"""The config a run is given, and what a node may ask of it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from stepwell._context import current_task
+
+if TYPE_CHECKING:
+    from stepwell._context import CurrentTask
+
+
+class RunnableConfig(TypedDict, total=False):
+    """Config of one run; LangGraph's keys.
+
+    `configurable` holds `thread_id`, `checkpoint_id`, `checkpoint_ns` and the caller's own
+    keys. Only `metadata` is stored with the run's checkpoints.
+    """
+
+    tags: list[str]
+    metadata: dict[str, Any]
+    callbacks: Any
+    run_name: str | None
+    max_concurrency: int | None
+    recursion_limit: int
+    configurable: dict[str, Any]
+    run_id: uuid.UUID | str | None
+
+
+def _task(what: str) -> CurrentTask:
+    task = current_task.get()
+    if task is None:
+        msg = f"{what} was called outside of a running node; call it from inside a node or task."
+        raise RuntimeError(msg)
+    return task
+
+
+def get_config() -> RunnableConfig:
+    """The config of the task that is running here.
+
+    Raises:
+        RuntimeError: Called outside of a node.
+    """
+    return _task("get_config()").config
+
+
+def get_stream_writer() -> Callable[[Any], None]:
+    """A function that sends its argument to whoever streams `stream_mode="custom"`.
+
+    Raises:
+        RuntimeError: Called outside of a node.
+    """
+    return _task("get_stream_writer()").stream_writer
+
+
+__all__ = ["RunnableConfig", "get_config", "get_stream_writer"]

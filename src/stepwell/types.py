@@ -1,0 +1,328 @@
+"""Values that graphs, nodes and callers exchange. Names and fields are LangGraph's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import timedelta
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeAlias, TypeVar, final
+
+from stepwell._context import current_task
+from stepwell._ids import digest16
+from stepwell.config import RunnableConfig
+
+All: TypeAlias = Literal["*"]
+"""Every node that is not hidden."""
+StreamMode: TypeAlias = Literal[
+    "values", "updates", "checkpoints", "tasks", "debug", "messages", "custom"
+]
+Durability: TypeAlias = Literal["sync", "async", "exit"]
+StreamWriter: TypeAlias = Callable[[Any], None]
+
+N = TypeVar("N", bound=Hashable)
+
+
+def default_retry_on(exc: Exception) -> bool:
+    """Whether an exception looks like one that another attempt may not meet.
+
+    Connection errors and HTTP 5xx answers (recognised by their shape, no HTTP library is
+    imported) are retried; programming errors are not; anything else is.
+    Source of the rule: LangGraph's `default_retry_on`.
+    """
+    if isinstance(exc, ConnectionError):
+        return True
+    response = getattr(exc, "response", None)
+    if response is not None and type(exc).__module__.split(".")[0] in {"httpx", "requests"}:
+        status = getattr(response, "status_code", None)
+        return not isinstance(status, int) or 500 <= status < 600  # noqa: PLR2004
+    return not isinstance(
+        exc,
+        (
+            ValueError, TypeError, ArithmeticError, ImportError, LookupError, NameError,
+            SyntaxError, RuntimeError, ReferenceError, StopIteration, StopAsyncIteration, OSError,
+        ),
+    )  # fmt: skip
+
+
+class RetryPolicy(NamedTuple):
+    """When and how often a failed node is tried again. Intervals in seconds."""
+
+    initial_interval: float = 0.5
+    backoff_factor: float = 2.0
+    max_interval: float = 128.0
+    max_attempts: int = 3
+    """Attempts in all, the first included."""
+    jitter: bool = True
+    retry_on: type[Exception] | Sequence[type[Exception]] | Callable[[Exception], bool] = (
+        default_retry_on
+    )
+
+
+def _positive_s(value: float | timedelta | None, field: str) -> float | None:
+    if value is None:
+        return None
+    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if seconds <= 0:
+        msg = f"{field} must be greater than 0, not {seconds} s"
+        raise ValueError(msg)
+    return seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeoutPolicy:
+    """How long one attempt of an async node may take, in seconds or as a timedelta.
+
+    `run_timeout` is hard. `idle_timeout` is refreshed by progress (`refresh_on="auto"`) or
+    by `runtime.heartbeat()` alone (`"heartbeat"`).
+    """
+
+    run_timeout: float | timedelta | None = None
+    idle_timeout: float | timedelta | None = None
+    refresh_on: Literal["auto", "heartbeat"] = "auto"
+
+    @classmethod
+    def coerce(cls, value: float | timedelta | TimeoutPolicy | None) -> TimeoutPolicy | None:
+        """Normalise to positive seconds; None if there is no limit.
+
+        Raises:
+            ValueError: A limit is not positive, or `refresh_on` is unknown.
+        """
+        if value is None:
+            return None
+        policy = value if isinstance(value, TimeoutPolicy) else cls(run_timeout=value)
+        if policy.refresh_on not in ("auto", "heartbeat"):
+            msg = f"refresh_on must be 'auto' or 'heartbeat', not {policy.refresh_on!r}"
+            raise ValueError(msg)
+        run = _positive_s(policy.run_timeout, "run_timeout")
+        idle = _positive_s(policy.idle_timeout, "idle_timeout")
+        if run is None and idle is None:
+            return None
+        return cls(run_timeout=run, idle_timeout=idle, refresh_on=policy.refresh_on)
+
+
+def interrupt_id(task_ns: str, answered: int) -> str:
+    """Id of a task's question: 32 hex digits that name the task and how many it has answered."""
+    return digest16(f"{task_ns}|{answered}" if answered else task_ns).hex()
+
+
+@final
+@dataclass(init=False, slots=True)
+class Interrupt:
+    """A question a task asked: the value shown to whoever answers, and its id."""
+
+    value: Any
+    id: str
+    response_schema: Any = None
+
+    def __init__(
+        self, value: Any, id: str = "placeholder-id", *, response_schema: Any = None  # noqa: A002
+    ) -> None:
+        self.value = value
+        self.id = id
+        self.response_schema = response_schema
+
+    @classmethod
+    def from_ns(cls, value: Any, ns: str, *, response_schema: Any = None) -> Interrupt:
+        """The first question of the task in namespace `ns`."""
+        return cls(value, interrupt_id(ns, 0), response_schema=response_schema)
+
+
+class StateUpdate(NamedTuple):
+    """One update of `bulk_update_state`."""
+
+    values: dict[str, Any] | None
+    as_node: str | None = None
+    task_id: str | None = None
+
+
+class PregelTask(NamedTuple):
+    """A task as a snapshot shows it.
+
+    `error` is the exception while the run that saw it lives, its repr after a reload.
+    `result` is `{channel: value}`, None while the task is unfinished.
+    """
+
+    id: str
+    name: str
+    path: tuple[Any, ...]
+    error: Any = None
+    interrupts: tuple[Interrupt, ...] = ()
+    state: Any = None
+    result: Any = None
+
+
+class StateSnapshot(NamedTuple):
+    """The state of a thread at one checkpoint."""
+
+    values: Any
+    """Channel values by name (all of the graph's state keys that hold one)."""
+    next: tuple[str, ...]
+    """Nodes that are still to run from here."""
+    config: RunnableConfig
+    """Config that names this checkpoint."""
+    metadata: dict[str, Any] | None
+    created_at: str | None
+    """ISO 8601, UTC."""
+    parent_config: RunnableConfig | None
+    tasks: tuple[PregelTask, ...]
+    interrupts: tuple[Interrupt, ...]
+
+
+class Send:
+    """A packet for a node: run `node` in the next superstep with `arg` as its input."""
+
+    __slots__ = ("arg", "node", "timeout")
+
+    node: str
+    arg: Any
+    timeout: TimeoutPolicy | None
+
+    def __init__(
+        self, /, node: str, arg: Any, *, timeout: float | timedelta | TimeoutPolicy | None = None
+    ) -> None:
+        self.node = node
+        self.arg = arg
+        self.timeout = TimeoutPolicy.coerce(timeout)
+
+    def __hash__(self) -> int:
+        return hash((self.node, self.arg, self.timeout))
+
+    def __repr__(self) -> str:
+        if self.timeout is None:
+            return f"Send(node={self.node!r}, arg={self.arg!r})"
+        return f"Send(node={self.node!r}, arg={self.arg!r}, timeout={self.timeout!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Send)
+            and self.node == other.node
+            and self.arg == other.arg
+            and self.timeout == other.timeout
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command(Generic[N]):
+    """What a node returns, or a caller passes as input, to steer the graph.
+
+    `update` is applied to the state, `goto` names the nodes (or `Send`s) to run next,
+    `resume` answers questions: one value, or a mapping of interrupt id to value. `graph` is
+    None for the current graph or `Command.PARENT`.
+    """
+
+    graph: str | None = None
+    update: Any | None = None
+    resume: dict[str, Any] | Any | None = None
+    goto: Send | Sequence[Send | N] | N = ()
+
+    PARENT: ClassVar[Literal["__parent__"]] = "__parent__"
+
+    def __repr__(self) -> str:
+        shown = ((f.name, getattr(self, f.name)) for f in fields(self))
+        return f"Command({', '.join(f'{k}={v!r}' for k, v in shown if v)})"
+
+    def update_as_tuples(self) -> Sequence[tuple[str, Any]]:
+        """`update` as (key, value) pairs; a value that is no mapping goes to `__root__`."""
+        update = self.update
+        if update is None:
+            return ()
+        if isinstance(update, dict):
+            return list(update.items())
+        if isinstance(update, (list, tuple)) and all(
+            isinstance(t, tuple) and len(t) == 2 and isinstance(t[0], str)  # noqa: PLR2004
+            for t in update
+        ):
+            return list(update)
+        keys = annotated_keys(type(update))
+        return update_tuples(update, keys) if keys else [("__root__", update)]
+
+
+def annotated_keys(cls: type) -> tuple[str, ...]:
+    """Names annotated on a class and its bases, base first; () for a builtin."""
+    keys: dict[str, None] = {}
+    for base in reversed(cls.__mro__):
+        if base.__module__ in ("builtins", "typing") or base.__module__.startswith("pydantic."):
+            continue
+        for key in base.__dict__.get("__annotations__", ()):
+            if not key.startswith("_"):
+                keys[key] = None
+    return tuple(keys)
+
+
+def update_tuples(update: Any, keys: Sequence[str]) -> list[tuple[str, Any]]:
+    """(key, value) pairs that an annotated object sets.
+
+    A pydantic model gives the fields that were set or differ from their default, any other
+    object the annotated attributes it has (a dataclass field left None without a default of
+    its own counts as unset). Semantics: LangGraph's `get_update_as_tuples`.
+    """
+    set_fields = getattr(update, "model_fields_set", None)
+    if set_fields is not None:
+        defaults = {k: v.default for k, v in type(update).model_fields.items()}
+        return [
+            (k, v)
+            for k in keys
+            if (v := getattr(update, k, _UNSET)) is not _UNSET
+            and (v is not None or k in set_fields or defaults.get(k) is not None)
+        ]
+    defaults = (
+        {f.name: f.default for f in fields(update)} if is_dataclass(update) else {}
+    )
+    return [
+        (k, v)
+        for k in keys
+        if (v := getattr(update, k, _UNSET)) is not _UNSET
+        and (v is not None or defaults.get(k) is not None)
+    ]
+
+
+_UNSET: Any = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Overwrite:
+    """A write that replaces a reduced channel's value instead of being folded into it."""
+
+    value: Any
+    type: Literal["__overwrite__"] = "__overwrite__"
+
+
+OutputT = TypeVar("OutputT")
+
+
+@dataclass(frozen=True, slots=True)
+class GraphOutput(Generic[OutputT]):
+    """What `invoke(version="v2")` returns."""
+
+    value: OutputT
+    interrupts: tuple[Interrupt, ...] = ()
+
+
+def interrupt(value: Any, *, response_schema: Any = None) -> Any:
+    """Ask a question and stop the run until it is answered.
+
+    The first time a task reaches its n-th `interrupt`, the run stops and the caller gets
+    `value`. When the thread is resumed with `Command(resume=answer)`, the node is executed
+    from its first line again and its n-th `interrupt` returns the n-th answer. A checkpointer
+    is needed.
+
+    Args:
+        value: Anything the codec can store.
+        response_schema: A JSON schema shown with the question.
+
+    Raises:
+        GraphInterrupt: The question has no answer yet (a BaseException: let it pass).
+        RuntimeError: Called outside of a node.
+    """
+    task = current_task.get()
+    if task is None:
+        msg = "interrupt() was called outside of a running node; call it from inside a node."
+        raise RuntimeError(msg)
+    return task.interrupt(value, response_schema)
+
+
+__all__ = [
+    "All", "Command", "Durability", "GraphOutput", "Interrupt", "Overwrite", "PregelTask",
+    "RetryPolicy", "Send", "StateSnapshot", "StateUpdate", "StreamMode", "StreamWriter",
+    "TimeoutPolicy", "default_retry_on", "interrupt",
+]  # fmt: skip
