@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeAlias, TypeVar, final
 
@@ -252,27 +252,19 @@ def annotated_keys(cls: type) -> tuple[str, ...]:
 def update_tuples(update: Any, keys: Sequence[str]) -> list[tuple[str, Any]]:
     """(key, value) pairs that an annotated object sets.
 
-    A pydantic model gives the fields that were set or differ from their default, any other
-    object the annotated attributes it has (a dataclass field left None without a default of
-    its own counts as unset). Semantics: LangGraph's `get_update_as_tuples`.
+    A pydantic model leaves out fields that are None by default and were not set; any other
+    object gives every annotated attribute it has. Semantics: LangGraph's
+    `get_update_as_tuples`.
     """
     set_fields = getattr(update, "model_fields_set", None)
-    if set_fields is not None:
-        defaults = {k: v.default for k, v in type(update).model_fields.items()}
-        return [
-            (k, v)
-            for k in keys
-            if (v := getattr(update, k, _UNSET)) is not _UNSET
-            and (v is not None or k in set_fields or defaults.get(k) is not None)
-        ]
-    defaults = (
-        {f.name: f.default for f in fields(update)} if is_dataclass(update) else {}
-    )
+    if set_fields is None:
+        return [(k, v) for k in keys if (v := getattr(update, k, _UNSET)) is not _UNSET]
+    defaults = {k: v.default for k, v in type(update).model_fields.items()}
     return [
         (k, v)
         for k in keys
         if (v := getattr(update, k, _UNSET)) is not _UNSET
-        and (v is not None or defaults.get(k) is not None)
+        and (v is not None or k in set_fields or defaults.get(k, _UNSET) is not None)
     ]
 
 

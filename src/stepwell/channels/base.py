@@ -1,0 +1,141 @@
+"""What a channel is: a cell of state with an update rule and a delta rule.
+
+The update rule says what a superstep's writes do to the value. The delta rule says what
+is recorded of it: an operation on data that any tool can apply without the user's code.
+"""
+
+from __future__ import annotations
+
+import copy as _copy
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from stepwell.errors import EmptyChannelError
+
+Value = TypeVar("Value")
+Update = TypeVar("Update")
+Stored = TypeVar("Stored")
+
+
+class _Missing(Enum):
+    MISSING = "missing"
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = _Missing.MISSING
+"""The stored form of a channel that holds nothing."""
+
+
+class OpKind(Enum):
+    """How a recorded operation changes the stored value of a channel."""
+
+    SET = "s"
+    """Replace the value by the operand."""
+    APPEND = "a"
+    """The value is a list; the operand is the list of items that were added at its end."""
+    CLEAR = "x"
+    """The channel holds nothing any more."""
+
+
+class Op(NamedTuple):
+    """One recorded change of one channel."""
+
+    kind: OpKind
+    operand: Any = None
+
+
+CLEARED: Final = Op(OpKind.CLEAR)
+
+
+class BaseChannel(Generic[Value, Update, Stored]):
+    """Base of all channels; LangGraph's protocol plus `delta`.
+
+    A channel is updated only by the engine, at the barrier, with all writes of a superstep
+    in the order of the tasks that made them.
+    """
+
+    __slots__ = ("key", "typ")
+
+    persisted: bool = True
+    """Whether the value is part of checkpoints."""
+    steps: bool = False
+    """Whether `update([])` can change the channel (it is then called every superstep)."""
+    finishes: bool = False
+    """Whether `finish` can change the channel."""
+    consumes: bool = False
+    """Whether `consume` can change the channel."""
+
+    def __init__(self, typ: Any, key: str = "") -> None:
+        self.typ = typ
+        self.key = key
+
+    @property
+    def ValueType(self) -> Any:  # noqa: N802  # LangGraph's name
+        """The type of the value."""
+        return self.typ
+
+    @property
+    def UpdateType(self) -> Any:  # noqa: N802  # LangGraph's name
+        """The type of a write."""
+        return self.typ
+
+    def copy(self) -> BaseChannel[Value, Update, Stored]:
+        """A channel with the same value that can be updated on its own."""
+        return self.from_checkpoint(_copy.copy(self.checkpoint()))
+
+    def checkpoint(self) -> Stored | Any:
+        """The stored form of the value, `MISSING` if there is none."""
+        try:
+            return self.get()
+        except EmptyChannelError:
+            return MISSING
+
+    def from_checkpoint(self, checkpoint: Stored | Any) -> BaseChannel[Value, Update, Stored]:
+        """A channel of the same kind that holds `checkpoint` (`MISSING`: nothing)."""
+        raise NotImplementedError
+
+    def get(self) -> Value:
+        """The value.
+
+        Raises:
+            EmptyChannelError: There is none.
+        """
+        raise NotImplementedError
+
+    def is_available(self) -> bool:
+        """Whether `get` would return."""
+        try:
+            self.get()
+        except EmptyChannelError:
+            return False
+        return True
+
+    def update(self, values: Sequence[Update]) -> bool:
+        """Apply the writes of one superstep; True if anything changed.
+
+        Raises:
+            InvalidUpdateError: The writes break the channel's rule.
+        """
+        raise NotImplementedError
+
+    def consume(self) -> bool:
+        """A task that was triggered by this channel has run; True if that changed it."""
+        return False
+
+    def finish(self) -> bool:
+        """Nothing else is left to run; True if that changed the channel."""
+        return False
+
+    def delta(self) -> Op:
+        """What to record of the change that the last call reported.
+
+        Invariant: applied to the value recorded before, it gives `checkpoint()`.
+        """
+        stored = self.checkpoint()
+        return CLEARED if stored is MISSING else Op(OpKind.SET, stored)
+
+
+__all__ = ["CLEARED", "MISSING", "BaseChannel", "Op", "OpKind", "Stored", "Update", "Value"]

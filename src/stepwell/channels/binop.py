@@ -1,0 +1,148 @@
+"""A channel that folds writes into its value with a reducer."""
+
+from __future__ import annotations
+
+import collections.abc
+import operator as _operator
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Generic, NotRequired, Required, get_args, get_origin
+
+from stepwell.channels.base import MISSING, BaseChannel, Op, OpKind, Value
+from stepwell.errors import (
+    EmptyChannelError,
+    ErrorCode,
+    InvalidUpdateError,
+    create_error_message,
+)
+from stepwell.types import Overwrite
+
+_CONCRETE: dict[Any, type] = {
+    collections.abc.Sequence: list,
+    collections.abc.MutableSequence: list,
+    collections.abc.Set: set,
+    collections.abc.MutableSet: set,
+    collections.abc.Mapping: dict,
+    collections.abc.MutableMapping: dict,
+}
+
+_CONCATENATES = (_operator.add, _operator.concat)
+
+
+def _initial(typ: Any) -> Any:
+    """`typ()` of the bare type behind the annotation, `MISSING` if that cannot be made."""
+    while (origin := get_origin(typ)) is not None:
+        typ = get_args(typ)[0] if origin in (Annotated, Required, NotRequired) else origin
+    typ = _CONCRETE.get(typ, typ)
+    try:
+        return typ()
+    except Exception:  # noqa: BLE001  # any constructor that needs arguments, or refuses
+        return MISSING
+
+
+def unwrap_overwrite(value: Any) -> tuple[bool, Any]:
+    """(True, replacement) if the write asks to replace the value, in any of its three forms."""
+    if isinstance(value, Overwrite):
+        return True, value.value
+    if isinstance(value, dict):
+        if len(value) == 1 and "__overwrite__" in value:
+            return True, value["__overwrite__"]
+        if value.get("type") == "__overwrite__" and "value" in value:
+            return True, value["value"]
+    return False, None
+
+
+class BinaryOperatorAggregate(Generic[Value], BaseChannel[Value, Value, Value]):
+    """Folds the writes of a superstep into the value: `value = operator(value, write)`.
+
+    Starts from `typ()`; where that cannot be made the first write becomes the value as it
+    is. One `Overwrite` a superstep replaces the value and voids the other writes.
+
+    Concatenating lists with `operator.add` is recorded as the items that were added.
+    """
+
+    __slots__ = ("_added", "operator", "value")
+
+    def __init__(self, typ: Any, operator: Callable[[Any, Any], Any], key: str = "") -> None:
+        super().__init__(typ, key)
+        self.operator = operator
+        self.value: Any = _initial(typ)
+        self._added: list[Any] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, BinaryOperatorAggregate):
+            return False
+        names = (
+            getattr(self.operator, "__name__", ""),
+            getattr(other.operator, "__name__", ""),
+        )
+        return "<lambda>" in names or self.operator is other.operator
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def from_checkpoint(self, checkpoint: Any) -> BinaryOperatorAggregate[Value]:
+        fresh = self.__class__.__new__(self.__class__)
+        fresh.typ, fresh.key, fresh.operator, fresh._added = self.typ, self.key, self.operator, None
+        fresh.value = _initial(self.typ) if checkpoint is MISSING else checkpoint
+        return fresh
+
+    def copy(self) -> BinaryOperatorAggregate[Value]:
+        return self.from_checkpoint(self.value)
+
+    def update(self, values: Sequence[Value]) -> bool:
+        if not values:
+            return False
+        old, rest = self.value, values
+        if old is MISSING:
+            old, rest = rest[0], rest[1:]
+            self._added = None
+        elif (
+            type(old) is list
+            and self.operator in _CONCATENATES
+            and all(type(v) is list for v in rest)
+        ):
+            self._added = [item for v in rest for item in v]  # type: ignore[attr-defined]
+            self.value = old + self._added
+            return True
+        else:
+            self._added = None
+        self.value = self._fold(old, rest)
+        return True
+
+    def _fold(self, value: Any, writes: Sequence[Any]) -> Any:
+        replaced = False
+        for write in writes:
+            is_overwrite, replacement = unwrap_overwrite(write)
+            if is_overwrite:
+                if replaced:
+                    msg = create_error_message(
+                        message=(
+                            f"At key '{self.key}': Can receive only one Overwrite value per "
+                            "super-step."
+                        ),
+                        error_code=ErrorCode.INVALID_CONCURRENT_GRAPH_UPDATE,
+                    )
+                    raise InvalidUpdateError(msg, channel=self.key)
+                value, replaced = replacement, True
+            elif not replaced:
+                value = self.operator(value, write)
+        return value
+
+    def get(self) -> Value:
+        if self.value is MISSING:
+            raise EmptyChannelError(f"Channel {self.key!r} holds no value", channel=self.key)
+        return self.value  # type: ignore[no-any-return]
+
+    def is_available(self) -> bool:
+        return self.value is not MISSING
+
+    def checkpoint(self) -> Any:
+        return self.value
+
+    def delta(self) -> Op:
+        if self._added is not None:
+            added, self._added = self._added, None
+            return Op(OpKind.APPEND, added)
+        return Op(OpKind.SET, self.value)
+
+
+__all__ = ["BinaryOperatorAggregate", "unwrap_overwrite"]
