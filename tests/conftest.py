@@ -19,7 +19,7 @@ SEED_VARIABLE = "STEPWELL_TEST_SEED"
 
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
-    """Where the randomness of a test starts; shown when the test fails, so that it can be replayed."""
+    """Where the randomness of a test starts; shown when the test fails, to replay it."""
     given = os.environ.get(SEED_VARIABLE)
     chosen = int(given) if given else random.SystemRandom().getrandbits(32)
     request.node.add_report_section("setup", "seed", f"{SEED_VARIABLE}={chosen} replays this run")
