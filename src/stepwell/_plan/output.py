@@ -1,0 +1,74 @@
+"""What callers see of a state and of the writes of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from stepwell._plan.spec import ROOT, GraphSpec
+from stepwell._plan.state import ThreadState
+from stepwell._plan.tasks import Write
+
+
+def project(spec: GraphSpec, state: ThreadState, keys: Sequence[str] | str) -> Any:
+    """The values of `keys` (those that hold one), or the bare value of one key."""
+    values = state.values
+    if isinstance(keys, str):
+        return values.get(keys)
+    if keys == spec.state_keys:
+        return values.copy()
+    return {k: values[k] for k in keys if k in values}
+
+
+def output_selector(spec: GraphSpec) -> Sequence[str] | str:
+    """The keys that make up the graph's output."""
+    return ROOT if spec.bare_output else spec.output_keys
+
+
+def state_selector(spec: GraphSpec) -> Sequence[str] | str:
+    """The keys that make up a snapshot's values."""
+    return ROOT if spec.bare_state else spec.state_keys
+
+
+def fold_writes(writes: Iterable[Write]) -> dict[str, Any]:
+    """{channel: value}; several writes to one channel become {"$writes": [...]}."""
+    result: dict[str, Any] = {}
+    repeated: set[str] = set()
+    for channel, value in writes:
+        if channel not in result:
+            result[channel] = value
+        elif channel in repeated:
+            result[channel]["$writes"].append(value)
+        else:
+            repeated.add(channel)
+            result[channel] = {"$writes": [result[channel], value]}
+    return result
+
+
+def task_result(writes: Sequence[Write], keys: Sequence[str] | str) -> Any:
+    """The `result` a snapshot shows for a finished task."""
+    if isinstance(keys, str):
+        return fold_writes(w for w in writes if w[0] == keys).get(keys)
+    return fold_writes(w for w in writes if w[0] in keys)
+
+
+def task_update(writes: Sequence[Write], keys: Sequence[str] | str) -> Any:
+    """What `stream_mode="updates"` shows for one task: its update, None, or a list of them."""
+    if isinstance(keys, str):
+        shown = [value for channel, value in writes if channel == keys]
+    else:
+        wanted = [w for w in writes if w[0] in keys]
+        names = {channel for channel, _ in wanted}
+        if not wanted:
+            return None
+        if len(names) == len(wanted):
+            return dict(wanted)
+        shown = [{channel: value} for channel, value in wanted]
+    if not shown:
+        return None
+    return shown[0] if len(shown) == 1 else shown
+
+
+__all__ = [
+    "fold_writes", "output_selector", "project", "state_selector", "task_result", "task_update",
+]  # fmt: skip

@@ -1,0 +1,112 @@
+"""What the planner needs to know of a compiled graph; computed once per graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from stepwell.channels.base import MISSING, BaseChannel
+from stepwell.constants import START
+
+ROOT = "__root__"
+"""The one key of a state that is no mapping."""
+
+
+class NodeSpec:
+    """One node as the planner and the engine see it.
+
+    `reads` are the state keys its input is made of (None: the bare value of `__root__`);
+    `body` and `writer` belong to the engine and are opaque here.
+    """
+
+    __slots__ = (
+        "body",
+        "consumables",
+        "deferred",
+        "hidden",
+        "managed_reads",
+        "mapper",
+        "metadata",
+        "name",
+        "policy",
+        "reads",
+        "reads_all",
+        "triggers",
+        "writer",
+    )
+
+    def __init__(self, name: str, *, hidden: bool = False) -> None:
+        self.name = name
+        self.hidden = hidden
+        self.triggers: tuple[str, ...] = ()
+        self.reads: tuple[str, ...] | None = ()
+        self.reads_all = False
+        self.managed_reads: tuple[tuple[str, Any], ...] = ()
+        self.mapper: Callable[[dict[str, Any]], Any] | None = None
+        self.consumables: tuple[str, ...] = ()
+        self.deferred = False
+        self.metadata: Mapping[str, Any] = {}
+        self.policy: Any = None
+        self.body: Any = None
+        self.writer: Any = None
+
+
+class GraphSpec:
+    """A graph, frozen for running."""
+
+    __slots__ = (
+        "bare_output",
+        "bare_state",
+        "channels",
+        "finishing",
+        "name",
+        "nodes",
+        "output_keys",
+        "output_set",
+        "output_steps",
+        "state_keys",
+        "state_order",
+        "state_set",
+        "stepping",
+        "triggered_by",
+        "untracked",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        nodes: Mapping[str, NodeSpec],
+        channels: Mapping[str, BaseChannel[Any, Any, Any]],
+        state_keys: Sequence[str],
+        output_keys: Sequence[str],
+    ) -> None:
+        self.name = name
+        self.nodes = dict(nodes)
+        self.channels = dict(channels)
+        self.state_keys = tuple(state_keys)
+        self.state_set = frozenset(state_keys)
+        self.state_order = {k: i for i, k in enumerate(state_keys)}
+        self.output_keys = tuple(output_keys)
+        self.output_set = frozenset(output_keys)
+        self.bare_state = self.state_keys == (ROOT,)
+        self.bare_output = self.output_keys == (ROOT,)
+        self.stepping = tuple(k for k, c in self.channels.items() if c.steps)
+        self.finishing = tuple(k for k, c in self.channels.items() if c.finishes)
+        self.output_steps = any(self.channels[k].steps for k in self.output_keys)
+        self.untracked = frozenset(k for k, c in self.channels.items() if not c.persisted)
+        triggered_by: dict[str, list[str]] = {}
+        for node in self.nodes.values():
+            node.triggers = tuple(sorted(node.triggers))
+            node.consumables = tuple(t for t in node.triggers if self.channels[t].consumes)
+            node.reads_all = node.reads == self.state_keys and not self.bare_state
+            for trigger in node.triggers:
+                triggered_by.setdefault(trigger, []).append(node.name)
+        self.triggered_by = {k: tuple(v) for k, v in triggered_by.items()}
+
+    def fresh_channels(self) -> dict[str, BaseChannel[Any, Any, Any]]:
+        """Empty channels for a new state."""
+        return {k: c.from_checkpoint(MISSING) for k, c in self.channels.items()}
+
+
+__all__ = ["ROOT", "START", "GraphSpec", "NodeSpec"]

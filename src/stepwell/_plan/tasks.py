@@ -1,0 +1,156 @@
+"""Planning: which tasks make up the next superstep."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from stepwell._ids import digest16
+from stepwell._plan.spec import ROOT, GraphSpec, NodeSpec
+from stepwell._plan.state import ThreadState
+from stepwell.constants import START, TASKS
+from stepwell.types import Send, TimeoutPolicy
+
+logger = logging.getLogger("stepwell")
+
+PULL: Final = "__pregel_pull"
+PUSH: Final = "__pregel_push"
+
+Write = tuple[str, Any]
+
+
+class Task:
+    """One activation of a node in one superstep.
+
+    `index` is -1 for a node that an edge triggered (PULL), else the position of its `Send`
+    (PUSH). Tasks are applied in the order of `order`: triggered nodes by name, then sends by
+    position.
+    """
+
+    __slots__ = ("_id", "index", "input", "node", "timeout")
+
+    def __init__(
+        self, node: NodeSpec, input: Any, index: int = -1, timeout: TimeoutPolicy | None = None  # noqa: A002
+    ) -> None:
+        self.node = node
+        self.input = input
+        self.index = index
+        self.timeout = timeout
+        self._id: bytes | None = None
+
+    @property
+    def name(self) -> str:
+        return self.node.name
+
+    @property
+    def order(self) -> tuple[int, str, int]:
+        return (1, self.node.name, 0) if self.index < 0 else (2, "", self.index)
+
+    @property
+    def path(self) -> tuple[Any, ...]:
+        """The path LangGraph shows for such a task."""
+        return (PULL, self.node.name) if self.index < 0 else (PUSH, self.index, False)
+
+    @property
+    def triggers(self) -> tuple[str, ...]:
+        return self.node.triggers if self.index < 0 else (PUSH,)
+
+    def id(self, checkpoint: str, ns: str, step: int) -> bytes:
+        """16 bytes that name this task among all tasks of the thread, the same at every
+        re-execution of the superstep after `checkpoint`."""
+        if self._id is None:
+            self._id = digest16(
+                checkpoint, ns, str(step), self.node.name, PULL if self.index < 0 else str(self.index)
+            )
+        return self._id
+
+
+def is_due(state: ThreadState, node: NodeSpec) -> bool:
+    """Whether a trigger of the node is available at a version the node has not seen."""
+    seen = state.seen.get(node.name)
+    for trigger in node.triggers:
+        if state.channels[trigger].is_available() and (
+            seen is None or state.versions.get(trigger, 0) > seen.get(trigger, 0)
+        ):
+            return True
+    return False
+
+
+def read_input(state: ThreadState, node: NodeSpec, remaining: int = 0, *, mapped: bool = True) -> Any:
+    """The input of a triggered node: a fresh dict of the keys it reads (or the bare value).
+
+    `remaining` is the number of supersteps left, which managed keys show.
+    """
+    if node.name == START:
+        return state.channels[START].get()
+    values = state.values
+    if node.reads_all:
+        value: Any = values.copy()
+    elif node.reads is None:
+        value = values.get(ROOT)
+    else:
+        value = {k: values[k] for k in node.reads if k in values}
+    for key, managed in node.managed_reads:
+        value[key] = managed.get(remaining)
+    if mapped and node.mapper is not None:
+        return node.mapper(value)
+    return value
+
+
+def _pushed(spec: GraphSpec, state: ThreadState) -> Iterable[Task]:
+    topic = state.channels.get(TASKS)
+    if topic is None or not topic.is_available():
+        return
+    for index, packet in enumerate(topic.get()):
+        if not isinstance(packet, Send):
+            logger.warning("Ignoring invalid packet type %s in pending sends", type(packet))
+        elif packet.node not in spec.nodes:
+            logger.warning("Ignoring unknown node name %s in pending sends", packet.node)
+        else:
+            yield Task(spec.nodes[packet.node], packet.arg, index, packet.timeout)
+
+
+def plan(
+    spec: GraphSpec, state: ThreadState, *, remaining: int = 0, inputs: bool = True
+) -> list[Task]:
+    """The tasks of the next superstep: sends in their order, then due nodes.
+
+    Args:
+        remaining: Supersteps left, for managed values.
+        inputs: Whether to map node inputs to the node's schema (False: to look, not to run).
+
+    Nodes come sorted by name when the last barrier is known (its cost is then that of the
+    channels it changed), else in the order the graph defines them.
+    """
+    tasks = list(_pushed(spec, state)) if TASKS in state.live else []
+    updated = state.updated
+    names: Iterable[str]
+    if updated:
+        if len(updated) == 1:
+            (only,) = updated
+            names = sorted(spec.triggered_by.get(only, ()))
+        else:
+            triggered_by = spec.triggered_by
+            due: set[str] = set()
+            for channel in updated:
+                if channel in triggered_by:
+                    due.update(triggered_by[channel])
+            names = sorted(due) if len(due) > 1 else due
+    elif not state.versions:
+        names = ()
+    else:
+        names = spec.nodes
+    for name in names:
+        node = spec.nodes[name]
+        if is_due(state, node):
+            tasks.append(Task(node, read_input(state, node, remaining, mapped=inputs)))
+    return tasks
+
+
+def due_names(tasks: Sequence[Task]) -> tuple[str, ...]:
+    """Names of the tasks, in planning order."""
+    return tuple(t.node.name for t in tasks)
+
+
+__all__ = ["PULL", "PUSH", "Task", "Write", "due_names", "is_due", "plan", "read_input"]
