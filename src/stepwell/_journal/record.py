@@ -1,0 +1,372 @@
+"""Bodies of records: from operations and writes to bytes.
+
+A checkpoint's body is one JSON document:
+
+    {"t": [entry, ...],          what each task of the superstep contributed
+     "c": {channel: op, ...},    what happened to each persisted channel
+     "i": n}                     breakpoints passed up to version n (only when that changed)
+
+    entry = [name, kind, triggers, [write, ...], control?]
+        kind: -1 a node triggered by edges, >= 0 the position of a Send, -2 an update,
+        -3 input or a command. triggers: null means ["branch:to:<name>"].
+        control: {slot: value} of the negative slots (error, interrupts, answers).
+    write = [channel] | [channel, value] | [channel, value, 1]
+        without a value: it is the operand (set, append) of the channel's op; 1: value is tagged.
+    op = ["s", value] | ["a", items] | ["x"] | ["p", keep, cut, middle, crc] |
+         ["w", [[entry, write], ...]] | ["W", [[entry, write], ...]]
+        "s" set, "a" append, "x" clear; "p" keep that many bytes at both ends of the encoded
+        value and put `middle` between them (crc32 of the result); "w" append the items of
+        those writes, "W" set to the list of those writes. Upper case "S", "A", "P": tagged.
+
+So values stand in a record once, and a record needs no user code to be applied. A pending
+write's body is {"w": [write, ...]} or, in a control slot, {"v": value} / {"v": value, "t": 1}.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from stepwell._codec import Codec, Encoded
+from stepwell._codec.splice import make_splice
+from stepwell.channels.base import MISSING, Op, OpKind
+from stepwell.constants import TASKS
+from stepwell.types import Send
+
+FORMAT_JSON: Final = 1
+KIND_PULL: Final = -1
+KIND_UPDATE: Final = -2
+KIND_INPUT: Final = -3
+
+SLOT_OUTPUT: Final = 0
+SLOT_ERROR: Final = -1
+SLOT_INTERRUPT: Final = -3
+SLOT_RESUME: Final = -4
+
+_SPLICE_BYTES_MIN: Final = 256
+_CONTINUATION: Final = 0xC0
+
+
+class Entry(NamedTuple):
+    """What one task contributed to a barrier, before encoding."""
+
+    name: str
+    kind: int
+    triggers: Sequence[str]
+    writes: Sequence[tuple[str, Any]]
+    encoded: Sequence[Encoded | None] | None = None
+    """Encodings of `writes` where they are known already; None for writes not persisted."""
+    control: Mapping[int, Any] | None = None
+
+
+class Track:
+    """What is known of the stored encoding of one channel: enough to find the next delta
+    and to notice that somebody changed the value in place."""
+
+    __slots__ = ("crc", "data", "size")
+
+    def __init__(self, data: bytes) -> None:
+        self.reset(data)
+
+    def reset(self, data: bytes) -> None:
+        inner = _inner(data)
+        self.crc = zlib.crc32(inner)
+        self.size = len(inner)
+        self.data: bytes | None = data if len(data) >= _SPLICE_BYTES_MIN else None
+
+    def extend(self, items: bytes) -> None:
+        """Items (the encoding of a list) were appended to the list tracked here."""
+        inner = _inner(items)
+        if not inner:
+            return
+        if self.size:
+            self.crc = zlib.crc32(inner, zlib.crc32(b",", self.crc))
+            self.size += len(inner) + 1
+        else:
+            self.crc, self.size = zlib.crc32(inner), len(inner)
+        self.data = None
+
+    def matches(self, data: bytes) -> bool:
+        """Whether `data` is the encoding tracked here."""
+        inner = _inner(data)
+        return len(inner) == self.size and zlib.crc32(inner) == self.crc
+
+
+def _inner(data: bytes) -> bytes:
+    """Lists are tracked without their brackets, so that appending extends the checksum."""
+    return data[1:-1] if data[:1] == b"[" else data
+
+
+class BodyEncoder:
+    """Encodes the records of one namespace under one claim; keeps a `Track` per channel."""
+
+    __slots__ = ("_codec", "_untracked", "tracks")
+
+    def __init__(
+        self, codec: Codec, *, untracked: frozenset[str], stored: Mapping[str, bytes] | None = None
+    ) -> None:
+        self._codec = codec
+        self._untracked = untracked
+        self.tracks: dict[str, Track] = {k: Track(v) for k, v in (stored or {}).items()}
+
+    def writes(self, writes: Iterable[tuple[str, Any]]) -> list[Encoded | None]:
+        """Encode the writes of a finished task (None where the channel is not persisted).
+
+        Raises:
+            UnsupportedTypeError: A value cannot be stored; names the channel and the path.
+        """
+        codec, untracked = self._codec, self._untracked
+        return [
+            None
+            if channel in untracked
+            else codec.encode(self._strip(channel, value), channel=channel)
+            for channel, value in writes
+        ]
+
+    def _strip(self, channel: str, value: Any) -> Any:
+        """A Send without the keys that must not reach the disk."""
+        if channel != TASKS or not self._untracked or not isinstance(value, Send):
+            return value
+        if not isinstance(value.arg, dict) or self._untracked.isdisjoint(value.arg):
+            return value
+        kept = {k: v for k, v in value.arg.items() if k not in self._untracked}
+        return Send(value.node, kept, timeout=value.timeout)
+
+    def value_body(self, value: Any, *, channel: str) -> bytes:
+        """The body of a pending write in a control slot."""
+        encoded = self._codec.encode(value, channel=channel)
+        document: dict[str, Any] = {"v": orjson.Fragment(encoded.data)}
+        if encoded.tagged:
+            document["t"] = 1
+        return orjson.dumps(document)
+
+    @staticmethod
+    def writes_body(
+        writes: Sequence[tuple[str, Any]], encoded: Sequence[Encoded | None]
+    ) -> bytes:
+        """The body of the pending write that holds a finished task's output."""
+        return orjson.dumps(
+            {"w": [_write(c, e) for (c, _), e in zip(writes, encoded, strict=True) if e is not None]}
+        )
+
+    def step_body(
+        self, entries: Sequence[Entry], ops: Mapping[str, Op], interrupt_seen: int | None = None
+    ) -> bytes:
+        """The body of a checkpoint.
+
+        Raises:
+            UnsupportedTypeError: A value cannot be stored; names the channel and the path.
+        """
+        encodings = [
+            e.encoded if e.encoded is not None else self.writes(e.writes) for e in entries
+        ]
+        writers = _writers(entries, encodings)
+        folded: set[tuple[int, int]] = set()
+        document: dict[str, Any] = {
+            "t": None,
+            "c": {
+                name: self._op(name, op, writers.get(name, ()), entries, encodings, folded)
+                for name, op in ops.items()
+            },
+        }
+        document["t"] = [
+            self._entry(i, entry, encodings[i], folded) for i, entry in enumerate(entries)
+        ]
+        if interrupt_seen is not None:
+            document["i"] = interrupt_seen
+        return orjson.dumps(document)
+
+    def _entry(
+        self,
+        index: int,
+        entry: Entry,
+        encoded: Sequence[Encoded | None],
+        folded: set[tuple[int, int]],
+    ) -> list[Any]:
+        triggers = list(entry.triggers)
+        row: list[Any] = [
+            entry.name,
+            entry.kind,
+            None if triggers == [f"branch:to:{entry.name}"] else triggers,
+            [
+                [channel] if (index, j) in folded else _write(channel, e)
+                for j, ((channel, _), e) in enumerate(zip(entry.writes, encoded, strict=True))
+                if e is not None
+            ],
+        ]
+        if entry.control:
+            row.append(
+                {
+                    str(slot): [orjson.Fragment(e.data), 1] if e.tagged else [orjson.Fragment(e.data)]
+                    for slot, value in entry.control.items()
+                    for e in (self._codec.encode(value, channel=_SLOT_NAMES.get(slot, str(slot))),)
+                }
+            )
+        return row
+
+    def _op(
+        self,
+        name: str,
+        op: Op,
+        sources: Sequence[tuple[int, int]],
+        entries: Sequence[Entry],
+        encodings: Sequence[Sequence[Encoded | None]],
+        folded: set[tuple[int, int]],
+    ) -> list[Any]:
+        kind, operand = op
+        if kind is OpKind.CLEAR:
+            self.tracks.pop(name, None)
+            return ["x"]
+        written = [entries[i].writes[j][1] for i, j in sources]
+        known: Encoded | None = None
+        if len(sources) == 1 and (
+            written[0] is operand or (kind is OpKind.APPEND and written[0] == operand)
+        ):
+            # The one write is the operand: keep the value in the op, refer to it from the write.
+            i, j = sources[0]
+            known = encodings[i][j]
+            folded.add((i, j))
+        elif self._is_all(written, operand, kind):
+            refs = [list(_shown(entries, encodings, s)) for s in sources]
+            if kind is OpKind.APPEND:
+                self._extend(name, sources, encodings)
+                return ["w", refs]
+            self.tracks.pop(name, None)
+            return ["W", refs]
+        encoded = known if known is not None else self._codec.encode(operand, channel=name)
+        if kind is OpKind.APPEND:
+            self._track(name).extend(encoded.data)
+            return ["A" if encoded.tagged else "a", orjson.Fragment(encoded.data)]
+        return self._set(name, encoded)
+
+    @staticmethod
+    def _is_all(written: Sequence[Any], operand: Any, kind: OpKind) -> bool:
+        """Whether the operand is exactly the writes, in order: then it need not be repeated."""
+        if len(written) < 2 or not isinstance(operand, list):  # noqa: PLR2004
+            return False
+        if kind is OpKind.APPEND:
+            if not all(type(w) is list for w in written):
+                return False
+            items = [item for w in written for item in w]
+        else:
+            if any(isinstance(w, list) for w in written):
+                return False
+            items = list(written)
+        return len(items) == len(operand) and all(
+            a is b for a, b in zip(items, operand, strict=True)
+        )
+
+    def _track(self, name: str) -> Track:
+        track = self.tracks.get(name)
+        if track is None:
+            track = self.tracks[name] = Track(b"[]")
+        return track
+
+    def _extend(
+        self,
+        name: str,
+        sources: Sequence[tuple[int, int]],
+        encodings: Sequence[Sequence[Encoded | None]],
+    ) -> None:
+        track = self._track(name)
+        for i, j in sources:
+            encoded = encodings[i][j]
+            if encoded is not None:
+                track.extend(encoded.data)
+
+    def _set(self, name: str, encoded: Encoded) -> list[Any]:
+        data, tagged = encoded
+        track = self.tracks.get(name)
+        if track is not None and track.data is not None and len(data) >= _SPLICE_BYTES_MIN:
+            splice = make_splice(track.data, data)
+            if splice is not None:
+                keep, cut, middle, crc = _whole_characters(data, splice)
+                track.reset(data)
+                return ["P" if tagged else "p", keep, cut, middle.decode(), crc]
+        if data[:1] in b'[{"':
+            if track is None:
+                self.tracks[name] = Track(data)
+            else:
+                track.reset(data)
+        elif track is not None:
+            del self.tracks[name]
+        return ["S" if tagged else "s", orjson.Fragment(data)]
+
+    def repair(
+        self, channels: Mapping[str, Any], *, bytes_max: int | None
+    ) -> dict[str, Op]:
+        """Channels whose value no longer matches what was recorded, as the ops that mend it.
+
+        Somebody changed a list or dict in place. Channels whose encoding is larger than
+        `bytes_max` are not looked at (None: all are).
+        """
+        mended: dict[str, Op] = {}
+        for name, track in self.tracks.items():
+            channel = channels.get(name)
+            if channel is None or (bytes_max is not None and track.size > bytes_max):
+                continue
+            value = channel.checkpoint()
+            if value is MISSING or isinstance(value, str):
+                continue
+            if not track.matches(self._codec.encode(value, channel=name).data):
+                mended[name] = Op(OpKind.SET, value)
+        return mended
+
+
+_SLOT_NAMES: Final = {
+    SLOT_ERROR: "__error__",
+    SLOT_INTERRUPT: "__interrupt__",
+    SLOT_RESUME: "__resume__",
+}
+
+
+def _write(channel: str, encoded: Encoded) -> list[Any]:
+    fragment = orjson.Fragment(encoded.data)
+    return [channel, fragment, 1] if encoded.tagged else [channel, fragment]
+
+
+def _writers(
+    entries: Sequence[Entry], encodings: Sequence[Sequence[Encoded | None]]
+) -> dict[str, list[tuple[int, int]]]:
+    """channel -> places of the writes made to it, in order."""
+    writers: dict[str, list[tuple[int, int]]] = {}
+    for i, entry in enumerate(entries):
+        encoded = encodings[i]
+        for j, (channel, _) in enumerate(entry.writes):
+            if encoded[j] is not None:
+                writers.setdefault(channel, []).append((i, j))
+    return writers
+
+
+def _shown(
+    entries: Sequence[Entry],
+    encodings: Sequence[Sequence[Encoded | None]],
+    source: tuple[int, int],
+) -> tuple[int, int]:
+    """The place of a write among those of its entry that are stored."""
+    i, j = source
+    if None not in encodings[i]:
+        return source
+    return i, j - sum(1 for e in encodings[i][:j] if e is None)
+
+
+def _whole_characters(
+    data: bytes, splice: tuple[int, int, bytes, int]
+) -> tuple[int, int, bytes, int]:
+    """Move the cuts of a splice so that the middle is whole UTF-8 characters."""
+    keep, cut, _, crc = splice
+    while keep and keep < len(data) and data[keep] & _CONTINUATION == 0x80:  # noqa: PLR2004
+        keep -= 1
+    end = len(data) - cut
+    while end < len(data) and data[end] & _CONTINUATION == 0x80:  # noqa: PLR2004
+        end += 1
+    return keep, len(data) - end, data[keep:end], crc
+
+
+__all__ = [
+    "FORMAT_JSON", "KIND_INPUT", "KIND_PULL", "KIND_UPDATE", "SLOT_ERROR", "SLOT_INTERRUPT",
+    "SLOT_OUTPUT", "SLOT_RESUME", "BodyEncoder", "Entry", "Track",
+]  # fmt: skip
