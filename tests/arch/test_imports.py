@@ -1,0 +1,109 @@
+"""What importing the package does, and who imports whom."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+
+import grimp
+import pytest
+
+from tests.arch._rules import package_sources
+
+LIGHT = ("stepwell", "stepwell.graph")
+HEAVY = frozenset(
+    {"aiosqlite", "asyncpg", "cryptography", "httpx", "langchain_core", "langgraph", "opentelemetry"}
+    | {"pydantic", "pytest", "sqlite3", "starlette", "uvloop"}
+)
+MODULES = sorted(file.module for file in package_sources() if not file.module.endswith("__main__"))
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Top-level names of the modules that a fresh interpreter has loaded after `statement`."""
+    code = f"import json, sys; {statement}; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return {name.partition(".")[0] for name in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_import_loads_no_database_client_and_no_optional_package(module):
+    assert loaded_by(f"import {module}") & HEAVY == set()
+
+
+def test_the_check_of_loaded_modules_sees_a_heavy_one():
+    assert loaded_by("import sqlite3") & HEAVY == {"sqlite3"}
+
+
+EACH_IN_A_CHILD = """
+import os, sys
+import aiosqlite, anyio.from_thread, asyncio, asyncpg, orjson  # slow, and not ours
+broken = []
+for module in sys.argv[1:]:
+    child = os.fork()
+    if not child:
+        try:
+            __import__(module)
+        except BaseException as exc:
+            print(f"{module}: {exc!r}", flush=True)
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        broken.append(module)
+sys.exit(len(broken) > 0)
+"""
+
+
+def test_every_module_imports_alone():
+    """In a process of its own each, so that no order of imports is needed."""
+    command = [sys.executable, "-c", EACH_IN_A_CHILD]
+    done = subprocess.run([*command, *MODULES], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert subprocess.run([*command, "stepwell.absent"], check=False, capture_output=True).returncode
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_name_in_all_exists(module):
+    loaded = importlib.import_module(module)
+    names = getattr(loaded, "__all__", ())
+    assert len(set(names)) == len(names), "named twice"
+    assert [name for name in names if not hasattr(loaded, name)] == []
+    assert [name for name in names if name.startswith("_") and name != "__version__"] == []
+
+
+def test_no_module_imports_itself_through_others():
+    """Zero import cycles at run time, between modules of all packages."""
+    graph = grimp.build_graph("stepwell", exclude_type_checking_imports=True, cache_dir=None)
+    assert cycles({name: graph.find_modules_directly_imported_by(name) for name in graph.modules}) == []
+
+
+def test_a_planted_cycle_is_seen():
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+def cycles(imports: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that reach each other (what is left when leaves are peeled off both ends)."""
+    left = {name: set(seen) for name, seen in imports.items()}
+    while True:
+        imported = set().union(*left.values()) if left else set()
+        keep = {name for name, seen in left.items() if seen & left.keys() and name in imported}
+        if len(keep) == len(left):
+            break
+        left = {name: left[name] & keep for name in keep}
+    groups = {frozenset(_reach(left, name) & _reached_by(left, name)) for name in left}
+    return sorted(sorted(group) for group in groups if group)
+
+
+def _reach(imports: dict[str, set[str]], start: str) -> set[str]:
+    seen: set[str] = set()
+    ahead = [start]
+    while ahead:
+        for name in imports[ahead.pop()] - seen:
+            seen.add(name)
+            ahead.append(name)
+    return seen
+
+
+def _reached_by(imports: dict[str, set[str]], goal: str) -> set[str]:
+    return {name for name in imports if goal in _reach(imports, name)}
