@@ -62,7 +62,9 @@ def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunction
 
 def time_and_chance(file: Source) -> Iterator[str]:
     """Time comes from `_clock`, chance from `_ids`: both are injected, so that runs can be replayed."""
-    allowed = {"stepwell._clock": CLOCK_MODULES, "stepwell._ids": DICE_MODULES}.get(file.module, set())
+    allowed = {"stepwell._clock": CLOCK_MODULES, "stepwell._ids": DICE_MODULES}.get(
+        file.module, set()
+    )
     for line, name in _imports(file.tree):
         top = name.partition(".")[0]
         if top in (CLOCK_MODULES | DICE_MODULES) - allowed:

@@ -14,7 +14,15 @@ from tests.arch._rules import package_sources
 
 LIGHT = ("stepwell", "stepwell.graph")
 HEAVY = frozenset(
-    {"aiosqlite", "asyncpg", "cryptography", "httpx", "langchain_core", "langgraph", "opentelemetry"}
+    {
+        "aiosqlite",
+        "asyncpg",
+        "cryptography",
+        "httpx",
+        "langchain_core",
+        "langgraph",
+        "opentelemetry",
+    }
     | {"pydantic", "pytest", "sqlite3", "starlette", "uvloop"}
 )
 MODULES = sorted(file.module for file in package_sources() if not file.module.endswith("__main__"))
@@ -60,7 +68,9 @@ def test_every_module_imports_alone():
     command = [sys.executable, "-c", EACH_IN_A_CHILD]
     done = subprocess.run([*command, *MODULES], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert subprocess.run([*command, "stepwell.absent"], check=False, capture_output=True).returncode
+    assert subprocess.run(
+        [*command, "stepwell.absent"], check=False, capture_output=True
+    ).returncode
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -75,7 +85,10 @@ def test_every_name_in_all_exists(module):
 def test_no_module_imports_itself_through_others():
     """Zero import cycles at run time, between modules of all packages."""
     graph = grimp.build_graph("stepwell", exclude_type_checking_imports=True, cache_dir=None)
-    assert cycles({name: graph.find_modules_directly_imported_by(name) for name in graph.modules}) == []
+    assert (
+        cycles({name: graph.find_modules_directly_imported_by(name) for name in graph.modules})
+        == []
+    )
 
 
 def test_a_planted_cycle_is_seen():

@@ -1,0 +1,47 @@
+"""Every block of Python in the README and in the pages runs, one after the other, as for a reader.
+
+A block that cannot run here says why in the line before it: `<!-- skip: next "reason" -->`.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import pytest
+from sybil.document import Document
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+from tests.arch._rules import ROOT
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+WITH_CODE = [page for page in PAGES if "```python" in page.read_text(encoding="utf-8")]
+
+
+def run(path, monkeypatch):
+    """Evaluate the blocks of one page in a module of its own; the number of blocks."""
+    module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)
+    document = Document.parse(str(path), PythonCodeBlockParser(), SkipParser())
+    document.namespace = vars(module)
+    examples = list(document.examples())
+    for example in examples:
+        example.evaluate()
+    return len(examples)
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
+def test_the_blocks_of_a_page_run(page, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert run(page, monkeypatch)
+
+
+def test_the_readme_shows_code():
+    assert ROOT / "README.md" in WITH_CODE
+
+
+def test_a_block_that_fails_is_seen(tmp_path, monkeypatch):
+    page = tmp_path / "page.md"
+    page.write_text("```python\nx = 1\n```\n\n```python\nassert x == 2\n```\n")
+    with pytest.raises(AssertionError):
+        run(page, monkeypatch)
