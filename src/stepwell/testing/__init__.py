@@ -1,0 +1,34 @@
+"""Tools to test drivers, and graphs that must survive crashes.
+
+Nothing of the core imports this package. `DriverContract` is loaded when it is first asked
+for, because it alone needs pytest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stepwell.testing._contract import DriverContract
+
+_CONTRACT_MODULES = (
+    "stepwell.testing._contract_claims",
+    "stepwell.testing._contract_commits",
+    "stepwell.testing._contract_lifecycle",
+    "stepwell.testing._contract_reads",
+)
+
+
+def __getattr__(name: str) -> object:
+    if name == "DriverContract":
+        import pytest
+
+        # So that a failed assert of the contract shows its values, as in a test module.
+        pytest.register_assert_rewrite(*_CONTRACT_MODULES)
+        from stepwell.testing._contract import DriverContract
+
+        return DriverContract
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+__all__ = ["DriverContract"]

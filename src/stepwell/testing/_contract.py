@@ -1,0 +1,78 @@
+"""The contract that every driver keeps, as tests to inherit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stepwell.errors import UsageError
+from stepwell.testing._contract_claims import ClaimContract
+from stepwell.testing._contract_commits import CommitContract
+from stepwell.testing._contract_lifecycle import LifecycleContract
+from stepwell.testing._contract_reads import ReadContract
+
+
+class DriverContract(ClaimContract, CommitContract, ReadContract, LifecycleContract):
+    """Proves that a driver can be trusted with threads.
+
+    Inherit it in a test module::
+
+        import pytest_asyncio
+        from stepwell.checkpoint.driver import Capability
+        from stepwell.testing import DriverContract
+
+        class TestMyDriver(DriverContract):
+            capabilities = frozenset({Capability.MANY_PROCESSES})
+
+            @pytest_asyncio.fixture
+            async def driver_factory(self, tmp_path):
+                opened = []
+
+                async def make():
+                    driver = MyDriver(tmp_path / "threads.db")
+                    await driver.open()
+                    await driver.migrate("auto")
+                    opened.append(driver)
+                    return driver
+
+                yield make
+                for driver in opened:
+                    await driver.close()
+
+    It needs pytest and pytest-asyncio (``asyncio_mode = "auto"``). What you provide:
+
+    ``driver_factory``
+        A fixture that yields an async callable without arguments. Each call returns a fresh,
+        opened and migrated driver. All drivers of one test share one database, which is
+        empty when the test begins. A driver that does not declare
+        ``Capability.MANY_PROCESSES`` returns the same object each time.
+
+    ``capabilities``
+        What the driver declares. Tests of capabilities that are not declared are skipped with
+        a reason; every other test is required: a subclass that replaces one is refused with
+        ``UsageError``.
+
+    ``survives_close``, ``short_lease_s``, ``pass_time``, ``kill``
+        Optional; see their own words. A slow database wants a longer ``short_lease_s``.
+
+    What the contract takes for granted of its caller, the journal: a thread occurs once in a
+    batch; text columns are UTF-8 without NUL; ids of tasks, workers and threads' incarnations
+    have 16 bytes; ``crc`` is unsigned and has 32 bits; a run row is always written whole.
+
+    What it fixes where the types leave room: a slice's pending writes are upserted before its
+    ``drop_writes`` are dropped; ``Committed.landed`` is told by the row's record_no alone, for
+    the same epoch, and the owner or a slice that let go; neither claims nor heartbeats are
+    updates (``updated_at`` stays); ``bytes`` grows by about the bodies written; text is
+    ordered by code point; a slice that breaks an invariant is answered with ``Failed``, or
+    the call raises a permanent ``StorageError`` with nothing written.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        replaced = sorted(
+            name for name in vars(cls) if name.startswith("test_") and hasattr(DriverContract, name)
+        )
+        if replaced:
+            raise UsageError(
+                f"{cls.__name__} replaces {', '.join(replaced)}. The required tests of the "
+                "driver contract cannot be replaced; give additional tests other names."
+            )
