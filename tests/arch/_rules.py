@@ -61,7 +61,7 @@ def _functions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.AsyncFunction
 
 
 def time_and_chance(file: Source) -> Iterator[str]:
-    """Time comes from `_clock`, chance from `_ids`: both are injected, so that runs can be replayed."""
+    """Time comes from `_clock`, chance from `_ids`: both are injected, so runs can be replayed."""
     allowed = {"stepwell._clock": CLOCK_MODULES, "stepwell._ids": DICE_MODULES}.get(
         file.module, set()
     )
@@ -89,13 +89,12 @@ def bytes_become_code(file: Source) -> Iterator[str]:
         if name == "importlib.import_module" and not file.module.startswith("stepwell.cli"):
             yield f"{line}: imports import_module"
     for node in ast.walk(file.tree):
-        if not isinstance(node, ast.Call):
-            continue
-        if isinstance(node.func, ast.Name) and node.func.id in INTERPRETERS:
-            yield f"{node.lineno}: calls {node.func.id}()"
-        if isinstance(node.func, ast.Attribute) and node.func.attr == "import_module":
-            if not file.module.startswith("stepwell.cli"):
-                yield f"{node.lineno}: calls import_module()"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
+            name = ast.unparse(node.func)
+            if name in INTERPRETERS:
+                yield f"{node.lineno}: calls {name}()"
+            if name.endswith("import_module") and not file.module.startswith("stepwell.cli"):
+                yield f"{node.lineno}: calls {name}()"
 
 
 def too_long(file: Source) -> Iterator[str]:
@@ -106,7 +105,8 @@ def too_long(file: Source) -> Iterator[str]:
     for function in _functions(file.tree):
         length = (function.end_lineno or function.lineno) - function.lineno + 1
         if length > LINES_PER_FUNCTION_MAX:
-            yield f"{function.lineno}: {function.name} has {length} lines, {LINES_PER_FUNCTION_MAX} at most"
+            limit = LINES_PER_FUNCTION_MAX
+            yield f"{function.lineno}: {function.name} has {length} lines, {limit} at most"
 
 
 def too_many_parameters(file: Source) -> Iterator[str]:
@@ -115,7 +115,8 @@ def too_many_parameters(file: Source) -> Iterator[str]:
         given = [a.arg for a in (*function.args.posonlyargs, *function.args.args)]
         count = len(given) - (given[:1] in (["self"], ["cls"]))
         if count > POSITIONAL_PARAMETERS_MAX:
-            yield f"{function.lineno}: {function.name} takes {count} positional parameters, {POSITIONAL_PARAMETERS_MAX} at most"
+            limit = POSITIONAL_PARAMETERS_MAX
+            yield f"{function.lineno}: {function.name} has {count} parameters, {limit} at most"
 
 
 def vague_names(file: Source) -> Iterator[str]:
@@ -133,9 +134,10 @@ def unfinished(file: Source) -> Iterator[str]:
     bases = [n for n in file.tree.body if isinstance(n, ast.ClassDef) and n.name.startswith("Base")]
     left_to_children = {inner for base in bases for inner in ast.walk(base)}
     for node in ast.walk(file.tree):
-        if isinstance(node, ast.Raise) and "NotImplementedError" in ast.unparse(node):
-            if node not in left_to_children:
-                yield f"{node.lineno}: raises NotImplementedError"
+        if not isinstance(node, ast.Raise) or node in left_to_children:
+            continue
+        if "NotImplementedError" in ast.unparse(node):
+            yield f"{node.lineno}: raises NotImplementedError"
 
 
 RULES: tuple[Callable[[Source], Iterator[str]], ...] = (

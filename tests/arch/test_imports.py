@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import subprocess
 import sys
+import types
 
 import grimp
 import pytest
@@ -26,6 +28,8 @@ HEAVY = frozenset(
     | {"pydantic", "pytest", "sqlite3", "starlette", "uvloop"}
 )
 MODULES = sorted(file.module for file in package_sources() if not file.module.endswith("__main__"))
+
+PUBLIC = [module for module in MODULES if "._" not in module]
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -82,6 +86,43 @@ def test_every_name_in_all_exists(module):
     assert [name for name in names if name.startswith("_") and name != "__version__"] == []
 
 
+def undocumented(module: object) -> list[str]:
+    """What of `module.__all__`, methods too, has no docstring, not even an inherited one."""
+    bare = []
+    for name in getattr(module, "__all__", ()):
+        thing = getattr(module, name)
+        if not (inspect.isclass(thing) or inspect.isfunction(thing)):
+            continue
+        bare += [name] if not inspect.getdoc(thing) else []
+        methods = inspect.getmembers(thing, inspect.isfunction) if inspect.isclass(thing) else []
+        bare += [f"{name}.{m}" for m, f in methods if m[0] != "_" and not _doc(thing, m)]
+    return bare
+
+
+def _doc(owner: type, name: str) -> str | None:
+    """The docstring of a method, or of what it overrides."""
+    return next(
+        (d for c in owner.__mro__ if (d := getattr(vars(c).get(name), "__doc__", None))), None
+    )
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_every_public_name_has_a_docstring(module):
+    assert undocumented(importlib.import_module(module)) == []
+
+
+def test_a_public_name_without_docstring_is_seen():
+    class Bare: ...
+
+    class Told:
+        """Documented."""
+
+        def method(self): ...
+
+    module = types.SimpleNamespace(__all__=["Bare", "Told"], Bare=Bare, Told=Told)
+    assert undocumented(module) == ["Bare", "Told.method"]
+
+
 def test_no_module_imports_itself_through_others():
     """Zero import cycles at run time, between modules of all packages."""
     graph = grimp.build_graph("stepwell", exclude_type_checking_imports=True, cache_dir=None)
@@ -96,7 +137,7 @@ def test_a_planted_cycle_is_seen():
 
 
 def cycles(imports: dict[str, set[str]]) -> list[list[str]]:
-    """Groups of modules that reach each other (what is left when leaves are peeled off both ends)."""
+    """Groups of modules that reach each other: leaves are peeled off both ends, the rest is met."""
     left = {name: set(seen) for name, seen in imports.items()}
     while True:
         imported = set().union(*left.values()) if left else set()

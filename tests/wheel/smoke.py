@@ -1,4 +1,4 @@
-"""A program: is the installed package whole? Run by `nox -s wheel` where nothing else is installed."""
+"""A program of `nox -s wheel`: is the package whole where nothing else is installed?"""
 
 from __future__ import annotations
 
