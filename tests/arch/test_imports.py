@@ -101,9 +101,8 @@ def undocumented(module: object) -> list[str]:
 
 def _doc(owner: type, name: str) -> str | None:
     """The docstring of a method, or of what it overrides."""
-    return next(
-        (d for c in owner.__mro__ if (d := getattr(vars(c).get(name), "__doc__", None))), None
-    )
+    written = (vars(c)[name].__doc__ for c in owner.__mro__ if name in vars(c))
+    return next((doc for doc in written if doc), None)
 
 
 @pytest.mark.parametrize("module", PUBLIC)
