@@ -1,0 +1,300 @@
+"""The memory driver: threads in dicts of this process; the reference for the other drivers.
+
+Every verb is a coroutine that never suspends, so it is one step of the event loop: nothing
+can come between a fence and what it guards, and no lock is needed.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from stepwell._clock import SYSTEM_CLOCK, Clock
+from stepwell.checkpoint._memory_rows import Thread
+from stepwell.checkpoint.driver import (
+    Busy,
+    Capability,
+    Claim,
+    ClaimRequest,
+    CommitOutcome,
+    Committed,
+    Failed,
+    Held,
+    HistoryPage,
+    Loaded,
+    LoadRequest,
+    Lost,
+    Renewed,
+    RunRow,
+    Slice,
+    Stale,
+    ThreadKey,
+    ThreadQuery,
+    ThreadRow,
+    WriteRow,
+)
+from stepwell.errors import SequenceConflictError
+
+
+class MemoryDriver:
+    """Keeps threads for as long as the object lives; closing it loses nothing.
+
+    It serves one process and one event loop. It has no advisory locks: inside a process
+    there is no death to witness, and a lease is all that a claim needs.
+
+    Args:
+        clock: `monotonic()` for leases, `wall()` for the times that rows show.
+    """
+
+    name: str = "memory"
+    capabilities: frozenset[Capability] = frozenset()
+
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
+        self._threads: dict[ThreadKey, Thread] = {}
+
+    # --- lifecycle: there is nothing to connect to, and nothing to migrate ---------------------
+
+    async def open(self) -> None:
+        """Nothing to do."""
+
+    async def close(self) -> None:
+        """Nothing to do: the threads stay."""
+
+    def forget(self) -> None:
+        """Nothing to do: after a fork, parent and child each have their own copy."""
+
+    async def migrate(self, mode: Literal["auto", "check", "off"]) -> None:
+        """Nothing to do: rows in memory have the form of this release."""
+
+    # --- who writes -----------------------------------------------------------------------------
+
+    async def claim(self, requests: Sequence[ClaimRequest]) -> list[Claim | Busy]:
+        """Claim each thread that is free, the worker's own, expired, or confirmed dead."""
+        now = self._clock.monotonic()
+        return [self._claim(request, now) for request in requests]
+
+    def _claim(self, request: ClaimRequest, now: float) -> Claim | Busy:
+        thread = self._threads.get(request.key)
+        taken_over = False
+        if thread is None:
+            thread = Thread(request.key, request.fresh_uid, request.fresh_no, self._clock.wall())
+            self._threads[request.key] = thread
+        else:
+            owner, lease_until = thread.owner, thread.lease_until
+            if owner is not None and owner != request.worker and lease_until is not None:
+                suspected = request.confirmed == (thread.epoch, thread.beat)
+                if lease_until >= now and not suspected:
+                    return Busy(
+                        key=request.key,
+                        epoch=thread.epoch,
+                        beat=thread.beat,
+                        owner=owner,
+                        lock_free=None,
+                        lease_left_s=lease_until - now,
+                        run_id=thread.run_id(),
+                    )
+                taken_over = True
+            thread.epoch += 1
+        thread.owner = request.worker
+        thread.lease_until = now + request.lease_ttl_s
+        thread.beat += 1
+        thread.request, thread.wanted = None, False
+        thread.claimed_record_no = thread.record_no
+        return Claim(
+            key=request.key,
+            epoch=thread.epoch,
+            record_no=thread.record_no,
+            lock_key=None,
+            loaded=self._load(thread, request.load_ns, request.load_seq, now),
+            taken_over=taken_over,
+        )
+
+    async def renew(
+        self, worker: bytes, held: Sequence[Held], lease_ttl_s: float
+    ) -> list[Renewed | Lost]:
+        """Extend the lease of each claim still ours."""
+        now = self._clock.monotonic()
+        outcomes: list[Renewed | Lost] = []
+        for claim in held:
+            thread = self._held(claim, worker)
+            if thread is None:
+                known = self._threads.get(claim.key)
+                outcomes.append(Lost(None if known is None else known.epoch))
+                continue
+            thread.lease_until = now + lease_ttl_s
+            thread.beat += 1
+            outcomes.append(Renewed(thread.request, thread.wanted))
+        return outcomes
+
+    async def release(self, worker: bytes, held: Sequence[Held]) -> None:
+        """Free each claim still ours."""
+        for claim in held:
+            thread = self._held(claim, worker)
+            if thread is not None:
+                thread.owner = thread.lease_until = None
+
+    async def unlock(self, held: Sequence[Held]) -> None:
+        """Nothing to do: there are no locks."""
+
+    async def want(self, keys: Sequence[ThreadKey]) -> None:
+        """Mark these threads as waited for, until their next claim."""
+        for key in keys:
+            thread = self._threads.get(key)
+            if thread is not None:
+                thread.wanted = True
+
+    async def delete(self, claim: Held, worker: bytes) -> bool:
+        """Drop the thread if the claim is live; nothing of it stays behind."""
+        if self._held(claim, worker) is None:
+            return False
+        del self._threads[claim.key]
+        return True
+
+    def _held(self, claim: Held, worker: bytes) -> Thread | None:
+        """The thread of a claim, if that claim is live."""
+        thread = self._threads.get(claim.key)
+        if thread is None or thread.epoch != claim.epoch or thread.owner != worker:
+            return None
+        return thread
+
+    # --- writing --------------------------------------------------------------------------------
+
+    async def commit(self, batch: Sequence[Slice]) -> list[CommitOutcome]:
+        """Write each slice behind its fence; one that does not fit fails alone."""
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        return [self._commit(piece, now, wall) for piece in batch]
+
+    def _commit(self, piece: Slice, now: float, wall: float) -> CommitOutcome:
+        thread = self._threads.get(piece.key)
+        if thread is None:
+            return Stale(None)
+        if (
+            thread.epoch != piece.epoch
+            or thread.owner != piece.owner
+            or thread.record_no != piece.record_no
+        ):
+            return _not_written(thread, piece)
+        try:
+            thread.check(piece)
+        except SequenceConflictError as error:
+            return Failed(error)
+        thread.write(piece, wall)
+        if piece.let_go:
+            thread.owner = thread.lease_until = None
+        else:
+            thread.lease_until = now + piece.lease_ttl_s
+        return Committed(piece.record_no_after, False, thread.request, thread.wanted)
+
+    async def landed(self, key: ThreadKey, record_no: int, epoch: int) -> bool:
+        """Is the record there? Of earlier epochs only records that left a row are found."""
+        thread = self._threads.get(key)
+        return thread is not None and thread.holds(record_no, epoch)
+
+    # --- reading --------------------------------------------------------------------------------
+
+    async def load(self, requests: Sequence[LoadRequest]) -> list[Loaded]:
+        """Read each chain."""
+        now = self._clock.monotonic()
+        answers: list[Loaded] = []
+        for request in requests:
+            thread = self._threads.get(request.key)
+            answers.append(
+                Loaded(thread=None)
+                if thread is None
+                else self._load(thread, request.ns_name, request.seq, now)
+            )
+        return answers
+
+    def _load(self, thread: Thread, ns_name: str, seq: int | None, now: float) -> Loaded:
+        found = thread.named(ns_name)
+        if found is None:
+            return Loaded(thread=thread.row(now), runs=thread.runs_of(()))
+        number, space = found
+        asked = space.head if seq is None else seq
+        rows = space.chain(asked)
+        # Writes may be filed under "no checkpoint yet" (0), but not under one that is not there.
+        writes = thread.writes_under(number, asked) if rows or asked == 0 else ()
+        return Loaded(
+            thread=thread.row(now),
+            ns=number,
+            rows=rows,
+            writes=writes,
+            runs=thread.runs_of(rows),
+        )
+
+    async def history(self, key: ThreadKey, ns_name: str, upto: int | None) -> HistoryPage:
+        """Read the rows of one namespace over all branches, oldest first."""
+        thread = self._threads.get(key)
+        if thread is None:
+            return HistoryPage(thread=None)
+        row = thread.row(self._clock.monotonic())
+        found = thread.named(ns_name)
+        if found is None:
+            return HistoryPage(thread=row, runs=thread.runs_of(()))
+        number, space = found
+        rows = space.rows[: len(space.rows) if upto is None else max(upto, 0)]
+        writes: list[WriteRow] = []
+        for at in (0, *(row.seq for row in rows)) if thread.writes else ():
+            writes += thread.writes_under(number, at)
+        return HistoryPage(
+            thread=row, ns=number, rows=rows, writes=writes, runs=thread.runs_of(rows)
+        )
+
+    async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
+        """Read one page of threads; costs a look at every thread, builds only the page."""
+
+        def place(thread: Thread) -> tuple[float, str]:
+            return _place(thread, query.order)
+
+        pick = heapq.nlargest if query.descending else heapq.nsmallest
+        now = self._clock.monotonic()
+        page = pick(query.limit, self._matching(query), key=place)
+        return [thread.row(now) for thread in page]
+
+    def _matching(self, query: ThreadQuery) -> Iterator[Thread]:
+        for thread in self._threads.values():
+            if thread.key.scope != query.scope:
+                continue
+            if query.status is not None and thread.change.status != query.status:
+                continue
+            if query.graph is not None and thread.change.graph != query.graph:
+                continue
+            if query.updated_before is not None and thread.updated_at >= query.updated_before:
+                continue
+            if query.updated_after is not None and thread.updated_at <= query.updated_after:
+                continue
+            if query.after is not None:
+                here = _place(thread, query.order)
+                if here == query.after or (here < query.after) != query.descending:
+                    continue
+            yield thread
+
+    async def runs(
+        self, key: ThreadKey, *, after: int | None = None, limit: int = 100
+    ) -> list[RunRow]:
+        """Read one page of runs, newest first."""
+        thread = self._threads.get(key)
+        if thread is None:
+            return []
+        end = len(thread.runs) if after is None else min(len(thread.runs), max(after - 1, 0))
+        return thread.runs[max(end - limit, 0) : end][::-1]
+
+
+def _place(thread: Thread, order: str) -> tuple[float, str]:
+    """Where a thread stands in a listing: the cursor of its row."""
+    if order == "updated":
+        return thread.updated_at, thread.key.thread_id
+    if order == "created":
+        return thread.created_at, thread.key.thread_id
+    return 0, thread.key.thread_id
+
+
+def _not_written(thread: Thread, piece: Slice) -> Committed | Stale:
+    """Tell a retry of what has landed from a slice of somebody who is not the writer."""
+    mine = thread.owner == piece.owner or (thread.owner is None and piece.let_go)
+    if mine and thread.epoch == piece.epoch and thread.record_no > piece.record_no:
+        upto = min(thread.record_no, piece.record_no_after)
+        return Committed(upto, True, thread.request, thread.wanted)
+    return Stale(thread.epoch, thread.owner, thread.record_no)

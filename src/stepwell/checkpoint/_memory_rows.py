@@ -1,0 +1,300 @@
+"""How the memory driver keeps one thread: small objects, and the rows as they were sent."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
+
+from stepwell.checkpoint.driver import (
+    CheckpointRow,
+    RunRow,
+    RunStatus,
+    Slice,
+    ThreadChange,
+    ThreadKey,
+    ThreadRow,
+    ThreadStatus,
+    WriteRow,
+)
+from stepwell.errors import SequenceConflictError
+
+_NEW = ThreadChange(status=ThreadStatus.IDLE, run=0)
+_by_place = attrgetter("record_no", "idx")
+
+
+class Space:
+    """The rows of one namespace: `rows[n]` has seq n + 1."""
+
+    __slots__ = ("branches", "head", "name", "rows")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.head = 0
+        self.rows: list[CheckpointRow] = []
+        self.branches: list[int] | None = None
+        """seqs of the rows with an explicit parent, ascending; None = there is none."""
+
+    def append(self, row: CheckpointRow) -> None:
+        """Take the next row; its seq has been checked."""
+        self.rows.append(row)
+        if row.parent is not None:
+            if self.branches is None:
+                self.branches = []
+            self.branches.append(row.seq)
+
+    def chain(self, seq: int) -> list[CheckpointRow]:
+        """The ancestors of `seq` and itself, oldest first; empty if there is no such row.
+
+        A chain is a few legs of consecutive rows, so this costs one slice per fork on the
+        way, not one look-up per row.
+        """
+        if not 0 < seq <= len(self.rows):
+            return []
+        if self.branches is None:
+            return self.rows[:seq]
+        legs: list[list[CheckpointRow]] = []
+        while seq:
+            at = bisect_right(self.branches, seq)
+            first = self.branches[at - 1] if at else 1
+            legs.append(self.rows[first - 1 : seq])
+            seq = self.rows[first - 1].parent or 0
+        legs.reverse()
+        return [row for leg in legs for row in leg]
+
+
+class Thread:
+    """One thread: the columns of its row, its namespaces, runs and pending writes."""
+
+    __slots__ = (
+        "beat", "bytes", "change", "checkpoints", "claimed_record_no", "created_at", "epoch",
+        "idempotency", "key", "layout_no", "lease_until", "owner", "record_no", "request", "root",
+        "runs", "spaces", "uid", "updated_at", "wanted", "writes",
+    )  # fmt: skip
+
+    def __init__(self, key: ThreadKey, uid: bytes, start_no: int, now: float) -> None:
+        self.key = key
+        self.uid = uid
+        self.epoch = start_no
+        self.layout_no = start_no
+        self.owner: bytes | None = None
+        self.lease_until: float | None = None
+        """On the monotonic clock; None = free."""
+        self.beat = 0
+        self.record_no = 0
+        self.claimed_record_no = 0
+        """record_no at the last claim: what lies behind it was written under `epoch`."""
+        self.request: str | None = None
+        self.wanted = False
+        self.change = _NEW
+        self.checkpoints = 0
+        self.bytes = 0
+        self.created_at = now
+        self.updated_at = now
+        self.root = Space("")
+        # The rest is made when first needed: most threads never have it.
+        self.spaces: dict[int, Space] | None = None
+        self.runs: list[RunRow] = []
+        self.writes: dict[tuple[int, int], dict[tuple[bytes, int], WriteRow]] | None = None
+        self.idempotency: dict[str, int] | None = None
+
+    # --- reading ------------------------------------------------------------------------------
+
+    def space(self, number: int) -> Space | None:
+        """The namespace with this number."""
+        if number == 0:
+            return self.root
+        return self.spaces.get(number) if self.spaces else None
+
+    def named(self, ns_name: str) -> tuple[int, Space] | None:
+        """Number and namespace called `ns_name`."""
+        return next((item for item in self._all_spaces() if item[1].name == ns_name), None)
+
+    def _all_spaces(self) -> Iterator[tuple[int, Space]]:
+        yield 0, self.root
+        if self.spaces:
+            yield from self.spaces.items()
+
+    def run_id(self) -> str | None:
+        """Name of the newest run, for messages."""
+        run = self.change.run
+        return self.runs[run - 1].run_id if 0 < run <= len(self.runs) else None
+
+    def row(self, now: float) -> ThreadRow:
+        """The thread row; `now` on the monotonic clock."""
+        lease_until = self.lease_until
+        change = self.change
+        return ThreadRow(
+            key=self.key,
+            uid=self.uid,
+            epoch=self.epoch,
+            owner=self.owner,
+            lock_key=None,
+            lease_left_s=None if lease_until is None else lease_until - now,
+            beat=self.beat,
+            record_no=self.record_no,
+            layout_no=self.layout_no,
+            request=self.request,
+            wanted=self.wanted,
+            status=change.status,
+            run=change.run,
+            graph=change.graph,
+            fingerprint=change.fingerprint,
+            state_version=change.state_version,
+            next_nodes=change.next_nodes,
+            interrupts=change.interrupts,
+            error=change.error,
+            checkpoints=self.checkpoints,
+            bytes=self.bytes,
+            ttl_s=None,
+            created_at=self.created_at,
+            updated_at=self.updated_at,
+            namespaces={number: (space.name, space.head) for number, space in self._all_spaces()},
+            runs=len(self.runs),
+        )
+
+    def writes_under(self, ns: int, seq: int) -> list[WriteRow]:
+        """Pending writes filed under one checkpoint, by (record_no, idx)."""
+        slots = self.writes.get((ns, seq)) if self.writes else None
+        return sorted(slots.values(), key=_by_place) if slots else []
+
+    def runs_of(self, rows: Iterable[CheckpointRow]) -> dict[int, RunRow]:
+        """The runs that `rows` name, and the newest."""
+        numbers = {row.run for row in rows}
+        numbers.add(len(self.runs))
+        return {n: self.runs[n - 1] for n in sorted(numbers) if 0 < n <= len(self.runs)}
+
+    def holds(self, record_no: int, epoch: int) -> bool:
+        """Was the record `record_no` written under `epoch`?
+
+        Under the present epoch the numbers alone tell. Of earlier epochs the rows that are
+        still there bear witness; a record that left none is not found.
+        """
+        if epoch == self.epoch and self.claimed_record_no < record_no:
+            return record_no <= self.record_no
+        named = (epoch, record_no)
+        for _, space in self._all_spaces():
+            if any((row.epoch, row.record_no) == named for row in space.rows):
+                return True
+        filed = (self.writes or {}).values()
+        return any((r.epoch, r.record_no) == named for slots in filed for r in slots.values())
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def check(self, piece: Slice) -> None:
+        """Refuse a slice that does not fit behind what is there.
+
+        Raises:
+            SequenceConflictError: A seq is taken or leaves a gap, a parent is not before its
+                row, a namespace or run has a wrong number, an idempotency key is taken.
+        """
+        made: dict[int, str] = {}
+        for number, name in piece.namespaces:
+            if number in made or self.space(number) or name in made.values() or self.named(name):
+                raise SequenceConflictError(
+                    f"Namespace {number} ({name!r}) exists already.", thread_id=self.key.thread_id
+                )
+            made[number] = name
+        next_seqs: dict[int, int] = {}
+        for row in piece.checkpoints:
+            expected = next_seqs.get(row.ns) or self._next_seq(row.ns, made)
+            if row.seq != expected or not (row.parent is None or 0 <= row.parent < row.seq):
+                raise SequenceConflictError(
+                    f"Checkpoint {row.seq} (parent {row.parent}) of namespace {row.ns} does not "
+                    f"fit: the next seq is {expected}.",
+                    thread_id=self.key.thread_id, ns=row.ns, seq=row.seq,
+                )  # fmt: skip
+            next_seqs[row.ns] = expected + 1
+        for write in piece.writes:
+            self._next_seq(write.ns, made)
+        for number, head in piece.heads.items():
+            if head >= (next_seqs.get(number) or self._next_seq(number, made)):
+                raise SequenceConflictError(
+                    f"The head of namespace {number} cannot be {head}: no such checkpoint.",
+                    thread_id=self.key.thread_id, ns=number, seq=head,
+                )  # fmt: skip
+        if piece.runs:
+            self._check_runs(piece.runs)
+
+    def _next_seq(self, ns: int, made: dict[int, str]) -> int:
+        space = self.space(ns)
+        if space is not None:
+            return len(space.rows) + 1
+        if ns in made:
+            return 1
+        raise SequenceConflictError(
+            f"There is no namespace {ns}.", thread_id=self.key.thread_id, ns=ns
+        )
+
+    def _check_runs(self, runs: Sequence[RunRow]) -> None:
+        count = len(self.runs)
+        taken = self.idempotency or {}
+        added: dict[str, int] = {}
+        for run in runs:
+            if not 0 < run.run <= count + 1:
+                raise SequenceConflictError(
+                    f"Run {run.run} does not fit: the next is {count + 1}.",
+                    thread_id=self.key.thread_id, run_id=run.run_id,
+                )  # fmt: skip
+            count = max(count, run.run)
+            key = run.idempotency_key
+            if key is not None:
+                if taken.get(key, run.run) != run.run or added.get(key, run.run) != run.run:
+                    raise SequenceConflictError(
+                        f"Another run has the idempotency key {key!r}.",
+                        thread_id=self.key.thread_id, run_id=run.run_id,
+                    )  # fmt: skip
+                added[key] = run.run
+
+    def write(self, piece: Slice, now: float) -> None:
+        """Apply a slice that `check` has passed. `now`: unix time, put into the rows."""
+        if piece.namespaces:
+            self.spaces = self.spaces or {}
+            for number, name in piece.namespaces:
+                self.spaces[number] = Space(name)
+        for row in piece.checkpoints:
+            space = self.root if row.ns == 0 else (self.spaces or {})[row.ns]
+            space.append(CheckpointRow._make((*row[:-1], now)))
+            self.bytes += len(row.body) + (len(row.metadata) if row.metadata else 0)
+        self.checkpoints += len(piece.checkpoints)
+        if piece.writes:
+            self._file(piece.writes)
+        if piece.drop_writes and self.writes:
+            for place in piece.drop_writes:
+                self.writes.pop(place, None)
+            self.writes = self.writes or None
+        for number, head in piece.heads.items():
+            space = self.root if number == 0 else (self.spaces or {})[number]
+            space.head = head
+        for run in piece.runs:
+            self._put_run(run, now)
+        if piece.thread is not None:
+            self.change = piece.thread
+        self.record_no = piece.record_no_after
+        self.beat += 1
+        self.updated_at = now
+
+    def _file(self, writes: Sequence[WriteRow]) -> None:
+        filed = self.writes
+        if filed is None:
+            filed = self.writes = {}
+        for row in writes:
+            place = (row.ns, row.seq)
+            slots = filed.get(place)
+            if slots is None:
+                filed[place] = {(row.task_id, row.idx): row}
+            else:
+                slots[row.task_id, row.idx] = row
+
+    def _put_run(self, run: RunRow, now: float) -> None:
+        finished = None if run.status == RunStatus.RUNNING else now
+        if run.run > len(self.runs):
+            self.runs.append(run._replace(started_at=now, finished_at=finished))
+        else:
+            known = self.runs[run.run - 1]
+            self.runs[run.run - 1] = run._replace(started_at=known.started_at, finished_at=finished)
+            if known.idempotency_key is not None and self.idempotency:
+                self.idempotency.pop(known.idempotency_key, None)
+        if run.idempotency_key is not None:
+            self.idempotency = self.idempotency or {}
+            self.idempotency[run.idempotency_key] = run.run
