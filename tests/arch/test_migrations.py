@@ -70,6 +70,8 @@ def _entries(body: str) -> Iterator[str]:
     depth, entry = 0, ""
     for sign in body:
         depth += (sign == "(") - (sign == ")")
+        if depth < 0:  # the end of the list; options of the table follow
+            break
         if sign == "," and not depth:
             yield entry.strip()
             entry = ""
@@ -82,7 +84,7 @@ def _key(entry: str) -> list[str]:
     """The columns that a column or constraint makes unique; none if it does not."""
     if listed := LISTED_KEY.fullmatch(entry):
         return _columns(listed[1])
-    return [entry.split()[0].lower()] if OWN_KEY.search(entry) else []
+    return [entry.split(maxsplit=1)[0].lower()] if OWN_KEY.search(entry) else []
 
 
 def _index(unique: str | None, name: str, table: str, listed: str, rest: str) -> Iterator[str]:
@@ -96,7 +98,7 @@ def _index(unique: str | None, name: str, table: str, listed: str, rest: str) ->
 
 
 def _columns(listed: str) -> list[str]:
-    return [part.split()[0].lower() for part in listed.split(",")]
+    return [part.split(maxsplit=1)[0].lower() for part in listed.split(",")]
 
 
 def _bare(name: str) -> str:
