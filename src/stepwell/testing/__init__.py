@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stepwell.testing._faulty import FaultPlan, FaultyDriver
+
 if TYPE_CHECKING:
     from stepwell.testing._contract import DriverContract
 
 _CONTRACT_MODULES = (
     "stepwell.testing._contract_claims",
     "stepwell.testing._contract_commits",
+    "stepwell.testing._contract_leases",
     "stepwell.testing._contract_lifecycle",
+    "stepwell.testing._contract_listings",
     "stepwell.testing._contract_reads",
+    "stepwell.testing._contract_records",
 )
 
 
@@ -31,4 +36,4 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["DriverContract"]
+__all__ = ["DriverContract", "FaultPlan", "FaultyDriver"]

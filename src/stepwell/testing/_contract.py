@@ -7,11 +7,22 @@ from typing import Any
 from stepwell.errors import UsageError
 from stepwell.testing._contract_claims import ClaimContract
 from stepwell.testing._contract_commits import CommitContract
+from stepwell.testing._contract_leases import LeaseContract
 from stepwell.testing._contract_lifecycle import LifecycleContract
+from stepwell.testing._contract_listings import ListingContract
 from stepwell.testing._contract_reads import ReadContract
+from stepwell.testing._contract_records import RecordContract
 
 
-class DriverContract(ClaimContract, CommitContract, ReadContract, LifecycleContract):
+class DriverContract(
+    ClaimContract,
+    LeaseContract,
+    CommitContract,
+    RecordContract,
+    ReadContract,
+    ListingContract,
+    LifecycleContract,
+):
     """Proves that a driver can be trusted with threads.
 
     Inherit it in a test module::

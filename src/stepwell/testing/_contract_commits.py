@@ -1,10 +1,12 @@
-"""The driver contract: what a commit writes, and what it refuses."""
+"""The driver contract: what a commit refuses, and what a retry finds."""
 # ruff: noqa: S101  # the asserts of tests
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,17 +16,16 @@ from stepwell.checkpoint.driver import (
     Committed,
     Failed,
     RunStatus,
-    Source,
     Stale,
     ThreadStatus,
 )
-from stepwell.errors import StorageError
+from stepwell.errors import StorageError, StorageUnavailableError
 from stepwell.testing._contract_base import ContractBase, DriverFactory, settle
 from stepwell.testing._rows import (
     bodies,
     change,
     checkpoint,
-    comparable,
+    claim_request,
     contest,
     loaded,
     pending,
@@ -38,71 +39,22 @@ from stepwell.testing._rows import (
 
 ALICE, BOB = worker("alice"), worker("bob")
 
-HOSTILE_BODIES = (
-    b"",
-    b"\x00",
-    b"a\x00b\x00",
-    bytes(range(256)),
-    b"\xff\xfe\xed\xa0\x80 not UTF-8",
-    b"'; DROP TABLE thread; --",
-    bytes(n * 7919 % 251 for n in range(300_000)),
-)
+
+async def _cancelled(call: Coroutine[Any, Any, object], turns: int) -> None:
+    """Start `call`, cancel it after `turns` turns of the loop, wait until it has ended."""
+    task = asyncio.ensure_future(call)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    try:
+        await task
+    except (asyncio.CancelledError, StorageUnavailableError):
+        # Either is honest: the call was cancelled, or its connection went with it.
+        return
 
 
 class CommitContract(ContractBase):
-    """Round trips, fences, retries, atomicity."""
-
-    async def test_every_checkpoint_column_round_trips(self, driver_factory: DriverFactory) -> None:
-        """What is read equals what was written, byte for byte, in every column."""
-        one, two = await self.drivers(driver_factory, 2)
-        alice = await take(one, thread_key(), ALICE)
-        rows = [checkpoint(body) for body in HOSTILE_BODIES]
-        rows += [
-            checkpoint(metadata=b"", meta_index="{}"),
-            checkpoint(metadata=b"\x00\xff", meta_index='{"k":"\u00e9\u4e2d\U0001f600"}'),
-            checkpoint(step=-1, source=Source.INPUT, run=0, format=0, crc=0),
-            checkpoint(step=2**31 - 1, source=Source.FORK, run=2**31 - 1),
-            checkpoint(format=255, crc=2**32 - 1),
-            checkpoint(checkpoint_id=bytes(16), key_id="key \u00fc"),
-            checkpoint(checkpoint_id=b"\xff" * 16, key_id="k'\"%_\\"),
-        ]  # fmt: skip
-        sent = await alice.append(*rows)
-        chain = await loaded(two, thread_key())
-        assert [comparable(row) for row in chain.rows] == [
-            comparable(row) for row in sent.checkpoints
-        ]
-        assert all(row.created_at is not None and row.created_at > 0 for row in chain.rows)
-
-    async def test_every_pending_column_round_trips(self, driver_factory: DriverFactory) -> None:
-        """A pending write comes back as written, in every column."""
-        one, two = await self.drivers(driver_factory, 2)
-        alice = await take(one, thread_key(), ALICE)
-        rows = [pending(f"task-{n}", body) for n, body in enumerate(HOSTILE_BODIES)]
-        rows += [
-            pending("slots", idx=-1, channel="__error__", task_path="~a|b:c, \u00e9'\""),
-            pending("slots", idx=-4, channel="__resume__", format=255, crc=2**32 - 1),
-            pending("slots", idx=0, task_path="", channel="", key_id="k", crc=0),
-        ]
-        sent = await alice.append(checkpoint(), *rows)
-        writes = (await loaded(two, thread_key())).writes
-        assert [comparable(row) for row in writes] == [comparable(row) for row in sent.writes]
-
-    async def test_record_no_and_heads_advance(self, driver_factory: DriverFactory) -> None:
-        """Each commit moves record_no by its records and the heads it names, no others."""
-        driver = await driver_factory()
-        alice = await take(driver, thread_key(), ALICE)
-        await alice.append(checkpoint(), checkpoint(ns=1), namespaces=[(1, "sub")])
-        row = await thread_row(driver, thread_key())
-        assert (row.record_no, row.checkpoints) == (2, 2)
-        assert dict(row.namespaces) == {0: ("", 1), 1: ("sub", 1)}
-        await alice.append(checkpoint(ns=1), pending(ns=1), checkpoint(ns=1), pending())
-        row = await thread_row(driver, thread_key())
-        assert (row.record_no, row.checkpoints) == (6, 4)
-        assert dict(row.namespaces) == {0: ("", 1), 1: ("sub", 3)}
-        outcome = await alice.send(alice.slice(change=change(ThreadStatus.DONE)))
-        assert outcome == Committed(7)
-        row = await thread_row(driver, thread_key())
-        assert (row.record_no, row.checkpoints, row.status) == (7, 4, ThreadStatus.DONE)
+    """Fences, retries, atomicity, batches."""
 
     async def test_a_zombie_is_refused(self, driver_factory: DriverFactory) -> None:
         """A claims and freezes, B takes over and writes: A's late commit writes nothing."""
@@ -317,132 +269,6 @@ class CommitContract(ContractBase):
         await alice.append(checkpoint(b"2"))
         assert bodies((await loaded(driver, thread_key())).rows) == [b"1", b"2"]
 
-    async def test_a_pending_write_is_replaced(self, driver_factory: DriverFactory) -> None:
-        """A newer write in the same slot of a task replaces the older one, others stay."""
-        driver = await driver_factory()
-        alice = await take(driver, thread_key(), ALICE)
-        await alice.append(checkpoint(), pending("a", b"old"), pending("b", b"b"))
-        await alice.append(pending("a", b"error", idx=-1), pending("a", b"new", channel="c"))
-        await alice.append(
-            checkpoint(b"s", ns=1), pending("a", b"sub", ns=1), namespaces=[(1, "s")]
-        )
-        writes = (await loaded(driver, thread_key())).writes
-        assert bodies(writes) == [b"b", b"error", b"new"]
-        assert [(row.idx, row.channel, row.record_no) for row in writes] == [
-            (0, None, 3),
-            (-1, None, 4),
-            (0, "c", 5),
-        ]
-
-    async def test_pending_writes_are_dropped(self, driver_factory: DriverFactory) -> None:
-        """A barrier drops the writes it used up, and only those it names."""
-        driver = await driver_factory()
-        alice = await take(driver, thread_key(), ALICE)
-        await alice.append(checkpoint(), pending("root"))
-        await alice.append(checkpoint(ns=1), pending("sub", ns=1), namespaces=[(1, "s")])
-        await alice.append(checkpoint(), pending("next"), drop=[(0, 1)])
-        assert list((await loaded(driver, thread_key(), seq=1)).writes) == []
-        writes = (await loaded(driver, thread_key())).writes
-        assert [(row.seq, row.task_path) for row in writes] == [(2, "next")]
-        sub = await loaded(driver, thread_key(), ns_name="s")
-        assert [row.task_path for row in sub.writes] == ["sub"]
-
-    async def test_a_slice_drops_writes_of_its_own(self, driver_factory: DriverFactory) -> None:
-        """Writes and the barrier that uses them up may share a slice: they are gone after."""
-        driver = await driver_factory()
-        alice = await take(driver, thread_key(), ALICE)
-        await alice.append(
-            checkpoint(b"1"), pending("a"), checkpoint(b"2"), pending("b"), drop=[(0, 1), (0, 7)]
-        )
-        assert list((await loaded(driver, thread_key(), seq=1)).writes) == []
-        assert [row.task_path for row in (await loaded(driver, thread_key())).writes] == ["b"]
-
-    async def test_the_thread_row_is_described(self, driver_factory: DriverFactory) -> None:
-        """A change writes every descriptive column; a slice without one leaves them all."""
-        driver = await driver_factory()
-        alice = await take(driver, thread_key(), ALICE)
-        full = change(
-            ThreadStatus.INTERRUPTED, run=1, graph="g \u00e9", fingerprint="f'\"", state_version=7,
-            next_nodes='["a","b|c"]', interrupts=3, error="ValueError('no')",
-        )  # fmt: skip
-        await alice.append(checkpoint(), change=full, runs=[run_row(1)])
-        await alice.append(checkpoint())
-        row = await thread_row(driver, thread_key())
-        assert tuple(getattr(row, name) for name in full._fields) == tuple(full)
-        bare = change(ThreadStatus.DONE, run=1)
-        await alice.append(change=bare)
-        row = await thread_row(driver, thread_key())
-        assert tuple(getattr(row, name) for name in bare._fields) == tuple(bare)
-
-    async def test_counters_and_times(self, driver_factory: DriverFactory) -> None:
-        """`checkpoints` counts rows, `bytes` at least their bodies; a commit is an update."""
-        driver = await driver_factory()
-        alice = await take(driver, thread_key(), ALICE)
-        start = await thread_row(driver, thread_key())
-        await self.pass_time(0.01)
-        await alice.append(checkpoint(b"x" * 5000), checkpoint(b"y" * 3000))
-        one = await thread_row(driver, thread_key())
-        assert (one.checkpoints, one.created_at) == (2, start.created_at)
-        assert 8000 <= one.bytes < 9000
-        assert one.updated_at > start.updated_at
-        assert start.created_at <= start.updated_at
-        await alice.append(checkpoint(b"z" * 1000))
-        two = await thread_row(driver, thread_key())
-        assert two.checkpoints == 3
-        assert 1000 <= two.bytes - one.bytes < 1500
-        assert two.updated_at >= one.updated_at
-
-    async def test_runs_are_inserted_and_updated(self, driver_factory: DriverFactory) -> None:
-        """A run row is written again by its number; the database sets its times."""
-        driver = await driver_factory()
-        alice = await take(driver, thread_key(), ALICE)
-        full = run_row(
-            1, run_id="id '\u00e9\"", attempts=2, supersteps=3, idempotency_key="k'%_", graph="g",
-            metadata=b"\x00\xff", meta_index='{"a":"\u4e2d"}', input=b"\x00in", outcome=b"",
-            error="e", first_parent=0,
-        )  # fmt: skip
-        await alice.append(checkpoint(run=1), runs=[full], change=change(run=1))
-        [read] = await driver.runs(thread_key())
-        assert comparable(read) == comparable(full)
-        assert read.started_at is not None
-        assert read.finished_at is None
-        done = full._replace(
-            status=RunStatus.DONE, attempts=3, supersteps=9, outcome=b"\xffout", error=None,
-            first_parent=5,
-        )  # fmt: skip
-        await alice.append(checkpoint(run=2), runs=[done, run_row(2)], change=change(run=2))
-        newest, oldest = await driver.runs(thread_key())
-        assert comparable(oldest) == comparable(done)
-        assert oldest.started_at == read.started_at
-        assert oldest.finished_at is not None
-        assert comparable(newest) == comparable(run_row(2))
-        row = await thread_row(driver, thread_key())
-        assert (row.runs, row.run) == (2, 2)
-
-    async def test_an_idempotency_key_is_unique_in_its_thread(
-        self, driver_factory: DriverFactory
-    ) -> None:
-        """Two runs of a thread cannot share a key; runs of two threads, or without, can."""
-        driver = await driver_factory()
-        alice = await take(driver, thread_key(), ALICE)
-        other = await take(driver, thread_key("other"), ALICE)
-        await alice.append(runs=[run_row(1, idempotency_key="k")])
-        await other.append(runs=[run_row(1, idempotency_key="k")])
-        twice = alice.slice(checkpoint(), runs=[run_row(2, idempotency_key="k")])
-        [outcome] = await settle(driver, [twice])
-        assert isinstance(outcome, Failed)
-        assert len(await driver.runs(thread_key())) == 1
-        assert list((await loaded(driver, thread_key())).rows) == []
-        await alice.append(runs=[run_row(2, idempotency_key="k2"), run_row(3), run_row(4)])
-        assert len(await driver.runs(thread_key())) == 4
-
-    async def test_two_runs_may_share_a_name(self, driver_factory: DriverFactory) -> None:
-        """`run_id` is a mere name: it need not be unique, not even in a thread."""
-        driver = await driver_factory()
-        alice = await take(driver, thread_key(), ALICE)
-        await alice.append(runs=[run_row(1, run_id="same"), run_row(2, run_id="same")])
-        assert [run.run_id for run in await driver.runs(thread_key())] == ["same", "same"]
-
     async def test_landed_knows_a_record_by_number_and_epoch(
         self, driver_factory: DriverFactory
     ) -> None:
@@ -463,6 +289,41 @@ class CommitContract(ContractBase):
         assert await one.landed(thread_key(), 4, bob.epoch)
         assert not await one.landed(thread_key(), 2, bob.epoch)
         assert not await one.landed(thread_key(), 4, alice.epoch)
+
+    async def test_a_cancelled_commit_leaves_all_or_nothing(
+        self, driver_factory: DriverFactory
+    ) -> None:
+        """Cancelled after any number of turns of the loop, a commit has landed or it has not;
+        the worker claims anew, and nothing of the old epoch lands behind that claim."""
+        one, two = await self.drivers(driver_factory, 2)
+        for turns in range(12):
+            alice = await take(one, thread_key(), ALICE)
+            number = alice.record_no
+            piece = alice.slice(checkpoint(), checkpoint(ns=1 + turns), namespaces=[
+                (1 + turns, f"ns{turns}")
+            ])  # fmt: skip
+            await _cancelled(one.commit([piece]), turns)
+            again = await take(one, thread_key(), ALICE)
+            assert again.record_no in (number, number + 2)
+            late = await again.send(piece)
+            assert isinstance(late, Stale)
+            chain = await loaded(two, thread_key())
+            assert chain.thread is not None
+            assert chain.thread.record_no == again.record_no
+            assert len(chain.rows) * 2 == again.record_no
+            assert len(chain.thread.namespaces) == 1 + len(chain.rows)
+            await again.release()
+
+    async def test_a_cancelled_claim_blocks_nobody(self, driver_factory: DriverFactory) -> None:
+        """Cancelled after any number of turns, a claim was made or not: its worker can claim
+        again and write, and can give the thread back to others."""
+        one, two = await self.drivers(driver_factory, 2)
+        for turns in range(12):
+            await _cancelled(one.claim([claim_request(thread_key(), ALICE)]), turns)
+            alice = await take(one, thread_key(), ALICE)
+            await alice.append(checkpoint())
+            await alice.release()
+            await (await take(two, thread_key(), BOB)).append(checkpoint(), let_go=True)
 
     async def test_a_wide_batch_is_one_commit(self, driver_factory: DriverFactory) -> None:
         """Sixty threads in one batch are written, answered in order, and kept apart."""
