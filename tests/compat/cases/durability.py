@@ -1,0 +1,102 @@
+"""`durability`: the same final state, whatever is written on the way."""
+
+from typing import Any
+
+from tests.compat.engines import Api
+from tests.compat.shapes import ALL_MODES, Log, both, build, chain, logger, record
+
+
+@both
+async def case_durability_modes(api: Api) -> Any:
+    out = {}
+    for durability in ("sync", "async", "exit"):
+        graph = chain(api, Log, ["a", "b", "c"], checkpointer=api.saver())
+        result = await api.invoke(graph, {"log": ["in"]}, api.thread(), durability=durability)
+        out[durability] = {"result": result, **await record(api, graph, api.thread())}
+    return out
+
+
+@both
+async def case_exit_over_several_turns(api: Api) -> Any:
+    graph = chain(api, Log, ["a", "b"], checkpointer=api.saver())
+    out = [
+        await api.invoke(graph, {"log": [n]}, api.thread(), durability="exit") for n in range(3)
+    ]
+    return {"turns": out} | await record(api, graph, api.thread())
+
+
+@both
+async def case_exit_with_an_interrupt(api: Api) -> Any:
+    s = api.START
+    nodes = {"a": None, "ask": api.node(lambda st: {"log": [api.interrupt("q")]}), "c": None, "z": None}
+    edges = [(s, "a"), ("a", "ask"), ("a", "c"), (["ask", "c"], "z")]
+    graph = build(api, Log, nodes, edges, checkpointer=api.saver())
+    out = {"stop": await api.invoke(graph, {"log": ["in"]}, api.thread(), durability="exit")}
+    out["stopped"] = await record(api, graph, api.thread())
+    command = api.Command(resume="r")
+    out["on"] = await api.invoke(graph, command, api.thread(), durability="exit")
+    return out | await record(api, graph, api.thread())
+
+
+@both
+async def case_exit_with_a_failure(api: Api) -> Any:
+    runs: list[int] = []
+
+    def flaky(state: Any) -> Any:
+        runs.append(1)
+        if len(runs) == 1:
+            raise ValueError("once")
+        return {"log": ["flaky"]}
+
+    graph = chain(
+        api, Log, {"a": logger(api, "a"), "f": api.node(flaky), "z": None}, checkpointer=api.saver()
+    )
+    out = {"raised": await api.raised(api.invoke(graph, {"log": []}, api.thread(), durability="exit"))}
+    out["failed"] = await record(api, graph, api.thread())
+    out["on"] = await api.invoke(graph, None, api.thread(), durability="exit")
+    return out | await record(api, graph, api.thread())
+
+
+@both
+async def case_exit_with_a_breakpoint(api: Api) -> Any:
+    graph = chain(api, Log, ["a", "b", "c"], checkpointer=api.saver(), interrupt_before=["c"])
+    out = {"stop": await api.invoke(graph, {"log": ["in"]}, api.thread(), durability="exit")}
+    out["stopped"] = await record(api, graph, api.thread())
+    out["on"] = await api.invoke(graph, None, api.thread(), durability="exit")
+    return out | await record(api, graph, api.thread())
+
+
+@both
+async def case_exit_then_default(api: Api) -> Any:
+    graph = chain(api, Log, ["a", "b"], checkpointer=api.saver())
+    await api.invoke(graph, {"log": [1]}, api.thread(), durability="exit")
+    await api.invoke(graph, {"log": [2]}, api.thread())
+    return await record(api, graph, api.thread())
+
+
+@both
+async def case_exit_streams(api: Api) -> Any:
+    graph = chain(api, Log, ["a", "b"], checkpointer=api.saver())
+    modes = [m for m in ALL_MODES if m not in ("checkpoints", "debug")]
+    return await api.stream(graph, {"log": ["in"]}, api.thread(), modes, durability="exit")
+
+
+@both
+async def case_durability_without_a_checkpointer(api: Api) -> Any:
+    graph = chain(api, Log, ["a"])
+    out = {}
+    for durability in ("sync", "async", "exit", "nonsense"):
+        try:
+            out[durability] = await api.invoke(graph, {"log": []}, None, durability=durability)
+        except Exception as error:
+            out[durability] = type(error).__name__
+    return out
+
+
+@both
+async def case_sync_durability_with_an_interrupt(api: Api) -> Any:
+    nodes = {"a": None, "ask": api.node(lambda st: {"log": [api.interrupt("q")]}), "z": None}
+    graph = chain(api, Log, nodes, checkpointer=api.saver())
+    out = {"stop": await api.invoke(graph, {"log": []}, api.thread(), durability="sync")}
+    out["on"] = await api.invoke(graph, api.Command(resume=1), api.thread(), durability="sync")
+    return out | await record(api, graph, api.thread())

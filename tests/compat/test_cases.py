@@ -1,0 +1,82 @@
+"""Every case observes the same on LangGraph and on Stepwell."""
+
+import difflib
+import functools
+import importlib
+import pprint
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("langgraph", reason="langgraph, the engine compared with, is not installed")
+
+from tests.compat.differences import DIFFERENCES
+from tests.compat.engines import LANGGRAPH_NOISE, Api, drive
+from tests.compat.normal import Normaliser
+
+pytestmark = pytest.mark.compat
+
+MODULES = sorted(p.stem for p in (Path(__file__).parent / "cases").glob("*.py"))
+
+
+def collected() -> dict[str, tuple[Any, str]]:
+    found: dict[str, tuple[Any, str]] = {}
+    for name in MODULES:
+        module = importlib.import_module(f"tests.compat.cases.{name}")
+        for key, case in vars(module).items():
+            if key.startswith("case_"):
+                for form in getattr(case, "forms", ("async",)):
+                    label = f"{key.removeprefix('case_')}-{form}"
+                    if label in found:
+                        raise AssertionError(f"two cases are called {label}")
+                    found[label] = (case, form)
+    return found
+
+
+CASES = collected()
+
+
+def observe(label: str, package: str) -> Any:
+    case, form = CASES[label]
+    with warnings.catch_warnings():
+        if package == "langgraph" or getattr(case, "warns", False):
+            warnings.simplefilter("ignore")
+        else:
+            for message, category in LANGGRAPH_NOISE:
+                warnings.filterwarnings("ignore", message, category, module="lang")
+        return Normaliser()(drive(case, Api(package, sync=form == "sync")))
+
+
+reference = functools.cache(functools.partial(observe, package="langgraph"))
+
+
+def shown(value: Any) -> list[str]:
+    return pprint.pformat(value, width=110, sort_dicts=False).splitlines()
+
+
+@pytest.mark.parametrize("label", CASES)
+def test_the_case_runs_on_langgraph(label: str) -> None:
+    """A case that LangGraph itself cannot run proves nothing."""
+    assert reference(label) is not None
+
+
+@pytest.mark.parametrize("label", CASES)
+def test_stepwell_observes_the_same(label: str) -> None:
+    expected, actual = reference(label), observe(label, "stepwell")
+    difference = DIFFERENCES.get(label.rpartition("-")[0])
+    if difference is not None:
+        assert actual != expected, "no longer a difference: take it off the table"
+        difference.check(actual, expected)
+        return
+    if actual != expected:
+        lines = difflib.unified_diff(
+            shown(expected), shown(actual), "langgraph", "stepwell", lineterm="", n=4
+        )
+        pytest.fail("\n".join(lines) or "equal in print, not in value", pytrace=False)
+
+
+def test_the_table_of_differences_names_existing_cases() -> None:
+    names = {label.rpartition("-")[0] for label in CASES}
+    assert set(DIFFERENCES) <= names
