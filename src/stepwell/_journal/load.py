@@ -58,6 +58,8 @@ class Folded:
             versions[channel] = self.version
         if "i" in document:
             self.interrupt_seen = document["i"]
+        if "z" in document:
+            self.version, self.versions, self.seen = document["z"]
 
     def _apply(self, channel: str, op: list[Any], entries: list[Any]) -> None:
         values, kind = self.values, op[0]

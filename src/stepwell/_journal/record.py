@@ -4,7 +4,9 @@ A checkpoint's body is one JSON document:
 
     {"t": [entry, ...],          what each task of the superstep contributed
      "c": {channel: op, ...},    what happened to each persisted channel
-     "i": n}                     breakpoints passed up to version n (only when that changed)
+     "i": n,                     breakpoints passed up to version n (only when that changed)
+     "z": [n, {...}, {...}]}     version, versions and seen after this record, where they are
+                                 not what one superstep makes of them (durability="exit")
 
     entry = [name, kind, triggers, [write, ...], control?]
         kind: -1 a node triggered by edges, >= 0 the position of a Send, -2 an update,
@@ -153,7 +155,12 @@ class BodyEncoder:
         )
 
     def step_body(
-        self, entries: Sequence[Entry], ops: Mapping[str, Op], interrupt_seen: int | None = None
+        self,
+        entries: Sequence[Entry],
+        ops: Mapping[str, Op],
+        *,
+        interrupt_seen: int | None = None,
+        versions: tuple[int, dict[str, int], dict[str, dict[str, int]]] | None = None,
     ) -> bytes:
         """The body of a checkpoint.
 
@@ -177,6 +184,8 @@ class BodyEncoder:
         ]
         if interrupt_seen is not None:
             document["i"] = interrupt_seen
+        if versions is not None:
+            document["z"] = versions
         return orjson.dumps(document)
 
     def _entry(

@@ -1,0 +1,203 @@
+"""How a run begins: new input, a resumed superstep, a fork from an old checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stepwell._engine.pending import NULL_TASK, Pending
+from stepwell._engine.run import INPUT, Run
+from stepwell._engine.write import goto_writes, to_channel
+from stepwell._journal.record import KIND_INPUT, Entry
+from stepwell._plan.apply import TaskWrites, apply, compose, deltas
+from stepwell._plan.tasks import Write, plan
+from stepwell.checkpoint.driver import RunStatus, Source, ThreadStatus
+from stepwell.constants import START
+from stepwell.errors import EmptyInputError, InvalidUpdateError, UnknownInterruptError, UsageError
+from stepwell.types import Command
+
+_INTERRUPT_ID_LENGTH = 32
+
+
+def begin(run: Run, given: Any, *, addressed: bool, superseded: bool) -> None:
+    """Turn the caller's input into the state the first superstep is planned from.
+
+    Args:
+        given: New input, a `Command`, or None (go on).
+        addressed: The config named a checkpoint.
+        superseded: That checkpoint is not the head of its namespace.
+
+    Raises:
+        EmptyInputError: There is nothing to run.
+        UnknownInterruptError: The resume value does not say which question it answers.
+    """
+    run.stop = run.step + run.config.recursion_limit + 1
+    is_command = isinstance(given, Command)
+    resuming = run.state.started and (given is None or is_command)
+    answers = is_command and given.resume is not None
+    travels = addressed and not answers
+    run.replaying = travels or superseded
+    if travels:
+        run.pending.answers.clear()
+    forks = (
+        resuming and travels and (run.source not in (Source.UPDATE, Source.FORK) or superseded)
+    )
+    if is_command:
+        _command(run, given, save=not forks)
+    _apply_null_writes(run)
+    if resuming:
+        _resume(run, forks=forks)
+    elif given is not None:
+        new_input(run, [(START, given)])
+    else:
+        msg = (
+            "There is nothing to resume: the thread has no checkpoint"
+            if run.rec is not None
+            else "Received no input, and without a checkpointer there is nothing to resume"
+        )
+        raise EmptyInputError(f"{msg}. Pass an input.", thread_id=run.thread_id)
+
+
+def _command(run: Run, command: Command[Any], *, save: bool) -> None:
+    """File a command's writes under the current checkpoint and hand out its answer."""
+    if command.graph == Command.PARENT:
+        msg = "There is no parent graph: this Command was passed to a root graph."
+        raise InvalidUpdateError(msg)
+    writes: list[Write] = [
+        (channel, START if channel.startswith(to_channel("")) else value)
+        for channel, value in goto_writes(command)
+    ]
+    writes.extend(command.update_as_tuples())
+    answer: list[Any] = []
+    if command.resume is not None:
+        answer = _answer(run, command.resume)
+    elif not writes:
+        msg = (
+            "Received an empty Command: give it an update, a goto or a resume value, or pass "
+            "None to go on."
+        )
+        raise EmptyInputError(msg, thread_id=run.thread_id)
+    run.pending.outputs[NULL_TASK] = run.pending.outputs.get(NULL_TASK, []) + writes
+    if answer:
+        run.pending.answers[NULL_TASK] = answer
+    if run.rec is not None and save and not run.rec.exits:
+        run.rec.command(run.pending.outputs[NULL_TASK], answer)
+
+
+def _answer(run: Run, resume: Any) -> list[Any]:
+    """The resume value for whichever task asks next, [] if it is a map of answers by id."""
+    if run.rec is None:
+        msg = "Cannot use Command(resume=...) without checkpointer: compile the graph with one."
+        raise UsageError(msg)
+    waiting = run.pending.open_interrupts()
+    if isinstance(resume, Mapping) and resume and all(_is_interrupt_id(k) for k in resume):
+        run.resume_map = resume
+        return []
+    if len(waiting) > 1:
+        msg = (
+            "When there are multiple pending interrupts, you must specify the interrupt id when "
+            f"resuming: Command(resume={{id: value}}). Waiting: {', '.join(sorted(waiting))}."
+        )
+        raise UnknownInterruptError(msg, reason="ambiguous", pending_ids=sorted(waiting))
+    return [resume]
+
+
+def _is_interrupt_id(key: Any) -> bool:
+    return (
+        isinstance(key, str)
+        and len(key) == _INTERRUPT_ID_LENGTH
+        and all(c in "0123456789abcdef" for c in key)
+    )
+
+
+def _apply_null_writes(run: Run) -> None:
+    """Apply what commands wrote to the state the superstep is planned from."""
+    run.answer = list(run.pending.answers.pop(NULL_TASK, ()))
+    run.null_writes = run.pending.outputs.pop(NULL_TASK, [])
+    if not run.null_writes:
+        return
+    known = run.state.updated
+    changed = apply(
+        run.spec, run.state, [TaskWrites((0, "", 0), INPUT, (), (), run.null_writes)], steps=False
+    )
+    if known is None:
+        run.state.updated = None
+    elif run.state.updated is not None:
+        run.state.updated |= known
+    run.carried = deltas(run.state, changed)
+
+
+def _resume(run: Run, *, forks: bool) -> None:
+    run.state.pass_breakpoints()
+    run.passed_now = True
+    rec = run.rec
+    if rec is not None:
+        status = run.change(ThreadStatus.RUNNING, RunStatus.RUNNING, ())
+        if forks:
+            run.pending.interrupts.clear()
+            run.parent_checkpoint = rec.checkpoint_id
+            rec.checkpoint(
+                run.state,
+                source=Source.FORK,
+                step=run.step,
+                entries=_null_entries(run),
+                ops=run.carried,
+                interrupt_seen=run.state.interrupt_seen,
+                metadata=None,
+                thread=status,
+            )
+            run.carried, run.null_writes, run.passed_now = {}, [], False
+            run.checkpoint_id = rec.checkpoint_id
+            run.source = Source.FORK
+            run.step += 1
+        elif not rec.exits:
+            rec.status(status)
+    run.note_values(None)
+
+
+def _null_entries(run: Run) -> list[Entry]:
+    return [Entry(INPUT, KIND_INPUT, (), run.null_writes)] if run.null_writes else []
+
+
+def new_input(run: Run, writes: Sequence[Write]) -> None:
+    """Apply input writes, closing whatever superstep was open.
+
+    Writes of tasks that had finished in it are applied first, so that what `get_state` showed
+    is not lost; the others are dropped.
+    """
+    open_tasks = plan(run.spec, run.state, inputs=False)
+    done = []
+    entries = []
+    for task in sorted(open_tasks, key=lambda t: t.order):
+        left = run.pending.outputs.get(task.id(run.checkpoint_id, run.ns, run.step), [])
+        consumables = task.node.consumables if task.index < 0 else ()
+        done.append(TaskWrites(task.order, task.name, task.triggers, consumables, left))
+        entries.append(
+            Entry(task.name, task.index, task.triggers if task.index < 0 else (), left)
+        )
+    done.append(TaskWrites((9, "", 0), INPUT, (), (), writes))
+    entries.append(Entry(INPUT, KIND_INPUT, (), writes))
+    entries = _null_entries(run) + entries
+    changed = apply(run.spec, run.state, done)
+    ops = deltas(run.state, changed)
+    if run.carried:
+        ops = compose(run.carried, ops, run.state.channels)
+    run.pending, run.null_writes, run.carried, run.answer = Pending(), [], {}, []
+    run.replaying = False
+    rec = run.rec
+    if rec is not None:
+        run.parent_checkpoint = rec.checkpoint_id or None
+        rec.checkpoint(
+            run.state,
+            source=Source.INPUT,
+            step=run.step,
+            entries=entries,
+            ops=ops,
+            thread=run.change(ThreadStatus.RUNNING, RunStatus.RUNNING, ()),
+        )
+        run.checkpoint_id = rec.checkpoint_id
+    run.source = Source.INPUT
+    run.step += 1
+
+
+__all__ = ["begin", "new_input"]

@@ -1,0 +1,154 @@
+"""Compile a user's callable once: how it is called, and what is injected into it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from anyio import to_thread
+
+from stepwell.errors import GraphDefinitionError
+
+if TYPE_CHECKING:
+    from stepwell._engine.task import TaskRun
+
+Call: TypeAlias = "Callable[[Any, TaskRun], Awaitable[Any]]"
+CallNow: TypeAlias = "Callable[[Any, TaskRun], Any]"
+
+_INJECTED: Final[dict[str, tuple[tuple[str, ...], Callable[[TaskRun], Any]]]] = {
+    "config": (("RunnableConfig",), lambda task: task.config),
+    "writer": (("StreamWriter", "Callable"), lambda task: task.stream_writer),
+    "store": (("Store",), lambda task: task.runtime.store),
+    "previous": ((), lambda task: task.runtime.previous),
+    "runtime": ((), lambda task: task.runtime),
+    "error": (("NodeError",), lambda task: task.error),
+}
+"""Parameter name -> (words of which the annotation must hold one, if it has any; source)."""
+
+
+class Bound:
+    """A callable, compiled.
+
+    `call(value, task)` awaits it (a sync function runs in a worker thread); `now` is set for
+    a sync function that the caller wants inline on the loop (routers).
+    """
+
+    __slots__ = ("call", "is_async", "name", "now")
+
+    def __init__(self, name: str, call: Call, now: CallNow | None, *, is_async: bool) -> None:
+        self.name = name
+        self.call = call
+        self.now = now
+        self.is_async = is_async
+
+
+def callable_name(fn: Any) -> str | None:
+    """The name a callable goes by, None if it has none of its own."""
+    name = getattr(fn, "__name__", None)
+    if name is None and isinstance(fn, functools.partial):
+        return callable_name(fn.func)
+    if name is None and hasattr(fn, "get_name"):
+        return str(fn.get_name())
+    return name if name is not None else type(fn).__name__
+
+
+def _is_async(fn: Any) -> bool:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    if inspect.iscoroutinefunction(fn):
+        return True
+    call = getattr(fn, "__call__", None)  # noqa: B004  # the bound method, not callability
+    return inspect.iscoroutinefunction(call)
+
+
+def _wants(parameter: inspect.Parameter, words: tuple[str, ...]) -> bool:
+    annotation = parameter.annotation
+    if annotation is inspect.Parameter.empty:
+        return parameter.name != "error"
+    if not words:
+        return True
+    text = annotation if isinstance(annotation, str) else repr(annotation)
+    return any(word in text for word in words) or text in {"Any", "typing.Any"}
+
+
+def injections(fn: Any) -> list[tuple[str, Callable[[TaskRun], Any]]]:
+    """The parameters that the engine fills, with where their values come from.
+
+    The first positional parameter is the node's input and never injected.
+    """
+    try:
+        parameters = list(inspect.signature(fn).parameters.values())
+    except (ValueError, TypeError):
+        return []  # a builtin without a signature takes its input and nothing else
+    found = []
+    for position, parameter in enumerate(parameters):
+        rule = _INJECTED.get(parameter.name)
+        if rule is None or parameter.kind not in (
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            inspect.Parameter.KEYWORD_ONLY,
+        ):
+            continue
+        if position == 0 and parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            continue
+        if _wants(parameter, rule[0]):
+            found.append((parameter.name, rule[1]))
+    return found
+
+
+def bind(fn: Any, name: str | None = None) -> Bound:
+    """Compile a node function, router or runnable-like object (one with `ainvoke`).
+
+    Raises:
+        GraphDefinitionError: It is not callable.
+    """
+    label = name or callable_name(fn) or "node"
+    if not callable(fn):
+        if hasattr(fn, "ainvoke"):
+            return _bind_runnable(fn, label)
+        msg = f"Node {label!r} must be a function or another callable, not {type(fn).__name__}"
+        raise GraphDefinitionError(msg, node=label)
+    injected = injections(fn)
+    if _is_async(fn):
+        return _bind_async(fn, label, injected)
+    return _bind_sync(fn, label, injected)
+
+
+def _bind_async(
+    fn: Any, label: str, injected: list[tuple[str, Callable[[TaskRun], Any]]]
+) -> Bound:
+    if not injected:
+
+        def call(value: Any, _: TaskRun) -> Awaitable[Any]:
+            return fn(value)  # type: ignore[no-any-return]
+    else:
+
+        def call(value: Any, task: TaskRun) -> Awaitable[Any]:
+            return fn(value, **{k: source(task) for k, source in injected})  # type: ignore[no-any-return]
+
+    return Bound(label, call, None, is_async=True)
+
+
+def _bind_sync(
+    fn: Any, label: str, injected: list[tuple[str, Callable[[TaskRun], Any]]]
+) -> Bound:
+    def now(value: Any, task: TaskRun) -> Any:
+        return fn(value, **{k: source(task) for k, source in injected}) if injected else fn(value)
+
+    async def call(value: Any, task: TaskRun) -> Any:
+        result = await to_thread.run_sync(now, value, task)
+        # A lambda or partial around an async function shows only when it is called.
+        return await result if inspect.isawaitable(result) else result
+
+    return Bound(label, call, now, is_async=False)
+
+
+def _bind_runnable(runnable: Any, label: str) -> Bound:
+    def call(value: Any, task: TaskRun) -> Awaitable[Any]:
+        return runnable.ainvoke(value, task.config)  # type: ignore[no-any-return]
+
+    return Bound(label, call, None, is_async=True)
+
+
+__all__ = ["Bound", "bind", "callable_name", "injections"]

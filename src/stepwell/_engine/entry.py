@@ -1,0 +1,256 @@
+"""The ways into the engine: run a graph, on a thread or without one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from stepwell._clock import SYSTEM_CLOCK
+from stepwell._context import current_task
+from stepwell._engine.begin import begin
+from stepwell._engine.open import Opened, claim_thread
+from stepwell._engine.program import Program, RunConfig
+from stepwell._engine.recorder import Recorder
+from stepwell._engine.run import Breakpoints, Run
+from stepwell._engine.snapshot import View
+from stepwell._engine.stream import Sink
+from stepwell._engine.task import TaskRun
+from stepwell._ids import RANDOM_IDS
+from stepwell._plan.state import ThreadState
+from stepwell.checkpoint.driver import RunRow, RunStatus, Source, ThreadStatus
+from stepwell.errors import GraphDrained, StepwellError, UsageError
+from stepwell.runtime import RunControl
+from stepwell.types import Durability
+
+logger = logging.getLogger("stepwell")
+
+DEFAULT_RECURSION_LIMIT = 10007
+"""Supersteps a run may take when its config does not say."""
+
+
+class RunOptions:
+    """What a caller may say of one run, beside its input and config."""
+
+    __slots__ = (
+        "context",
+        "control",
+        "durability",
+        "interrupt_after",
+        "interrupt_before",
+        "lock_timeout",
+        "on_conflict",
+        "output_keys",
+        "sink",
+    )
+
+    def __init__(self) -> None:
+        self.context: Any = None
+        self.control: RunControl | None = None
+        self.durability: Durability | None = None
+        self.interrupt_before: Breakpoints | None = None
+        self.interrupt_after: Breakpoints | None = None
+        self.lock_timeout: float | None = None
+        self.on_conflict: Literal["wait", "reject"] | None = None
+        self.output_keys: Sequence[str] | str | None = None
+        self.sink: Sink | None = None
+
+
+async def run_graph(
+    program: Program, given: Any, config: RunConfig, options: RunOptions
+) -> Any:
+    """Run a graph to its end, its next question, or its failure.
+
+    Returns:
+        The graph's output; with questions under "__interrupt__" if it stopped at some.
+
+    Raises:
+        Exception: What a node raised, as it is, with a note.
+        StepwellError: The run could not begin, go on, or be made durable.
+    """
+    try:
+        if program.saver is None:
+            return await _run_without_thread(program, given, config, options)
+        return await _run_on_thread(program, given, config, options)
+    finally:
+        if options.sink is not None:
+            options.sink.close()
+
+
+def _configure(run: Run, options: RunOptions) -> None:
+    run.context = options.context
+    run.control = options.control
+    run.sink = options.sink
+    if options.interrupt_before is not None:
+        run.interrupt_before = options.interrupt_before
+    if options.interrupt_after is not None:
+        run.interrupt_after = options.interrupt_after
+    if options.output_keys is not None:
+        run.output_keys = options.output_keys
+    outer = current_task.get()
+    run.outer = outer if isinstance(outer, TaskRun) else None
+
+
+async def _run_without_thread(
+    program: Program, given: Any, config: RunConfig, options: RunOptions
+) -> Any:
+    run = Run(
+        program, ThreadState(program.spec), config,
+        clock=SYSTEM_CLOCK, ids=RANDOM_IDS, run_id=config.run_id or "",
+    )  # fmt: skip
+    _configure(run, options)
+    begin(run, given, addressed=False, superseded=False)
+    await run.loop()
+    return run.result()
+
+
+async def _run_on_thread(
+    program: Program, given: Any, config: RunConfig, options: RunOptions
+) -> Any:
+    config.require_thread("Running")
+    opened = await claim_thread(
+        program,
+        config,
+        on_conflict=options.on_conflict or program.on_conflict,
+        lock_timeout=program.lock_timeout if options.lock_timeout is None else options.lock_timeout,
+    )
+    handle = opened.handle
+    lost: list[BaseException] = []
+    me = asyncio.current_task()
+
+    def on_lost(error: BaseException) -> None:
+        lost.append(error)
+        if me is not None:
+            me.cancel()
+
+    handle.on_lost = on_lost
+    try:
+        if opened.unfinished and (given is not None or opened.addressed):
+            await _finish_open_run(program, opened, options)
+        run = _make_run(program, opened, config, options)
+        return await _drive(run, given, opened)
+    except asyncio.CancelledError:
+        if lost and me is not None and me.uncancel() == 0:
+            raise lost[0] from None
+        raise
+    finally:
+        handle.on_lost = None
+        await handle.release()
+
+
+def _make_run(
+    program: Program, opened: Opened, config: RunConfig, options: RunOptions, *, silent: bool = False
+) -> Run:
+    view = opened.view
+    ids = RANDOM_IDS
+    run_id = config.run_id or ids.run_id()
+    durability: Durability = options.durability or program.durability or "async"
+    if durability not in ("sync", "async", "exit"):
+        msg = f"durability must be 'sync', 'async' or 'exit', not {durability!r}"
+        raise ValueError(msg)
+    state = ThreadState(program.spec) if view is None else view.state
+    run = Run(program, state, config, clock=SYSTEM_CLOCK, ids=ids, run_id=run_id)
+    if not silent:
+        _configure(run, options)
+    metadata = dict(config.metadata)
+    if config.run_id is not None:
+        metadata["run_id"] = config.run_id
+    rec = Recorder(
+        opened.handle, opened.codec, program.spec,
+        ns="", durability=durability, strict=program.strict,
+        run_row=RunRow(
+            run=opened.next_run(), run_id=run_id, status=int(RunStatus.RUNNING), graph=program.name,
+            first_parent=0 if view is None else view.row.seq,
+        ),
+        seq=0 if view is None else view.row.seq,
+        checkpoint="" if view is None else view.name,
+        stored={} if view is None else view.stored,
+    )  # fmt: skip
+    if metadata:
+        exact, index = rec.metadata(metadata)
+        rec.run_row = rec.run_row._replace(metadata=exact, meta_index=index)
+    run.rec = rec
+    run.checkpoint_id = rec.checkpoint_id
+    if view is not None:
+        _continue_from(run, view)
+    return run
+
+
+def _continue_from(run: Run, view: View) -> None:
+    run.step = view.row.step + 1
+    run.source = Source(view.row.source)
+    run.pending = view.pending
+    run.parent_checkpoint = view.parent
+
+
+async def _drive(run: Run, given: Any, opened: Opened) -> Any:
+    rec = run.rec
+    if rec is None:
+        msg = "a run on a thread needs a recorder"
+        raise UsageError(msg)
+    begin(run, given, addressed=opened.addressed, superseded=opened.superseded)
+    if not rec.exits:
+        # Claim and input are durable before the first node starts.
+        await rec.durable()
+    try:
+        await run.loop()
+        run.complete()
+    except asyncio.CancelledError as exc:
+        if not rec.ended:
+            run.end(ThreadStatus.IDLE, RunStatus.CANCELLED, exc)
+        raise
+    except GraphDrained:
+        run.end(ThreadStatus.IDLE, RunStatus.CANCELLED)
+        await rec.durable()
+        raise
+    except BaseException as exc:
+        if not rec.ended:
+            run.end(ThreadStatus.FAILED, RunStatus.FAILED, exc)
+        await _settle_quietly(rec, exc)
+        raise
+    await rec.durable()
+    return run.result()
+
+
+async def _settle_quietly(rec: Recorder, error: BaseException) -> None:
+    """Wait for the failure's own records; the failure itself is what the caller must see."""
+    try:
+        await rec.durable()
+    except StepwellError as exc:
+        error.add_note(f"The failure could not be recorded: {type(exc).__name__}: {exc}")
+
+
+async def _finish_open_run(program: Program, opened: Opened, options: RunOptions) -> None:
+    """Finish the run that its worker left unfinished, before anything new is applied.
+
+    Its outcome belongs to whoever started it: a failure is recorded on the thread, logged,
+    and does not fail the new run.
+    """
+    config = RunConfig(
+        {"configurable": {"thread_id": opened.key.thread_id}}, DEFAULT_RECURSION_LIMIT
+    )
+    run = _make_run(program, opened, config, options, silent=True)
+    rec = run.rec
+    if rec is None or opened.open_run is None:
+        return
+    row = opened.open_run
+    rec.keep = True
+    rec.run_row = row._replace(status=int(RunStatus.RUNNING), attempts=row.attempts + 1)
+    run.run_id = row.run_id
+    begin(run, None, addressed=False, superseded=False)
+    await rec.durable()
+    try:
+        await run.loop()
+        run.complete()
+    except Exception as exc:
+        if not rec.ended:
+            run.end(ThreadStatus.FAILED, RunStatus.FAILED, exc)
+        logger.warning(
+            "The unfinished run %s of thread %r failed when it was taken over: %r",
+            row.run_id, opened.key.thread_id, exc,
+        )  # fmt: skip
+    await opened.reload()
+
+
+__all__ = ["DEFAULT_RECURSION_LIMIT", "RunOptions", "run_graph"]

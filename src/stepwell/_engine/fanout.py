@@ -1,0 +1,116 @@
+"""Run the tasks of one superstep: one in place, many at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from stepwell._engine.retry import attempts, once
+from stepwell._engine.task import TaskRun
+from stepwell.errors import GraphBubbleUp, GraphInterrupt
+
+Settle = Callable[[TaskRun, bool], None]
+"""Called when a task has ended: (task, whether others of its superstep still run)."""
+
+
+async def execute(task: TaskRun) -> None:
+    """Run one task and note how it ended.
+
+    A question and an ordinary error are noted on the task; what must stop the whole run
+    (cancellation, other signals, KeyboardInterrupt) is raised.
+    """
+    policy = task.task.node.policy
+    try:
+        task.writes = await (once(task) if policy is None else attempts(task))
+    except GraphInterrupt as signal:
+        task.interrupts = tuple(signal.args[0]) if signal.args else ()
+        task.failure = None if task.interrupts else signal
+    except asyncio.CancelledError as exc:
+        current = asyncio.current_task()
+        if current is None or current.cancelling():
+            raise
+        # The node raised it although nobody cancelled the run.
+        task.failure = exc
+    except GraphBubbleUp:
+        raise
+    except Exception as exc:  # noqa: BLE001  # whatever a node raises is its caller's business
+        task.failure = exc
+
+
+async def run_one(task: TaskRun, settle: Settle) -> None:
+    """Await a task where we stand: an asyncio Task would cost more than the node."""
+    await execute(task)
+    settle(task, False)
+
+
+class _Branches:
+    """Many tasks at once, one coroutine each, counting down one future.
+
+    The first failure cancels the others; a question does not.
+    """
+
+    __slots__ = ("_children", "_done", "_fatal", "_left", "_settle", "_slots")
+
+    def __init__(self, settle: Settle, limit: int | None) -> None:
+        self._settle = settle
+        self._slots = asyncio.Semaphore(limit) if limit else None
+        self._done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        """True: all have ended. False: one failed and the rest must be cancelled."""
+        self._left = 0
+        self._fatal: BaseException | None = None
+        self._children: list[asyncio.Task[None]] = []
+
+    async def run(self, tasks: Sequence[TaskRun]) -> None:
+        loop = asyncio.get_running_loop()
+        self._left = len(tasks)
+        self._children = [loop.create_task(self._branch(task)) for task in tasks]
+        try:
+            complete = await self._done
+        except asyncio.CancelledError:
+            await self._cancel()
+            raise
+        if not complete:
+            await self._cancel()
+            self._mark_cancelled(tasks)
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def _branch(self, task: TaskRun) -> None:
+        try:
+            if self._slots is None:
+                await execute(task)
+            else:
+                async with self._slots:
+                    await execute(task)
+            self._left -= 1
+            self._settle(task, self._left > 0)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as exc:  # noqa: BLE001  # carried to the run, which raises it
+            self._fatal = self._fatal or exc
+        if self._done.done():
+            return
+        if self._fatal is not None or task.failure is not None:
+            self._done.set_result(False)
+        elif self._left == 0:
+            self._done.set_result(True)
+
+    async def _cancel(self) -> None:
+        for child in self._children:
+            child.cancel()
+        # A node may take its time to clean up; its run must not end before it has.
+        await asyncio.gather(*self._children, return_exceptions=True)
+
+    def _mark_cancelled(self, tasks: Sequence[TaskRun]) -> None:
+        for task in tasks:
+            if task.writes is None and task.failure is None and not task.interrupts:
+                task.failure = asyncio.CancelledError()
+                self._settle(task, False)
+
+
+async def run_many(tasks: Sequence[TaskRun], settle: Settle, limit: int | None) -> None:
+    """Run tasks concurrently, at most `limit` at a time, and wait for all of them."""
+    await _Branches(settle, limit).run(tasks)
+
+
+__all__ = ["execute", "run_many", "run_one"]

@@ -1,0 +1,300 @@
+"""Opening a thread: claim it for writing, or look at it, and revive what was loaded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from stepwell._codec import Codec
+from stepwell._context import current_task
+from stepwell._engine.pending import Pending
+from stepwell._engine.program import Program, RunConfig
+from stepwell._engine.snapshot import Place, View
+from stepwell._engine.task import TaskRun
+from stepwell._ids import parse_checkpoint_id
+from stepwell._journal.load import Contribution, Folded, add_row, chain, contributions
+from stepwell._plan.tasks import Task, plan
+from stepwell.checkpoint.driver import (
+    CheckpointRow,
+    HistoryPage,
+    Loaded,
+    LoadRequest,
+    RunRow,
+    Source,
+    ThreadKey,
+    ThreadRow,
+    ThreadStatus,
+)
+from stepwell.errors import GraphMismatchError, NotFoundError, StorageError
+
+if TYPE_CHECKING:
+    from stepwell._journal.handle import ThreadHandle
+    from stepwell._journal.journal import Journal
+
+logger = logging.getLogger("stepwell")
+
+
+def held_handles() -> list[ThreadHandle]:
+    """Claims that the calling code already runs under, innermost first."""
+    handles = []
+    current = current_task.get()
+    while isinstance(current, TaskRun):
+        if current.run.rec is not None:
+            handles.append(current.run.rec.handle)
+        current = current.run.outer
+    return handles
+
+
+class Opened:
+    """A claimed thread and the checkpoint a run starts from."""
+
+    __slots__ = (
+        "addressed",
+        "codec",
+        "handle",
+        "journal",
+        "key",
+        "open_run",
+        "program",
+        "runs",
+        "seq",
+        "superseded",
+        "unfinished",
+        "view",
+    )
+
+    def __init__(
+        self, program: Program, codec: Codec, journal: Journal, handle: ThreadHandle, seq: int | None
+    ) -> None:
+        thread = handle.loaded.thread
+        self.program = program
+        self.codec = codec
+        self.journal = journal
+        self.handle = handle
+        self.key: ThreadKey = handle.key
+        self.seq = seq
+        self.addressed = seq is not None
+        self.superseded = False
+        self.view: View | None = None
+        self.runs = 0 if thread is None else thread.runs
+        self.unfinished = thread is not None and thread.status == ThreadStatus.RUNNING
+        self.open_run: RunRow | None = (
+            None if thread is None else handle.loaded.runs.get(thread.run)
+        )
+
+    def next_run(self) -> int:
+        """The number of a new run of this thread."""
+        self.runs += 1
+        return self.runs
+
+    async def reload(self) -> None:
+        """Look at the thread again, after something was written under this claim.
+
+        Raises:
+            NotFoundError: The checkpoint asked for is not in the thread.
+        """
+        await self.handle.flushed()
+        request = LoadRequest(self.key, "", self.seq)
+        await self.look(await self.journal.load(request))
+
+    async def look(self, loaded: Loaded) -> None:
+        """Revive the checkpoint that the run starts from."""
+        self.view = revive(self.program, self.codec, self.key, loaded, self.seq, track=True)
+        if self.view is None:
+            if self.seq is not None:
+                msg = (
+                    f"Thread {self.key.thread_id!r} has no such checkpoint; list them with "
+                    "get_state_history."
+                )
+                raise NotFoundError(msg, thread_id=self.key.thread_id)
+            return
+        self.superseded = self.view.row.seq != self.handle.head(0)
+        if self.superseded:
+            page = await self.journal.history(self.key, "", None)
+            self.view.pending = past_pending(self.program, self.codec, self.view, page)
+
+
+async def claim_thread(
+    program: Program, config: RunConfig, *, on_conflict: str, lock_timeout: float | None
+) -> Opened:
+    """Become the writer of the config's thread.
+
+    Raises:
+        ThreadBusyError: Somebody else holds it (and `on_conflict` or `lock_timeout` says not
+            to wait any longer), or the calling code itself does.
+        GraphMismatchError: The thread does not fit the graph.
+        NotFoundError: The config names a checkpoint that is not in the thread.
+    """
+    saver = program.saver
+    thread_id = config.require_thread("This")
+    if saver is None:
+        msg = "a graph without a checkpointer has no threads"
+        raise StorageError(msg)
+    if on_conflict not in ("wait", "reject"):
+        msg = f"on_conflict must be 'wait' or 'reject', not {on_conflict!r}"
+        raise ValueError(msg)
+    journal = await saver.journal()
+    key = saver.key(thread_id)
+    seq = _seq_of(config.checkpoint_id, thread_id)
+    handle = await journal.acquire(
+        key, wait=on_conflict == "wait", timeout=lock_timeout, load_seq=seq, held=held_handles()
+    )
+    try:
+        check_graph(program, handle.loaded.thread)
+        opened = Opened(program, program.codec, journal, handle, seq)
+        if opened.unfinished and seq is not None:
+            # The open run is finished at the head first; the old checkpoint comes after.
+            opened.seq = None
+            await opened.look(await journal.load(LoadRequest(key, "", None)))
+            opened.seq = seq
+        else:
+            await opened.look(handle.loaded)
+    except BaseException:
+        await handle.release()
+        raise
+    return opened
+
+
+def _seq_of(checkpoint: str | None, thread_id: str) -> int | None:
+    if checkpoint is None:
+        return None
+    parsed = parse_checkpoint_id(checkpoint)
+    if parsed is None:
+        msg = f"{checkpoint!r} is not a checkpoint id of thread {thread_id!r}."
+        raise NotFoundError(msg, thread_id=thread_id)
+    return parsed[1]
+
+
+def check_graph(program: Program, thread: ThreadRow | None) -> None:
+    """Apply the graph's mismatch policy to a thread.
+
+    Raises:
+        GraphMismatchError: The thread's state is newer, or the policy is "refuse" and another
+            graph wrote it.
+    """
+    if thread is None:
+        return
+    name = thread.key.thread_id
+    if thread.state_version > program.state_version:
+        msg = (
+            f"Thread {name!r} has state version {thread.state_version}, graph {program.name!r} "
+            f"only knows {program.state_version}: deploy the newer graph."
+        )
+        raise GraphMismatchError(msg, thread_id=name)
+    if not thread.fingerprint or thread.fingerprint == program.fingerprint:
+        return
+    if program.on_mismatch == "accept":
+        return
+    msg = (
+        f"Thread {name!r} was last written by graph {thread.graph!r} with another shape than "
+        f"{program.name!r} has now."
+    )
+    if program.on_mismatch == "refuse":
+        raise GraphMismatchError(
+            msg + ' Compile with on_mismatch="warn" to run it anyway.', thread_id=name
+        )
+    logger.warning("%s", msg)
+
+
+def _check_due(program: Program, folded: Folded, thread_id: str) -> None:
+    """Refuse a thread whose next node, or half-full join, the graph does not have."""
+    for channel in folded.values:
+        if channel in program.spec.channels or not channel.startswith(("branch:to:", "join:")):
+            continue
+        msg = (
+            f"Thread {thread_id!r} is about to go on at {channel.split(':')[-1]!r}, which graph "
+            f"{program.name!r} does not have. Run it with the graph that wrote it, or update its "
+            "state as a node that exists."
+        )
+        raise GraphMismatchError(msg, thread_id=thread_id)
+
+
+def ancestors(loaded: Loaded | HistoryPage, seq: int | None) -> list[CheckpointRow]:
+    """The chain that ends at `seq` (None: the newest row), oldest first."""
+    rows = list(chain(loaded.rows, loaded.segments))
+    if not rows:
+        return []
+    if not loaded.segments and all(r.parent is None for r in rows[1:]):
+        return rows if seq is None or rows[-1].seq == seq else []
+    by_seq = {r.seq: r for r in rows}
+    row = by_seq.get(rows[-1].seq if seq is None else seq)
+    found: list[CheckpointRow] = []
+    while row is not None:
+        found.append(row)
+        row = by_seq.get(parent_of(row))
+    return found[::-1]
+
+
+def parent_of(row: CheckpointRow) -> int:
+    """seq of the row this one extends; 0 = nothing."""
+    return row.seq - 1 if row.parent is None else row.parent
+
+
+def revive(
+    program: Program,
+    codec: Codec,
+    key: ThreadKey,
+    loaded: Loaded,
+    seq: int | None,
+    *,
+    track: bool = False,
+) -> View | None:
+    """The checkpoint that was loaded; None if there is none.
+
+    Raises:
+        CorruptRecordError: A record is damaged.
+        GraphMismatchError: The thread goes on at a node that the graph does not have.
+    """
+    rows = ancestors(loaded, seq)
+    if loaded.thread is None or not rows:
+        return None
+    folded = Folded()
+    for row in rows:
+        add_row(folded, row)
+    _check_due(program, folded, key.thread_id)
+    return View(
+        program.spec,
+        codec,
+        Place(key.thread_id, "", loaded.thread.uid),
+        row=rows[-1],
+        parent=rows[-2] if len(rows) > 1 else None,
+        folded=folded,
+        pending=Pending.from_rows(loaded.writes, codec),
+        run=loaded.runs.get(rows[-1].run),
+        track=track,
+    )
+
+
+def past_pending(program: Program, codec: Codec, view: View, page: HistoryPage) -> Pending:
+    """What the tasks of a checkpoint in the past left: in its rows, and in its first child's."""
+    pending = Pending.from_rows((w for w in page.writes if w.seq == view.row.seq), codec)
+    for row in page.rows:
+        if row.source == Source.LOOP and parent_of(row) == view.row.seq:
+            folded = Folded()
+            document = {}
+            for ancestor in ancestors(page, row.seq):
+                document = add_row(folded, ancestor)
+            add_contributions(program, view, pending, contributions(document, folded, codec))
+            break
+    return pending
+
+
+def add_contributions(
+    program: Program, view: View, pending: Pending, found: Iterable[Contribution]
+) -> None:
+    """File contributions of a checkpoint's first child under the tasks that made them."""
+    tasks: Sequence[Task] = plan(program.spec, view.state, inputs=False)
+    names = {
+        (t.name, t.index): t.id(view.name, view.place.ns, view.row.step + 1) for t in tasks
+    }
+    for contribution in found:
+        name = names.get((contribution.name, contribution.kind))
+        if name is not None:
+            pending.add(name, contribution)
+
+
+__all__ = [
+    "Opened", "add_contributions", "ancestors", "check_graph", "claim_thread", "held_handles",
+    "parent_of", "past_pending", "revive",
+]  # fmt: skip

@@ -1,0 +1,356 @@
+"""Turns what a run does into records of its thread.
+
+The one place where engine and journal meet: it knows the durability mode, the encodings,
+the current checkpoint, and which tickets are still open.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from stepwell._codec import Codec, Encoded
+from stepwell._engine.pending import NULL_TASK, dump_interrupts
+from stepwell._ids import checkpoint_id
+from stepwell._journal.record import (
+    FORMAT_JSON,
+    SLOT_ERROR,
+    SLOT_INTERRUPT,
+    SLOT_OUTPUT,
+    SLOT_RESUME,
+    BodyEncoder,
+    Entry,
+)
+from stepwell._plan.apply import compose
+from stepwell._plan.spec import GraphSpec
+from stepwell._plan.state import ThreadState
+from stepwell._plan.tasks import Write
+from stepwell.channels.base import Op
+from stepwell.checkpoint.driver import RunRow, Source, ThreadChange
+from stepwell.types import Durability, Interrupt
+
+if TYPE_CHECKING:
+    from stepwell._journal.handle import ThreadHandle, Ticket
+
+logger = logging.getLogger("stepwell")
+
+AHEAD_MAX: Final = 16
+"""Supersteps of a thread that may run ahead of what is durable (durability="async")."""
+REPAIR_EVERY: Final = 16
+"""Supersteps between two looks for state that was changed in place."""
+REPAIR_BYTES_MAX: Final = 256 << 10
+"""Channels with a larger encoding are looked at only in strict mode."""
+
+
+class Recorder:
+    """Writes the records of one run in one namespace."""
+
+    __slots__ = (
+        "_ahead",
+        "_codec",
+        "_encoder",
+        "_exit_ops",
+        "_held_back",
+        "_last",
+        "_mended_at",
+        "_ns",
+        "_ns_name",
+        "_spec",
+        "checkpoint_id",
+        "durability",
+        "ended",
+        "handle",
+        "keep",
+        "run_row",
+        "seq",
+        "strict",
+    )
+
+    def __init__(  # noqa: PLR0913
+        self,
+        handle: ThreadHandle,
+        codec: Codec,
+        spec: GraphSpec,
+        *,
+        ns: str,
+        durability: Durability,
+        run_row: RunRow,
+        seq: int,
+        checkpoint: str,
+        stored: Mapping[str, bytes],
+        strict: bool,
+    ) -> None:
+        self.handle = handle
+        self.ended = False
+        """Whether the run's last record has been appended."""
+        self.keep = False
+        """Whether the claim outlives the run (another one follows under it)."""
+        self.durability = durability
+        self.run_row = run_row
+        self.seq = seq
+        """The checkpoint the next one extends; 0 = none yet."""
+        self.checkpoint_id = checkpoint
+        self.strict = strict
+        self._codec = codec
+        self._spec = spec
+        self._ns_name = ns
+        self._ns = handle.namespace(ns)
+        self._encoder = BodyEncoder(codec, untracked=spec.untracked, stored=stored)
+        self._ahead: deque[Ticket] = deque()
+        self._last: Ticket | None = None
+        self._exit_ops: dict[str, Op] = {}
+        self._held_back: tuple[int, int, Sequence[Entry], Mapping[str, Any] | None] | None = None
+        self._mended_at = 0
+
+    @property
+    def held_back(self) -> bool:
+        """Whether there is a checkpoint that durability="exit" has not written yet."""
+        return self._held_back is not None
+
+    @property
+    def exits(self) -> bool:
+        return self.durability == "exit"
+
+    def name_of(self, seq: int, record_no: int) -> str:
+        """The checkpoint id of a record of this namespace."""
+        return checkpoint_id(self.handle.uid, self._ns_name, seq, record_no)
+
+    def encode(self, writes: Sequence[Write]) -> list[Encoded | None]:
+        """Encode a finished task's writes, so that what it left is fixed now."""
+        return self._encoder.writes(writes)
+
+    # -- checkpoints ---------------------------------------------------------------------
+
+    def checkpoint(  # noqa: PLR0913
+        self,
+        state: ThreadState,
+        *,
+        source: Source,
+        step: int,
+        entries: Sequence[Entry],
+        ops: Mapping[str, Op],
+        drops: bool = False,
+        interrupt_seen: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        thread: ThreadChange | None = None,
+        let_go: bool = False,
+    ) -> None:
+        """Append the checkpoint that a barrier made (hold it back with durability="exit").
+
+        `drops`: the superstep's pending writes are part of `entries` and need not be kept.
+
+        Raises:
+            UnsupportedTypeError: A value cannot be stored. Nothing was appended.
+        """
+        if self.exits:
+            self._exit_ops = compose(self._exit_ops, dict(ops), state.channels)
+            self._held_back = (int(source), step, entries, metadata)
+            self.checkpoint_id = self.name_of(
+                self.handle.head(self._ns) + 1, self.handle.record_no + 1
+            )
+            return
+        last = let_go
+        mended = self._mend(state, step, last=last)
+        body = self._encoder.step_body(
+            entries, {**ops, **mended} if mended else ops, interrupt_seen=interrupt_seen
+        )
+        self._append(source, step, body, drops=drops, metadata=metadata, thread=thread, let_go=let_go)
+
+    def exit_checkpoint(
+        self, state: ThreadState, *, thread: ThreadChange | None, let_go: bool
+    ) -> None:
+        """Write the one checkpoint of a durability="exit" run, if it made any."""
+        if self._held_back is None:
+            return
+        source, step, entries, metadata = self._held_back
+        self._held_back = None
+        ops = {**self._exit_ops, **self._mend(state, step, last=True)}
+        self._exit_ops = {}
+        # The operands of `ops` are those of the whole run, not of the last superstep: the
+        # entries must not be taken for their source.
+        body = self._encoder.step_body(
+            [Entry(e.name, e.kind, e.triggers, (), control=e.control) for e in entries],
+            ops,
+            interrupt_seen=state.interrupt_seen,
+            versions=(state.version, state.versions, state.seen),
+        )
+        self._append(
+            Source(source), step, body, drops=False, metadata=metadata, thread=thread, let_go=let_go
+        )
+
+    def _append(  # noqa: PLR0913
+        self,
+        source: Source,
+        step: int,
+        body: bytes,
+        *,
+        drops: bool,
+        metadata: Mapping[str, Any] | None,
+        thread: ThreadChange | None,
+        let_go: bool,
+    ) -> None:
+        handle, ns = self.handle, self._ns
+        parent = None if handle.head(ns) == self.seq else self.seq
+        own = self.metadata(metadata) if metadata else None
+        appended = handle.append_checkpoint(
+            ns,
+            parent=parent,
+            step=step,
+            source=int(source),
+            run=self.run_row.run,
+            format=FORMAT_JSON,
+            crc=zlib.crc32(body),
+            body=body,
+            metadata=None if own is None else own[0],
+            meta_index=None if own is None else own[1],
+            drops=self.seq if drops else None,
+            run_row=self.run_row if thread is not None else None,
+            thread=thread,
+            let_go=let_go and not self.keep,
+        )
+        self.ended = self.ended or let_go
+        self.seq = appended.seq
+        self.checkpoint_id = self.name_of(appended.seq, appended.record_no)
+        self._last = appended.ticket
+        self._ahead.append(appended.ticket)
+
+    def _mend(self, state: ThreadState, step: int, *, last: bool) -> dict[str, Op]:
+        if not (last or self.strict or step - self._mended_at >= REPAIR_EVERY):
+            return {}
+        self._mended_at = step
+        mended = self._encoder.repair(
+            state.channels, bytes_max=None if self.strict else REPAIR_BYTES_MAX
+        )
+        if mended:
+            logger.warning(
+                "Nodes changed the values of %s in place; the changes were recorded. Return "
+                "them as updates instead: in-place changes are noticed only now and then.",
+                ", ".join(sorted(mended)),
+            )
+        return mended
+
+    def metadata(self, metadata: Mapping[str, Any]) -> tuple[bytes, str]:
+        """Metadata as exact bytes and as the JSON of what can be filtered on."""
+        encoded = self._codec.encode(dict(metadata), channel="__metadata__")
+        return encode_metadata(encoded, metadata)
+
+    # -- pending writes ------------------------------------------------------------------
+
+    def finished(self, task_id: bytes, path: str, writes: Sequence[Write], encoded: Sequence[Encoded | None]) -> None:
+        """A task finished while others of its superstep still run."""
+        self._write(task_id, SLOT_OUTPUT, path, None, self._encoder.writes_body(writes, encoded))
+
+    def failed(self, task_id: bytes, path: str, error: str) -> None:
+        """A task failed; `error` is the repr of its exception."""
+        self._control(task_id, SLOT_ERROR, path, "__error__", error)
+
+    def asked(self, task_id: bytes, path: str, interrupts: Sequence[Interrupt]) -> None:
+        """A task asked a question that has no answer yet."""
+        self._control(task_id, SLOT_INTERRUPT, path, "__interrupt__", dump_interrupts(interrupts))
+
+    def answered(self, task_id: bytes, path: str, answers: Sequence[Any]) -> None:
+        """The answers a task has been given so far."""
+        self._control(task_id, SLOT_RESUME, path, "__resume__", list(answers))
+
+    def command(self, writes: Sequence[Write], answer: Sequence[Any]) -> None:
+        """What a caller's command writes before the next superstep."""
+        if writes:
+            body = self._encoder.writes_body(writes, self._encoder.writes(writes))
+            self._write(NULL_TASK, SLOT_OUTPUT, "", None, body)
+        if answer:
+            self._control(NULL_TASK, SLOT_RESUME, "", "__resume__", list(answer))
+
+    def _control(self, task_id: bytes, slot: int, path: str, channel: str, value: Any) -> None:
+        self._write(task_id, slot, path, channel, self._encoder.value_body(value, channel=channel))
+
+    def _write(self, task_id: bytes, slot: int, path: str, channel: str | None, body: bytes) -> None:
+        self._last = self.handle.append_write(
+            self._ns,
+            self.seq,
+            task_id=task_id,
+            idx=slot,
+            task_path=path,
+            channel=channel,
+            format=FORMAT_JSON,
+            crc=zlib.crc32(body),
+            body=body,
+        )
+
+    # -- status and durability -----------------------------------------------------------
+
+    def status(self, thread: ThreadChange, *, let_go: bool = False) -> None:
+        """Append a status record; the run row rides with it. `let_go`: it is the run's last."""
+        self.ended = self.ended or let_go
+        self._last = self.handle.append_status(
+            run_row=self.run_row, thread=thread, let_go=let_go and not self.keep
+        )
+
+    async def durable(self) -> None:
+        """Wait until everything appended so far is durable.
+
+        Raises:
+            StepwellError: A record could not be written; later ones were not either.
+        """
+        last, self._last = self._last, None
+        if last is not None:
+            self._ahead.clear()
+            await last
+
+    async def pace(self) -> None:
+        """What durability asks for between two supersteps.
+
+        `sync` waits for the commit; `async` only when it is too far ahead of it.
+        """
+        if self.durability == "sync":
+            await self.durable()
+            return
+        ahead = self._ahead
+        while ahead and ahead[0].done():
+            ahead.popleft().result()
+        while len(ahead) > AHEAD_MAX:
+            await ahead.popleft()
+        await self.handle.room()
+
+
+def encode_metadata(encoded: Encoded, metadata: Mapping[str, Any]) -> tuple[bytes, str]:
+    """(exact bytes, JSON of the top-level scalars) of metadata."""
+    document: dict[str, Any] = {"v": orjson.Fragment(encoded.data)}
+    if encoded.tagged:
+        document["t"] = 1
+    index = {
+        k: v
+        for k, v in metadata.items()
+        if isinstance(k, str)
+        and (v is None or type(v) in (str, int, float, bool))
+        and _indexable(k)
+        and (type(v) is not str or _indexable(v))
+        and (type(v) is not int or -(2**63) <= v < 2**63)
+        and (type(v) is not float or v == v and abs(v) != float("inf"))
+    }
+    return orjson.dumps(document), orjson.dumps(index).decode()
+
+
+def _indexable(text: str) -> bool:
+    """Whether every database can hold the text as text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
+
+
+def decode_metadata(data: bytes | None, codec: Codec) -> dict[str, Any]:
+    """The metadata that `encode_metadata` stored; {} for none."""
+    if data is None:
+        return {}
+    document = orjson.loads(data)
+    value = codec.revive(document["v"]) if document.get("t") else document["v"]
+    return dict(value)
+
+
+__all__ = ["AHEAD_MAX", "Recorder", "decode_metadata", "encode_metadata"]

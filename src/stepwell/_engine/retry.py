@@ -1,0 +1,118 @@
+"""Run one task to its writes, trying again where its policy says so."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from stepwell._context import current_task
+from stepwell._engine.task import TaskRun
+from stepwell.errors import NodeCancelledError, NodeTimeoutError
+from stepwell.types import RetryPolicy, TimeoutPolicy
+
+if TYPE_CHECKING:
+    from stepwell._plan.tasks import Write
+
+logger = logging.getLogger("stepwell")
+
+
+class NodePolicy:
+    """How a node's attempts are made."""
+
+    __slots__ = ("retry", "timeout")
+
+    def __init__(
+        self, retry: Sequence[RetryPolicy] = (), timeout: TimeoutPolicy | None = None
+    ) -> None:
+        self.retry = tuple(retry)
+        self.timeout = timeout
+
+
+def matching(policies: Sequence[RetryPolicy], error: Exception) -> RetryPolicy | None:
+    """The first policy that covers the error."""
+    for policy in policies:
+        rule = policy.retry_on
+        if isinstance(rule, type):
+            if isinstance(error, rule):
+                return policy
+        elif callable(rule):
+            if rule(error):
+                return policy
+        elif isinstance(error, tuple(rule)):
+            return policy
+    return None
+
+
+def delay_s(policy: RetryPolicy, attempt: int, jitter_s: float) -> float:
+    """Seconds to wait after the failure of `attempt` (1-based)."""
+    interval = min(
+        policy.max_interval, policy.initial_interval * policy.backoff_factor ** (attempt - 1)
+    )
+    return interval + (jitter_s if policy.jitter else 0.0)
+
+
+async def once(task: TaskRun) -> list[Write]:
+    """One attempt: call the node and turn what it returned into writes."""
+    node = task.task.node
+    token = current_task.set(task)
+    try:
+        output = await node.body.call(task.task.input, task)
+        writer = node.writer
+        return await writer.run(output, task) if writer.branches else writer.own_writes(output)
+    finally:
+        current_task.reset(token)
+
+
+async def _timed(task: TaskRun, limit: TimeoutPolicy) -> list[Write]:
+    clock = task.run.clock
+    started = clock.monotonic()
+    timeout = limit.run_timeout
+    try:
+        async with asyncio.timeout(timeout if isinstance(timeout, float) else None) as scope:
+            return await once(task)
+    except TimeoutError as exc:
+        if not scope.expired():
+            raise
+        raise NodeTimeoutError(
+            task.name,
+            clock.monotonic() - started,
+            kind="run",
+            run_timeout=scope.when() and timeout,  # type: ignore[arg-type]
+        ) from exc
+
+
+async def attempts(task: TaskRun) -> list[Write]:
+    """Attempts until one succeeds or the policy is used up.
+
+    Raises:
+        Exception: What the last attempt raised.
+        NodeCancelledError: The node raised CancelledError on its own account.
+    """
+    policy: NodePolicy = task.task.node.policy
+    limit = task.task.timeout or policy.timeout
+    run = task.run
+    task.first_attempt_at = run.clock.wall()
+    while True:
+        try:
+            return await (_timed(task, limit) if limit is not None else once(task))
+        except asyncio.CancelledError as exc:
+            current = asyncio.current_task()
+            if current is None or current.cancelling():
+                raise
+            raise NodeCancelledError(task.name) from exc
+        except Exception as exc:
+            rule = matching(policy.retry, exc)
+            if rule is None or task.attempt >= rule.max_attempts:
+                raise
+            pause = delay_s(rule, task.attempt, run.ids.uniform(0.0, 1.0))
+            logger.info(
+                "Retrying task %s after %.2f s (attempt %d) after %s: %s",
+                task.name, pause, task.attempt, type(exc).__name__, exc,
+            )  # fmt: skip
+            await asyncio.sleep(pause)
+            task.again()
+
+
+__all__ = ["NodePolicy", "attempts", "delay_s", "matching", "once"]

@@ -1,0 +1,549 @@
+"""One run of a graph: plan, run, apply, append, publish, until nothing is due."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import orjson
+
+from stepwell._clock import Clock
+from stepwell._engine.fanout import run_many, run_one
+from stepwell._engine.pending import Pending, dump_interrupts
+from stepwell._engine.program import Program, RunConfig
+from stepwell._engine.recorder import Recorder
+from stepwell._engine.stream import INTERRUPT, Sink, task_ended, task_started, update_chunk
+from stepwell._engine.task import TaskRun
+from stepwell._ids import Ids
+from stepwell._journal.record import KIND_INPUT, SLOT_INTERRUPT, SLOT_RESUME, Entry
+from stepwell._plan.apply import TaskWrites, apply, compose, deltas
+from stepwell._plan.output import output_selector, project
+from stepwell._plan.state import ThreadState
+from stepwell._plan.tasks import Task, Write, due_names, plan
+from stepwell.channels.base import Op
+from stepwell.checkpoint.driver import RunStatus, Source, ThreadChange, ThreadStatus
+from stepwell.config import RunnableConfig
+from stepwell.errors import (
+    CodecError,
+    ErrorCode,
+    GraphDrained,
+    GraphRecursionError,
+    create_error_message,
+)
+from stepwell.runtime import RunControl
+from stepwell.types import Interrupt, interrupt_id
+
+logger = logging.getLogger("stepwell")
+
+INPUT = "__input__"
+Breakpoints = Sequence[str] | Literal["*"]
+
+
+class Run:
+    """State and verbs of one run. Made by `entry`, driven by `begin` and `finish`.
+
+    The loop: plan -> run -> apply -> append -> (wait, if durability says so) -> publish.
+    """
+
+    __slots__ = (
+        "_latest",
+        "_shown",
+        "answer",
+        "carried",
+        "checkpoint_id",
+        "clock",
+        "config",
+        "config_run_id",
+        "context",
+        "control",
+        "graph",
+        "ids",
+        "interrupt_after",
+        "interrupt_before",
+        "interrupt_seen",
+        "interrupts",
+        "null_writes",
+        "outer",
+        "output_keys",
+        "parent_checkpoint",
+        "passed_now",
+        "pending",
+        "rec",
+        "replaying",
+        "resume_map",
+        "run_id",
+        "sink",
+        "source",
+        "spec",
+        "state",
+        "step",
+        "stop",
+        "tasks",
+    )
+
+    ns = ""
+    """The namespace of the run; the root's is empty."""
+
+    def __init__(
+        self,
+        graph: Program,
+        state: ThreadState,
+        config: RunConfig,
+        *,
+        clock: Clock,
+        ids: Ids,
+        run_id: str,
+    ) -> None:
+        self.graph = graph
+        self.spec = graph.spec
+        self.state = state
+        self.config = config
+        self.clock = clock
+        self.ids = ids
+        self.run_id = run_id
+        self.config_run_id = config.run_id
+        self.context: Any = None
+        self.control: RunControl | None = None
+        self.sink: Sink | None = None
+        self.outer: TaskRun | None = None
+        self.rec: Recorder | None = None
+        self.checkpoint_id = ""
+        self.parent_checkpoint: str | None = None
+        self.source = Source.LOOP
+        self.step = -1
+        self.stop = 0
+        self.interrupt_before: Breakpoints = graph.interrupt_before
+        self.interrupt_after: Breakpoints = graph.interrupt_after
+        self.output_keys: Sequence[str] | str = output_selector(graph.spec)
+        self.pending = Pending()
+        self.replaying = False
+        """Whether tasks run again although they left results behind."""
+        self.answer: list[Any] = []
+        """The resume value that goes to whichever task asks next; at most one."""
+        self.resume_map: Mapping[str, Any] = {}
+        self.null_writes: list[Write] = []
+        self.carried: dict[str, Op] = {}
+        """What a command changed; recorded by the next barrier."""
+        self.passed_now = False
+        """Whether breakpoints were passed since the last record."""
+        self.tasks: list[TaskRun] = []
+        self.interrupts: list[Interrupt] = []
+        self._latest: Any = None
+        self._shown = False
+
+    # -- what tasks ask of their run -------------------------------------------------------
+
+    @property
+    def thread_id(self) -> str | None:
+        return self.config.thread_id
+
+    @property
+    def epoch(self) -> int | None:
+        return None if self.rec is None else self.rec.handle.epoch
+
+    def take_answer(self) -> tuple[bool, Any]:
+        """Hand the caller's resume value to the task that asks first."""
+        return (True, self.answer.pop()) if self.answer else (False, None)
+
+    def write_custom(self, value: Any) -> None:
+        """The stream writer of this run; sync nodes call it from their thread."""
+        sink = self.sink
+        if sink is not None and "custom" in sink.modes:
+            sink.put_from_anywhere("custom", value)
+
+    def user_metadata(self, task: TaskRun) -> dict[str, Any]:
+        """The metadata that the caller and the graph gave, for one task."""
+        metadata = {**self.config.metadata, **task.task.node.metadata}
+        if self.config.tags:
+            metadata["tags"] = list(self.config.tags)
+        return metadata
+
+    def task_config(self, task: TaskRun) -> RunnableConfig:
+        """The config a node sees."""
+        config = self.config
+        node_metadata: dict[str, Any] = {
+            "langgraph_step": self.step,
+            "langgraph_node": task.name,
+            "langgraph_triggers": task.task.triggers,
+            "langgraph_path": task.task.path,
+            "langgraph_checkpoint_ns": task.ns,
+        }
+        if config.thread_id is not None:
+            node_metadata["thread_id"] = config.thread_id
+        given: RunnableConfig = {
+            "tags": list(config.tags),
+            "metadata": {**config.metadata, **node_metadata, **task.task.node.metadata},
+            "recursion_limit": config.recursion_limit,
+            "configurable": {
+                **config.configurable,
+                "checkpoint_ns": task.ns,
+                "checkpoint_id": None,
+            },
+        }
+        if config.run_id is not None:
+            given["run_id"] = config.run_id
+        if config.max_concurrency is not None:
+            given["max_concurrency"] = config.max_concurrency
+        return given
+
+    # -- the loop ----------------------------------------------------------------------------
+
+    async def loop(self) -> None:
+        """Run supersteps until nothing is due, or something stops the run.
+
+        Raises:
+            GraphRecursionError: The supersteps are used up.
+            GraphDrained: The run was asked to stop.
+            Exception: Whatever a node raised.
+        """
+        due = self.plan()
+        while True:
+            if self.sink is not None and self.sink.wants("checkpoints"):
+                await self._show_checkpoint(due)
+            if self.step > self.stop:
+                raise self._out_of_steps()
+            if not due:
+                return
+            self.tasks = self._task_runs(due)
+            if self._stops(self.interrupt_before, due):
+                self._break()
+                return
+            if self.control is not None and self.control.drain_requested:
+                raise GraphDrained(self.control.drain_reason or "shutdown")
+            await self._superstep()
+            if any(t.writes is None for t in self.tasks):
+                self._raise_or_interrupt()
+                return
+            ran = due
+            due = self._barrier()
+            if self.rec is not None:
+                await self.rec.pace()
+            if self._stops(self.interrupt_after, ran):
+                if self.sink is not None and self.sink.wants("checkpoints"):
+                    await self._show_checkpoint(due)
+                self.tasks = []
+                self._break()
+                return
+
+    def plan(self) -> list[Task]:
+        """What is due now."""
+        return plan(self.spec, self.state, remaining=self.stop - self.step)
+
+    def _task_runs(self, due: Sequence[Task]) -> list[TaskRun]:
+        if not self.pending and not self.resume_map:
+            return [TaskRun(self, task) for task in due]
+        runs = []
+        for task in due:
+            known = task.id(self.checkpoint_id, self.ns, self.step)
+            run = TaskRun(self, task, self.pending.answers.get(known, ()))
+            if not self.replaying and known in self.pending.outputs:
+                run.writes, run.loaded = self.pending.outputs[known], True
+            elif self.resume_map:
+                self._answer_by_id(run)
+            runs.append(run)
+        return runs
+
+    def _answer_by_id(self, run: TaskRun) -> None:
+        for question in (interrupt_id(run.ns, len(run.answers)), interrupt_id(run.ns, 0)):
+            if question in self.resume_map:
+                run.answers.append(self.resume_map[question])
+                run.new_answers = True
+                return
+
+    async def _superstep(self) -> None:
+        sink = self.sink
+        todo = [t for t in self.tasks if t.writes is None]
+        if sink is not None:
+            for run in self.tasks:
+                if sink.wants("tasks") and not run.task.node.hidden:
+                    sink.put("tasks", task_started(run), self.step, self.clock.wall())
+            for run in self.tasks:
+                if run.loaded and not run.task.node.hidden:
+                    sink.put("updates", update_chunk(run, self.output_keys, cached=True))
+        if len(todo) == 1:
+            await run_one(todo[0], self._settle)
+        elif todo:
+            await run_many(todo, self._settle, self.config.max_concurrency)
+
+    def _settle(self, run: TaskRun, others: bool) -> None:
+        """A task has ended: make what it left durable if the barrier may not come, publish."""
+        rec = self.rec
+        if rec is not None and run.writes is not None:
+            try:
+                run.encoded = rec.encode(run.writes)
+            except CodecError as exc:
+                run.writes, run.failure = None, exc
+        if rec is not None and not rec.exits:
+            if run.writes is None or others or self._broken():
+                self._leave(rec, run)
+        if self.sink is not None and not run.task.node.hidden:
+            self._publish(self.sink, run)
+
+    def _broken(self) -> bool:
+        """Whether a task of this superstep ended without a result: then no barrier follows."""
+        return any(t.interrupts or t.failure is not None for t in self.tasks)
+
+    def _leave(self, rec: Recorder, run: TaskRun) -> None:
+        """File what a task left behind under the current checkpoint."""
+        path, name = task_path(run.task), run.id_bytes
+        if run.writes is not None:
+            rec.finished(name, path, run.writes, run.encoded)
+        elif run.interrupts:
+            rec.asked(name, path, run.interrupts)
+        elif run.failure is not None:
+            rec.failed(name, path, repr(run.failure))
+        if run.new_answers:
+            rec.answered(name, path, run.answers)
+
+    def _publish(self, sink: Sink, run: TaskRun) -> None:
+        if run.interrupts:
+            sink.put("updates", {INTERRUPT: run.interrupts})
+            if "values" in sink.modes:
+                values = project(self.spec, self.state, self.output_keys)
+                sink.put(
+                    "values",
+                    {**values, INTERRUPT: run.interrupts}
+                    if isinstance(values, dict)
+                    else {INTERRUPT: run.interrupts},
+                )
+        elif run.writes is not None:
+            sink.put("updates", update_chunk(run, self.output_keys))
+        if sink.wants("tasks"):
+            sink.put("tasks", task_ended(run, self.spec.state_keys), self.step, self.clock.wall())
+
+    def _barrier(self) -> list[Task]:
+        """Apply what the tasks wrote, record it, and plan what is due next."""
+        done = [
+            TaskWrites(t.task.order, t.name, t.task.triggers, t.task.node.consumables
+                       if t.task.index < 0 else (), t.writes or ())
+            for t in self.tasks
+        ]  # fmt: skip
+        changed = apply(self.spec, self.state, done)
+        self.note_values(done)
+        step = self.step
+        self.step = step + 1
+        due = self.plan()
+        rec = self.rec
+        if rec is not None:
+            last = not due and self.step <= self.stop and not self.interrupt_after
+            self._record(rec, changed, step, last=last)
+        self.pending = Pending() if self.pending else self.pending
+        self.replaying = False
+        self.resume_map = {}
+        self.answer = []
+        self.null_writes = []
+        self.source = Source.LOOP
+        return due
+
+    def _record(self, rec: Recorder, changed: dict[str, None], step: int, *, last: bool) -> None:
+        ops = deltas(self.state, changed)
+        if self.carried:
+            ops, self.carried = compose(self.carried, ops, self.state.channels), {}
+        self.parent_checkpoint = rec.checkpoint_id or None
+        rec.checkpoint(
+            self.state,
+            source=Source.LOOP,
+            step=step,
+            entries=self._entries(),
+            ops=ops,
+            drops=True,
+            interrupt_seen=self.state.interrupt_seen if self.passed_now else None,
+            thread=self.change(ThreadStatus.DONE, RunStatus.DONE, ()) if last else None,
+            let_go=last,
+        )
+        self.passed_now = False
+        self.checkpoint_id = rec.checkpoint_id
+
+    def _entries(self) -> list[Entry]:
+        entries = [
+            Entry(
+                t.name, t.task.index, t.task.triggers if t.task.index < 0 else (),
+                t.writes or (), t.encoded, self._control(t),
+            )
+            for t in sorted(self.tasks, key=lambda t: t.task.order)
+        ]  # fmt: skip
+        if self.null_writes:
+            entries.insert(0, Entry(INPUT, KIND_INPUT, (), self.null_writes))
+        return entries
+
+    def _control(self, run: TaskRun) -> dict[int, Any] | None:
+        """What a finished task asked and was told on the way: history shows it."""
+        if not run.answers:
+            return None
+        asked = self.pending.interrupts.get(run.id_bytes, ())
+        return {SLOT_INTERRUPT: dump_interrupts(asked), SLOT_RESUME: run.answers}
+
+    def note_values(self, done: Sequence[TaskWrites] | None) -> None:
+        """Publish the output keys if they changed (always, when `done` is None)."""
+        keys, state = self.output_keys, self.state
+        if done is not None:
+            watched = (keys,) if isinstance(keys, str) else keys
+            updated = state.updated or ()
+            if not any(k in updated for k in watched):
+                return
+            if not any(w[0] in watched for d in done for w in d.writes):
+                return
+        self._shown = True
+        if self.spec.output_steps:
+            self._latest = project(self.spec, state, keys)
+        if self.sink is not None and "values" in self.sink.modes:
+            self.sink.put("values", project(self.spec, state, keys))
+
+    def result(self) -> Any:
+        """What `invoke` returns: the last output values, and the questions asked."""
+        latest = None
+        if self._shown:
+            latest = (
+                self._latest
+                if self.spec.output_steps
+                else project(self.spec, self.state, self.output_keys)
+            )
+        if not self.interrupts:
+            return latest
+        if isinstance(latest, dict):
+            return {**latest, INTERRUPT: list(self.interrupts)}
+        if self._shown:
+            return latest
+        return {INTERRUPT: list(self.interrupts)}
+
+    # -- how a run ends ------------------------------------------------------------------------
+
+    def _stops(self, names: Breakpoints, tasks: Sequence[Task]) -> bool:
+        if not names or not self.state.at_new_breakpoint:
+            return False
+        if names == "*":
+            return any(not t.node.hidden for t in tasks)
+        return any(t.node.name in names for t in tasks)
+
+    def _break(self) -> None:
+        """Stop at a breakpoint."""
+        if self.sink is not None:
+            self.sink.put("updates", {INTERRUPT: ()})
+        self._shown = True
+        self.end(ThreadStatus.INTERRUPTED, RunStatus.INTERRUPTED)
+
+    def _raise_or_interrupt(self) -> None:
+        """Some task has no result: raise the first failure, else stop at the questions."""
+        failed = [t for t in self.tasks if t.failure is not None]
+        failed.sort(key=lambda t: isinstance(t.failure, asyncio.CancelledError))
+        if failed:
+            error = failed[0].failure
+            if error is None:
+                return
+            if isinstance(error, (Exception, asyncio.CancelledError)):
+                error.add_note(
+                    f"During task with name '{failed[0].name}' and id '{failed[0].id}'"
+                )
+            self.end(ThreadStatus.FAILED, RunStatus.FAILED, error)
+            raise error
+        for run in self.tasks:
+            self.interrupts.extend(run.interrupts)
+        self.end(ThreadStatus.INTERRUPTED, RunStatus.INTERRUPTED)
+        # The caller sees what finished siblings wrote, although the barrier has not come.
+        done = [
+            TaskWrites(t.task.order, t.name, t.task.triggers, (), t.writes)
+            for t in self.tasks
+            if t.writes
+        ]
+        if done:
+            apply(self.spec, self.state, done)
+            self.note_values(done)
+
+    def end(
+        self, status: ThreadStatus, run: RunStatus, error: BaseException | None = None
+    ) -> None:
+        """Append the run's last record, which lets the thread go."""
+        rec = self.rec
+        if rec is None or rec.handle.failure is not None:
+            return
+        unfinished = tuple(t.name for t in self.tasks if t.writes is None)
+        if not self.tasks:
+            unfinished = due_names(plan(self.spec, self.state, inputs=False))
+        change = self.change(status, run, unfinished, error)
+        if rec.exits:
+            rec.exit_checkpoint(self.state, thread=None, let_go=False)
+            for task in self.tasks:
+                if not task.loaded:
+                    self._leave(rec, task)
+        rec.status(change, let_go=True)
+
+    def complete(self) -> None:
+        """Nothing is due any more: append the last record, if no barrier has carried it."""
+        rec = self.rec
+        if rec is None or rec.ended or rec.handle.failure is not None:
+            return
+        self.tasks = []
+        change = self.change(ThreadStatus.DONE, RunStatus.DONE, ())
+        if rec.held_back:
+            rec.exit_checkpoint(self.state, thread=change, let_go=True)
+        else:
+            rec.status(change, let_go=True)
+
+    def change(
+        self,
+        status: ThreadStatus,
+        run: RunStatus,
+        unfinished: Sequence[str],
+        error: BaseException | None = None,
+    ) -> ThreadChange:
+        """The thread row's new descriptive columns; brings the run row up to date too."""
+        text = None if error is None else printable(repr(error))
+        if self.rec is not None:
+            self.rec.run_row = self.rec.run_row._replace(
+                status=int(run), supersteps=max(self.step, 0), error=text
+            )
+        return ThreadChange(
+            status=int(status),
+            run=0 if self.rec is None else self.rec.run_row.run,
+            graph=self.graph.name,
+            fingerprint=self.graph.fingerprint,
+            state_version=self.graph.state_version,
+            next_nodes=orjson.dumps(list(unfinished)).decode(),
+            interrupts=sum(len(t.interrupts) for t in self.tasks),
+            error=text,
+        )
+
+    def _out_of_steps(self) -> GraphRecursionError:
+        msg = create_error_message(
+            message=(
+                f"Recursion limit of {self.config.recursion_limit} reached without hitting a stop "
+                "condition. You can increase the limit by setting the `recursion_limit` config key."
+            ),
+            error_code=ErrorCode.GRAPH_RECURSION_LIMIT,
+        )
+        error = GraphRecursionError(msg, thread_id=self.thread_id, step=self.step)
+        self.tasks = []
+        due = self.plan()
+        if due:
+            self.end(ThreadStatus.FAILED, RunStatus.FAILED, error)
+        else:
+            self.end(ThreadStatus.DONE, RunStatus.FAILED, error)
+        return error
+
+    async def _show_checkpoint(self, due: Sequence[Task]) -> None:
+        """Publish the checkpoint the last barrier made, once it is durable."""
+        from stepwell._engine.snapshot import checkpoint_chunk
+
+        rec, sink = self.rec, self.sink
+        if rec is None or sink is None:
+            return
+        if not rec.exits:
+            await rec.durable()
+        sink.put(
+            "checkpoints", checkpoint_chunk(self, due), self.step - 1, self.clock.wall()
+        )
+
+
+def task_path(task: Task) -> str:
+    """The path of a task as the text that is stored with its writes."""
+    return ",".join(str(p) for p in task.path)
+
+
+def printable(text: str) -> str:
+    """Text that every database can hold."""
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()[:2000]
+
+
+__all__ = ["INPUT", "Breakpoints", "Run", "printable", "task_path"]

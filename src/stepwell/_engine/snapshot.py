@@ -1,0 +1,206 @@
+"""From loaded rows to what is shown: state, snapshots, `checkpoints` chunks."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from stepwell._codec import Codec
+from stepwell._engine.pending import NULL_TASK, Pending
+from stepwell._engine.recorder import decode_metadata
+from stepwell._engine.stream import interrupt_dict
+from stepwell._ids import checkpoint_id
+from stepwell._journal.load import Folded, Revived
+from stepwell._plan.apply import TaskWrites, apply
+from stepwell._plan.output import project, state_selector, task_result
+from stepwell._plan.spec import GraphSpec
+from stepwell._plan.state import ThreadState
+from stepwell._plan.tasks import Task, plan
+from stepwell.checkpoint.driver import CheckpointRow, RunRow, Source
+from stepwell.config import RunnableConfig
+from stepwell.types import PregelTask, StateSnapshot
+
+if TYPE_CHECKING:
+    from stepwell._engine.run import Run
+
+SOURCE_NAMES = {
+    Source.INPUT: "input",
+    Source.LOOP: "loop",
+    Source.UPDATE: "update",
+    Source.FORK: "fork",
+}
+
+
+class Place:
+    """Where a checkpoint is: thread, namespace, and the thread's uid that keys its id."""
+
+    __slots__ = ("ns", "thread_id", "uid")
+
+    def __init__(self, thread_id: str, ns: str, uid: bytes) -> None:
+        self.thread_id = thread_id
+        self.ns = ns
+        self.uid = uid
+
+    def name(self, row: CheckpointRow) -> str:
+        """The row's checkpoint id."""
+        if row.checkpoint_id is not None:
+            return str(uuid.UUID(bytes=row.checkpoint_id))
+        return checkpoint_id(self.uid, self.ns, row.seq, row.record_no)
+
+    def config(self, name: str | None) -> RunnableConfig:
+        """The config that names a checkpoint of this namespace (None: the newest)."""
+        configurable: dict[str, Any] = {"thread_id": self.thread_id, "checkpoint_ns": self.ns}
+        if name is not None:
+            configurable["checkpoint_id"] = name
+        return {"configurable": configurable}
+
+
+class View:
+    """One checkpoint, revived: the planner's state, its header, what its tasks left."""
+
+    __slots__ = ("metadata", "name", "parent", "pending", "place", "row", "state", "stored")
+
+    def __init__(  # noqa: PLR0913
+        self,
+        spec: GraphSpec,
+        codec: Codec,
+        place: Place,
+        *,
+        row: CheckpointRow,
+        parent: CheckpointRow | None,
+        folded: Folded,
+        pending: Pending,
+        run: RunRow | None,
+        track: bool = False,
+    ) -> None:
+        revived = Revived(folded, codec, track=track)
+        self.place = place
+        self.row = row
+        self.name = place.name(row)
+        self.parent = None if parent is None else place.name(parent)
+        self.pending = pending
+        self.stored = {
+            k: v for k, v in revived.stored.items() if k in spec.channels
+        }
+        self.state = ThreadState(
+            spec,
+            revived.values,
+            version=folded.version,
+            versions=folded.versions,
+            seen=folded.seen,
+            interrupt_seen=folded.interrupt_seen,
+        )
+        self.metadata = row_metadata(row, run, codec)
+
+
+def row_metadata(row: CheckpointRow, run: RunRow | None, codec: Codec) -> dict[str, Any]:
+    """The metadata a snapshot shows: the run's, the row's own, source and step."""
+    return {
+        **({} if run is None else decode_metadata(run.metadata, codec)),
+        **decode_metadata(row.metadata, codec),
+        "source": SOURCE_NAMES[Source(row.source)],
+        "step": row.step,
+        "parents": {},
+    }
+
+
+def timestamp(created_at: float | None) -> str | None:
+    """Database time as ISO 8601 in UTC."""
+    return None if created_at is None else datetime.fromtimestamp(created_at, UTC).isoformat()
+
+
+def empty_snapshot(config: RunnableConfig) -> StateSnapshot:
+    """The snapshot of a thread or checkpoint that does not exist."""
+    return StateSnapshot({}, (), config, None, None, None, (), ())
+
+
+def snapshot(spec: GraphSpec, view: View, *, live: bool) -> StateSnapshot:
+    """Show a checkpoint.
+
+    Args:
+        live: Show where the thread stands now: what finished tasks wrote, who is still to
+            run, and which questions wait. Else a record of the superstep as it was planned.
+    """
+    state, pending = view.state, view.pending
+    tasks = plan(spec, state, inputs=False)
+    ids = [t.id(view.name, view.place.ns, view.row.step + 1) for t in tasks]
+    if null_writes := pending.outputs.get(NULL_TASK):
+        apply(spec, state, [TaskWrites((0, "", 0), "__input__", (), (), null_writes)], steps=False)
+    finished = {i: pending.outputs[i] for i in ids if i in pending.outputs}
+    if live and finished:
+        done = [
+            TaskWrites(t.order, t.name, t.triggers, t.node.consumables, finished[i])
+            for t, i in zip(tasks, ids, strict=True)
+            if i in finished
+        ]
+        apply(spec, state, done)
+    shown = tuple(
+        _task(spec, task, name, pending, live=live) for task, name in zip(tasks, ids, strict=True)
+    )
+    return StateSnapshot(
+        values=project(spec, state, state_selector(spec)),
+        next=tuple(
+            t.name for t, i in zip(tasks, ids, strict=True) if not (live and i in finished)
+        ),
+        config=view.place.config(view.name),
+        metadata=view.metadata,
+        created_at=timestamp(view.row.created_at),
+        parent_config=None if view.parent is None else view.place.config(view.parent),
+        tasks=shown,
+        interrupts=tuple(i for t in shown for i in t.interrupts),
+    )
+
+
+def _task(spec: GraphSpec, task: Task, name: bytes, pending: Pending, *, live: bool) -> PregelTask:
+    done = name in pending.outputs
+    return PregelTask(
+        id=str(uuid.UUID(bytes=name)),
+        name=task.name,
+        path=task.path,
+        error=pending.errors.get(name),
+        interrupts=() if live and done else pending.interrupts.get(name, ()),
+        state=None,
+        result=task_result(pending.outputs[name], state_selector(spec)) if done else None,
+    )
+
+
+def checkpoint_chunk(run: Run, due: Sequence[Task]) -> dict[str, Any]:
+    """The `checkpoints` chunk of the checkpoint a run stands at."""
+    place = Place(run.thread_id or "", run.ns, b"")
+    return {
+        "config": place.config(run.checkpoint_id),
+        "parent_config": None
+        if run.parent_checkpoint is None
+        else place.config(run.parent_checkpoint),
+        "values": project(run.spec, run.state, state_selector(run.spec)),
+        "metadata": {
+            **run.config.metadata,
+            "source": SOURCE_NAMES[run.source],
+            "step": run.step - 1,
+            "parents": {},
+        },
+        "next": [t.name for t in due],
+        "tasks": list(_chunk_tasks(run, due)),
+    }
+
+
+def _chunk_tasks(run: Run, due: Iterable[Task]) -> Iterable[dict[str, Any]]:
+    for task in due:
+        name = task.id(run.checkpoint_id, run.ns, run.step)
+        shown = _task(run.spec, task, name, run.pending, live=False)
+        entry: dict[str, Any] = {"id": shown.id, "name": shown.name}
+        if shown.error is not None:
+            entry["error"] = shown.error
+        else:
+            if shown.result:
+                entry["result"] = shown.result
+            entry["interrupts"] = tuple(interrupt_dict(i) for i in shown.interrupts)
+        entry["state"] = None
+        yield entry
+
+
+__all__ = [
+    "Place", "View", "checkpoint_chunk", "empty_snapshot", "row_metadata", "snapshot", "timestamp",
+]  # fmt: skip

@@ -1,0 +1,139 @@
+"""What a run tells whoever watches it, as chunks of the stream modes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from threading import get_ident
+from typing import TYPE_CHECKING, Any
+
+from stepwell._plan.output import fold_writes, task_update
+from stepwell.types import Interrupt
+
+if TYPE_CHECKING:
+    from stepwell._engine.task import TaskRun
+
+INTERRUPT = "__interrupt__"
+
+
+class Sink:
+    """Collects the chunks of the modes somebody asked for.
+
+    Written by the run, read by one consumer on the same loop, in order. The run never waits
+    for its consumer.
+    """
+
+    __slots__ = ("_chunks", "_closed", "_loop", "_thread", "_waiter", "modes")
+
+    def __init__(self, modes: Iterable[str]) -> None:
+        self.modes = frozenset(modes)
+        self._chunks: deque[tuple[str, Any]] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
+        self._thread = get_ident()
+
+    def wants(self, mode: str) -> bool:
+        """Whether chunks of this mode reach anybody (debug wraps checkpoints and tasks)."""
+        return mode in self.modes or (
+            "debug" in self.modes and mode in ("checkpoints", "tasks")
+        )
+
+    def put(self, mode: str, payload: Any, step: int = 0, now: float = 0.0) -> None:
+        """Add a chunk; `step` and `now` (Unix time) are shown by debug chunks only."""
+        if mode in self.modes:
+            self._push(mode, payload)
+        if "debug" in self.modes and mode in ("checkpoints", "tasks"):
+            kind = (
+                "checkpoint"
+                if mode == "checkpoints"
+                else "task_result"
+                if "result" in payload
+                else "task"
+            )
+            self._push(
+                "debug",
+                {
+                    "step": step,
+                    "timestamp": datetime.fromtimestamp(now, UTC).isoformat(),
+                    "type": kind,
+                    "payload": payload,
+                },
+            )
+
+    def put_from_anywhere(self, mode: str, payload: Any) -> None:
+        """Add a chunk, from the loop or from the thread of a sync node."""
+        if get_ident() == self._thread:
+            self._push(mode, payload)
+        else:
+            self._loop.call_soon_threadsafe(self._push, mode, payload)
+
+    def _push(self, mode: str, payload: Any) -> None:
+        self._chunks.append((mode, payload))
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def close(self) -> None:
+        """No more chunks will come."""
+        self._closed = True
+        self._wake()
+
+    async def next(self) -> tuple[str, Any] | None:
+        """The next chunk, None after the last one."""
+        while not self._chunks:
+            if self._closed:
+                return None
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._chunks.popleft()
+
+
+def update_chunk(task: TaskRun, keys: Sequence[str] | str, *, cached: bool = False) -> dict[str, Any]:
+    """The `updates` chunk of one finished task."""
+    chunk: dict[str, Any] = {task.name: task_update(task.writes or (), keys)}
+    if cached:
+        chunk["__metadata__"] = {"cached": True}
+    return chunk
+
+
+def task_started(task: TaskRun) -> dict[str, Any]:
+    """The `tasks` chunk that announces a task."""
+    payload: dict[str, Any] = {
+        "id": task.id,
+        "name": task.name,
+        "input": task.task.input,
+        "triggers": task.task.triggers,
+    }
+    metadata = task.run.user_metadata(task)
+    if metadata:
+        payload["metadata"] = metadata
+    return payload
+
+
+def task_ended(task: TaskRun, keys: Sequence[str]) -> dict[str, Any]:
+    """The `tasks` chunk that tells how a task ended."""
+    return {
+        "id": task.id,
+        "name": task.name,
+        "error": task.failure,
+        "result": fold_writes(w for w in task.writes or () if w[0] in keys),
+        "interrupts": [interrupt_dict(i) for i in task.interrupts],
+    }
+
+
+def interrupt_dict(interrupt: Interrupt) -> dict[str, Any]:
+    """An interrupt as the `tasks` and `checkpoints` chunks show it."""
+    return {
+        "value": interrupt.value,
+        "id": interrupt.id,
+        "response_schema": interrupt.response_schema,
+    }
+
+
+__all__ = ["INTERRUPT", "Sink", "interrupt_dict", "task_ended", "task_started", "update_chunk"]

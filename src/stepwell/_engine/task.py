@@ -1,0 +1,141 @@
+"""A task while it runs: what user code sees of it, and the answers it was given."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from stepwell._plan.tasks import Task, Write
+from stepwell.config import RunnableConfig
+from stepwell.errors import GraphInterrupt, NodeError
+from stepwell.runtime import ExecutionInfo, Runtime
+from stepwell.types import Interrupt, interrupt_id
+
+if TYPE_CHECKING:
+    from stepwell._engine.run import Run
+
+
+class TaskRun:
+    """One task of a running superstep. Implements `stepwell._context.CurrentTask`.
+
+    Config and runtime are built when somebody asks: most nodes never do.
+    """
+
+    __slots__ = (
+        "_config",
+        "_runtime",
+        "answers",
+        "asked",
+        "attempt",
+        "encoded",
+        "error",
+        "failure",
+        "first_attempt_at",
+        "interrupts",
+        "loaded",
+        "new_answers",
+        "run",
+        "task",
+        "writes",
+    )
+
+    def __init__(self, run: Run, task: Task, answers: Sequence[Any] = ()) -> None:
+        self.run = run
+        self.task = task
+        self.answers: list[Any] = list(answers)
+        self.new_answers = False
+        self.asked = 0
+        self.attempt = 1
+        self.first_attempt_at: float | None = None
+        self.writes: list[Write] | None = None
+        """The task's writes once it has finished, None before."""
+        self.encoded: Any = None
+        self.loaded = False
+        """Whether it had finished before this run began."""
+        self.interrupts: tuple[Interrupt, ...] = ()
+        self.failure: BaseException | None = None
+        self.error: NodeError | None = None
+        self._config: RunnableConfig | None = None
+        self._runtime: Runtime[Any] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.task.node.name
+
+    @property
+    def id_bytes(self) -> bytes:
+        return self.task.id(self.run.checkpoint_id, self.run.ns, self.run.step)
+
+    @property
+    def id(self) -> str:
+        return str(uuid.UUID(bytes=self.id_bytes))
+
+    @property
+    def ns(self) -> str:
+        """The namespace a subgraph of this task would have."""
+        parent = self.run.ns
+        own = f"{self.name}:{self.id}"
+        return f"{parent}|{own}" if parent else own
+
+    @property
+    def config(self) -> RunnableConfig:
+        if self._config is None:
+            self._config = self.run.task_config(self)
+        return self._config
+
+    @property
+    def stream_writer(self) -> Callable[[Any], None]:
+        return self.run.write_custom
+
+    @property
+    def runtime(self) -> Runtime[Any]:
+        if self._runtime is None:
+            run = self.run
+            self._runtime = Runtime(
+                context=run.context,
+                store=run.graph.store,
+                stream_writer=run.write_custom,
+                control=run.control,
+                run_id=run.run_id,
+                epoch=run.epoch,
+                idempotency_key=self.idempotency_key,
+                execution_info=ExecutionInfo(
+                    checkpoint_id=run.checkpoint_id,
+                    checkpoint_ns=self.ns,
+                    task_id=self.id,
+                    thread_id=run.thread_id,
+                    run_id=run.config_run_id,
+                    node_attempt=self.attempt,
+                    node_first_attempt_time=self.first_attempt_at,
+                ),
+            )
+        return self._runtime
+
+    @property
+    def idempotency_key(self) -> str:
+        return f"{self.run.thread_id or self.run.run_id}/{self.id_bytes.hex()}"
+
+    def interrupt(self, value: Any, response_schema: Any) -> Any:
+        """Return the next answer, or raise the question that has none yet."""
+        index = self.asked
+        self.asked += 1
+        if index < len(self.answers):
+            return self.answers[index]
+        found, answer = self.run.take_answer()
+        if found:
+            self.answers.append(answer)
+            self.new_answers = True
+            return answer
+        raise GraphInterrupt(
+            (Interrupt(value, interrupt_id(self.ns, index), response_schema=response_schema),)
+        )
+
+    def again(self) -> None:
+        """Start over for another attempt."""
+        self.attempt += 1
+        self.asked = 0
+        self._runtime = None
+
+
+__all__ = ["TaskRun"]

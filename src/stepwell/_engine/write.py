@@ -1,0 +1,227 @@
+"""Write rules: from what a node returned to the writes it makes.
+
+A rule is compiled once per node from its edges: the state updates, the control writes of
+commands, the static edges, and the branches whose routers decide at run time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from stepwell._engine.binding import Bound
+from stepwell._plan.spec import ROOT
+from stepwell._plan.state import ThreadState
+from stepwell._plan.tasks import Write
+from stepwell.constants import END, START, TASKS
+from stepwell.errors import (
+    ErrorCode,
+    InvalidUpdateError,
+    ParentCommand,
+    create_error_message,
+)
+from stepwell.types import Command, Send, annotated_keys, update_tuples
+
+if TYPE_CHECKING:
+    from stepwell._engine.task import TaskRun
+
+
+def to_channel(node: str) -> str:
+    """The channel whose write triggers `node`."""
+    return f"branch:to:{node}"
+
+
+class Branch:
+    """One conditional edge: a router and what its answers stand for."""
+
+    __slots__ = ("ends", "keys", "mapper", "name", "passthrough", "router")
+
+    def __init__(
+        self,
+        name: str,
+        router: Bound,
+        *,
+        ends: Mapping[Hashable, str] | None,
+        keys: Sequence[str],
+        mapper: Callable[[dict[str, Any]], Any] | None,
+        passthrough: bool,
+    ) -> None:
+        self.name = name
+        self.router = router
+        self.ends = ends
+        self.keys = tuple(keys)
+        self.mapper = mapper
+        self.passthrough = passthrough
+
+    def view(self, output: Any, state: ThreadState, writes: Sequence[Write]) -> Any:
+        """What the router is shown: the state with the node's own writes applied."""
+        if self.keys == (ROOT,):
+            value: Any = _fresh(state, ROOT, writes)
+        else:
+            value = {}
+            written = {channel for channel, _ in writes}
+            for key in self.keys:
+                if key in written:
+                    fresh = _fresh(state, key, writes)
+                    if fresh is not _EMPTY:
+                        value[key] = fresh
+                elif key in state.values:
+                    value[key] = state.values[key]
+            if self.mapper is not None:
+                return self.mapper(value)
+            if self.passthrough and isinstance(output, dict):
+                value = {**output, **value}
+        return None if value is _EMPTY else value
+
+    def writes(self, answer: Any) -> list[Write]:
+        """The writes that the router's answer stands for.
+
+        Raises:
+            ValueError: The answer names no destination.
+            InvalidUpdateError: A packet is addressed to END.
+        """
+        answers = answer if isinstance(answer, (list, tuple)) else (answer,)
+        ends = self.ends
+        writes: list[Write] = []
+        for item in answers:
+            if isinstance(item, Send):
+                if item.node == END:
+                    msg = "Cannot send a packet to the END node"
+                    raise InvalidUpdateError(msg)
+                writes.append((TASKS, item))
+                continue
+            target = item if ends is None else ends[item]
+            if target is None or target == START:
+                msg = (
+                    f"Branch {self.name!r} did not return a valid destination: {item!r}. "
+                    "Return a node name, END, a Send, or a list of them."
+                )
+                raise ValueError(msg)
+            if target != END:
+                writes.append((to_channel(target), None))
+        return writes
+
+
+_EMPTY: Any = object()
+
+
+def _fresh(state: ThreadState, key: str, writes: Sequence[Write]) -> Any:
+    values = [v for channel, v in writes if channel == key]
+    if not values:
+        return state.values.get(key, _EMPTY)
+    channel = state.channels[key].copy()
+    channel.update(values)
+    return channel.get() if channel.is_available() else _EMPTY
+
+
+class WriteRule:
+    """What one node's return value writes."""
+
+    __slots__ = ("branches", "edges", "keys", "node", "ordered_keys", "root")
+
+    def __init__(self, node: str, keys: Sequence[str]) -> None:
+        self.node = node
+        self.ordered_keys = tuple(keys)
+        self.keys = frozenset(keys)
+        self.root = self.ordered_keys == (ROOT,)
+        self.edges: tuple[Write, ...] = ()
+        self.branches: tuple[Branch, ...] = ()
+
+    def own_writes(self, output: Any) -> list[Write]:
+        """State updates, control writes and static edges, in this order.
+
+        Raises:
+            InvalidUpdateError: The node returned something that is no update.
+            ParentCommand: The node commands the parent graph.
+        """
+        keys = self.keys
+        if type(output) is dict and not self.root:
+            writes = [(k, v) for k, v in output.items() if k in keys]
+        elif output is None:
+            writes = []
+        else:
+            writes = self._root_updates(output) if self.root else self._updates(output)
+            writes.extend(_control(output))
+        if self.edges:
+            writes.extend(self.edges)
+        return writes
+
+    async def run(self, output: Any, task: TaskRun) -> list[Write]:
+        """All writes of a finished task; routers are asked here."""
+        writes = self.own_writes(output)
+        for branch in self.branches:
+            value = branch.view(output, task.run.state, writes)
+            router = branch.router
+            answer = router.now(value, task) if router.now else await router.call(value, task)
+            if hasattr(answer, "__await__"):
+                answer = await answer
+            writes.extend(branch.writes(answer))
+        return writes
+
+    def _updates(self, output: Any) -> list[Write]:
+        keys = self.keys
+        if isinstance(output, dict):
+            return [(k, v) for k, v in output.items() if k in keys]
+        if isinstance(output, Command):
+            if output.graph == Command.PARENT:
+                return []
+            return [(k, v) for k, v in output.update_as_tuples() if k in keys]
+        if isinstance(output, (list, tuple)) and any(isinstance(o, Command) for o in output):
+            return [w for o in output if o is not None for w in self._updates(o)]
+        if annotated_keys(type(output)):
+            return list(update_tuples(output, self.ordered_keys))
+        msg = create_error_message(
+            message=(
+                f"Expected dict, got {output!r}: node {self.node!r} must return a dict of updates, "
+                "a Command, an object of the state's type, or None."
+            ),
+            error_code=ErrorCode.INVALID_GRAPH_NODE_RETURN_VALUE,
+        )
+        raise InvalidUpdateError(msg, node=self.node)
+
+    def _root_updates(self, output: Any) -> list[Write]:
+        if isinstance(output, Command):
+            return [] if output.graph == Command.PARENT else list(output.update_as_tuples())
+        if isinstance(output, (list, tuple)) and any(isinstance(o, Command) for o in output):
+            return [w for o in output for w in self._root_updates(o)]
+        return [(ROOT, output)]
+
+
+def _control(output: Any) -> list[Write]:
+    """The writes by which a returned command or packet steers the graph.
+
+    Raises:
+        ParentCommand: It is addressed to the parent graph.
+    """
+    if isinstance(output, Send):
+        return [(TASKS, output)]
+    commands = (
+        [output]
+        if isinstance(output, Command)
+        else [o for o in output if isinstance(o, Command)]
+        if isinstance(output, (list, tuple))
+        else []
+    )
+    return [write for command in commands for write in goto_writes(command)]
+
+
+def goto_writes(command: Command[Any]) -> list[Write]:
+    """The writes of a command's `goto`.
+
+    Raises:
+        ParentCommand: The command is addressed to the parent graph.
+    """
+    if command.graph == Command.PARENT:
+        raise ParentCommand(command)
+    goto = command.goto
+    targets: Sequence[Any] = [goto] if isinstance(goto, (Send, str)) else goto  # type: ignore[assignment]
+    writes: list[Write] = []
+    for target in targets:
+        if isinstance(target, Send):
+            writes.append((TASKS, target))
+        elif isinstance(target, str) and target != END:
+            writes.append((to_channel(target), None))
+    return writes
+
+
+__all__ = ["Branch", "WriteRule", "goto_writes", "to_channel"]
