@@ -1,0 +1,86 @@
+"""Watch what Stepwell does: events, and the protocol of those who receive them.
+
+An observer is any callable that takes one event. It is called on the event loop, between
+two steps of the engine, so it must not block.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from stepwell.observe._events import (
+    CommitFinished,
+    Event,
+    LeaseLost,
+    LockWaited,
+    Pruned,
+    RunFinished,
+    RunRecovered,
+    RunStarted,
+    StorageRetried,
+    SuperstepFinished,
+    TaskFinished,
+    TaskStarted,
+)
+
+_log = logging.getLogger("stepwell")
+
+
+class Observer(Protocol):
+    """Receives every event. Must not block; what it raises is logged once and counted."""
+
+    def __call__(self, event: Event, /) -> None: ...
+
+
+class Observers:
+    """Hands each event to several observers, none of which can harm the engine.
+
+    False in a boolean context when nobody listens, so that the sender need not build events
+    in vain: `if observers: observers(TaskStarted(...))`.
+    """
+
+    __slots__ = ("_complained", "_observers", "errors")
+
+    def __init__(self, observers: Sequence[Observer] = ()) -> None:
+        self._observers = tuple(observers)
+        self._complained: set[int] = set()
+        self.errors = 0
+        """How many calls of an observer raised."""
+
+    def __bool__(self) -> bool:
+        return bool(self._observers)
+
+    def __call__(self, event: Event, /) -> None:
+        for position, observer in enumerate(self._observers):
+            try:
+                observer(event)
+            except Exception:  # noqa: BLE001  # whatever it is, the engine goes on
+                self.errors += 1
+                # A broken observer fails at every event: one line is enough to find it.
+                if position not in self._complained:
+                    self._complained.add(position)
+                    _log.exception(
+                        "The observer %r raised on %s; later failures of it are only counted.",
+                        observer,
+                        type(event).__name__,
+                    )
+
+
+__all__ = [
+    "CommitFinished",
+    "Event",
+    "LeaseLost",
+    "LockWaited",
+    "Observer",
+    "Observers",
+    "Pruned",
+    "RunFinished",
+    "RunRecovered",
+    "RunStarted",
+    "StorageRetried",
+    "SuperstepFinished",
+    "TaskFinished",
+    "TaskStarted",
+]

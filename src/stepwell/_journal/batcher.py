@@ -1,0 +1,362 @@
+"""Group commit: the slices of many threads in one transaction of the driver.
+
+The flusher of a lane is started by `call_soon` after the first append, so everything that
+is appended in one tick travels together; while a commit is under way the next batch forms.
+There is no timer. One batch per lane is under way, in a task that belongs to nobody who
+could be cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections import deque
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from stepwell._journal.options import Surroundings
+from stepwell._journal.outage import Backoff, persist
+from stepwell._journal.outbox import Outbox, Sent
+from stepwell.checkpoint.driver import (
+    CommitOutcome,
+    Committed,
+    Failed,
+    Parked,
+    Slice,
+    Stale,
+)
+from stepwell.errors import (
+    InternalError,
+    SchemaVersionError,
+    StaleWriterError,
+    StepwellError,
+    StorageError,
+    StorageUnavailableError,
+)
+from stepwell.observe import CommitFinished, LeaseLost
+
+_log = logging.getLogger("stepwell.journal")
+
+_PARK_LEAST_S = 0.005
+_PARK_MOST_S = 0.1
+
+
+@runtime_checkable
+class InlineCommit(Protocol):
+    """What a driver offers that can commit without waiting for anything.
+
+    `commit_now` means what `Driver.commit` means. The flusher calls it on the loop, so it
+    must be quick.
+    """
+
+    def commit_now(self, batch: Sequence[Slice]) -> list[CommitOutcome]:
+        """Write all slices; outcomes in order."""
+
+
+class Lane:
+    """One stream of batches. A thread's records always use the same lane."""
+
+    __slots__ = (
+        "_around", "_backoff", "_busy", "_bytes_max", "_commit_now", "_loop", "_parked",
+        "_ready", "_rows_max", "_scheduled", "_tasks",
+    )  # fmt: skip
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._around = surroundings
+        self._loop = asyncio.get_running_loop()
+        self._rows_max = surroundings.options.batch_rows_max
+        self._bytes_max = surroundings.options.batch_bytes_max
+        driver = surroundings.driver
+        self._commit_now = driver.commit_now if isinstance(driver, InlineCommit) else None
+        self._backoff = Backoff(surroundings, "commit")
+        self._ready: deque[Outbox] = deque()
+        self._scheduled = False
+        self._busy = False
+        self._parked = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def enqueue(self, outbox: Outbox) -> None:
+        """There is something to send for this claim."""
+        if outbox.queued:
+            return
+        outbox.queued = True
+        if outbox.sent is None:
+            outbox.ready_at = self._around.clock.monotonic()
+        self._ready.append(outbox)
+        if not self._busy and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _wake(self) -> None:
+        if self._ready and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+
+    async def idle(self) -> None:
+        """Wait until nothing is queued, parked or under way."""
+        while self._ready or self._busy or self._parked or self._tasks:
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+            else:
+                await asyncio.sleep(_PARK_LEAST_S if self._parked else 0)
+
+    # -- forming and sending a batch
+
+    def _take(self) -> list[Sent]:
+        ready = self._ready
+        batch: list[Sent] = []
+        rows, size = self._rows_max, self._bytes_max
+        while ready and rows > 0 and size > 0:
+            outbox = ready[0]
+            if outbox.sent is None and not outbox.pending:
+                ready.popleft().queued = False  # it failed while it waited
+                continue
+            sent = outbox.take(rows, size)
+            if sent is None:
+                if batch:
+                    break
+                sent = outbox.take(1, sys.maxsize)
+                if sent is None:
+                    msg = "A thread that is due has nothing to send."
+                    raise InternalError(msg)
+            ready.popleft().queued = False
+            batch.append(sent)
+            rows -= len(sent.records)
+            size -= sent.size
+        return batch
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        if self._busy:
+            return
+        batch = self._take()
+        if not batch:
+            return
+        if self._commit_now is None:
+            self._busy = True
+            self._spawn(self._run(batch))
+            return
+        sent_at = self._mark(batch)
+        try:
+            outcomes = self._commit_now([sent.slice for sent in batch])
+            _check(outcomes, batch)
+        except Exception as error:  # noqa: BLE001  # sorted out by `_run`
+            self._busy = True
+            self._spawn(self._run(batch, error))
+        else:
+            self._backoff.reset()
+            self._settle(batch, outcomes, sent_at)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, batch: list[Sent], error: Exception | None = None) -> None:
+        """Deliver batches until there are no more. `error`: the first was tried, and failed."""
+        try:
+            while batch:
+                await self._deliver(batch, error)
+                error = None
+                # One tick: whoever the tickets have woken joins the next batch.
+                await asyncio.sleep(0)
+                batch = self._take()
+        finally:
+            self._busy = False
+            self._wake()
+
+    async def _deliver(self, batch: list[Sent], error: Exception | None) -> None:
+        parts = [batch]
+        try:
+            while parts:
+                part = parts[-1]
+                if error is None:
+                    sent_at = self._mark(part)
+                    try:
+                        outcomes = await self._around.driver.commit([s.slice for s in part])
+                        _check(outcomes, part)
+                    except Exception as failure:  # noqa: BLE001  # sorted out below
+                        error = failure
+                    else:
+                        parts.pop()
+                        self._backoff.reset()
+                        self._settle(part, outcomes, sent_at)
+                if error is not None:
+                    parts.pop()
+                    again, delay = self._sort_out(part, error)
+                    parts += again
+                    error = None
+                    if delay is not None:
+                        await asyncio.sleep(delay)
+        except asyncio.CancelledError:
+            for part in parts:
+                for sent in part:
+                    sent.unknown = True
+                    self._give_up(sent, StorageUnavailableError("The event loop was stopped."))
+            raise
+
+    def _mark(self, part: list[Sent]) -> float:
+        now = self._around.clock.monotonic()
+        for sent in part:
+            if sent.first_sent_at is None:
+                sent.first_sent_at = now
+        return now
+
+    # -- what became of it
+
+    def _sort_out(
+        self, part: list[Sent], error: Exception
+    ) -> tuple[list[list[Sent]], float | None]:
+        """A commit raised. What to send next, and how long to wait before it.
+
+        For now: the same slices, but for those whose time is up. For good: halves, until the
+        slice at fault stands alone.
+        """
+        if isinstance(error, StorageError) and error.retryable:
+            now = self._around.clock.monotonic()
+            if self._backoff.fresh:
+                _log.warning("The storage does not take commits (%s): trying again.", error)
+            budget = self._around.options.outage_budget_s
+            again: list[Sent] = []
+            for sent in part:
+                if error.context.get("outcome") != "none":
+                    sent.unknown = True
+                if now - sent.since >= budget:
+                    self._give_up(sent, error)
+                else:
+                    again.append(sent)
+            if not again:
+                return [], None
+            until = min(sent.since for sent in again) + budget
+            return [again], self._backoff.next_delay(error, until)
+        if isinstance(error, SchemaVersionError):
+            for sent in part:
+                self._give_up(sent, error)
+            return [], None
+        if len(part) == 1:
+            part[0].outbox.fail(_permanent(error))
+            return [], None
+        middle = len(part) // 2
+        return [part[middle:], part[:middle]], None
+
+    def _settle(self, part: list[Sent], outcomes: list[CommitOutcome], sent_at: float) -> None:
+        refused = rows = size = 0
+        for sent, outcome in zip(part, outcomes, strict=True):
+            rows += len(sent.records)
+            size += sent.size
+            outbox = sent.outbox
+            if outbox.sent is not sent:
+                continue  # the journal was told to forget
+            if isinstance(outcome, Committed):
+                # What landed earlier renewed the lease when it landed, not now.
+                renewed_at = sent.first_sent_at if outcome.landed else sent_at
+                outbox.renewed_at = max(outbox.renewed_at, renewed_at or 0.0)
+                outbox.complete(sent, outcome.record_no)
+                outbox.notice(outcome.request, wanted=outcome.wanted)
+                if outbox.sent is not None or outbox.pending:
+                    self.enqueue(outbox)
+                continue
+            refused += 1
+            if isinstance(outcome, Parked):
+                self._park(sent)
+            elif isinstance(outcome, Failed):
+                outbox.fail(_permanent(outcome.error))
+            elif sent.unknown:
+                self._spawn(self._resolve(sent, outcome))
+            else:
+                self._fenced(sent, outcome, "none")
+        observers = self._around.observers
+        if observers:
+            observers(
+                CommitFinished(
+                    threads=len(part),
+                    rows=rows,
+                    bytes=size,
+                    duration_s=self._around.clock.monotonic() - sent_at,
+                    refused=refused,
+                    queued_rows=sum(len(outbox.pending) for outbox in self._ready),
+                )
+            )
+
+    def _park(self, sent: Sent) -> None:
+        """Somebody had the row locked: send the same slice again soon, holding up nobody."""
+        around = self._around
+        if around.clock.monotonic() - sent.since >= around.options.outage_budget_s:
+            self._give_up(sent, StorageUnavailableError("The thread's row stayed locked."))
+            return
+        self._parked += 1
+        self._loop.call_later(around.ids.uniform(_PARK_LEAST_S, _PARK_MOST_S), self._unpark, sent)
+
+    def _unpark(self, sent: Sent) -> None:
+        self._parked -= 1
+        if sent.outbox.sent is sent:
+            self.enqueue(sent.outbox)
+
+    def _give_up(self, sent: Sent, error: StorageError) -> None:
+        outcome = "unknown" if sent.unknown else "none"
+        failure = type(error)(str(error), **{**error.context, "outcome": outcome})
+        failure.__cause__ = error
+        sent.outbox.fail(failure)
+
+    def _fenced(self, sent: Sent, stale: Stale, outcome: str) -> None:
+        outbox = sent.outbox
+        if outbox.failure is None and self._around.observers:
+            self._around.observers(
+                LeaseLost(thread_id=outbox.key.thread_id, epoch=outbox.epoch, noticed_by="commit")
+            )
+        outbox.fail(stale_writer(outbox, stale.epoch, outcome))
+
+    async def _resolve(self, sent: Sent, stale: Stale) -> None:
+        """A slice was refused, but an earlier attempt of it may have been written: look."""
+        outbox, driver = sent.outbox, self._around.driver
+        proof = outbox.proof(sent)
+        landed = False
+        try:
+            if proof is not None:
+                landed = await persist(
+                    self._around,
+                    "landed",
+                    lambda: driver.landed(outbox.key, proof, outbox.epoch),
+                )
+        except StorageError as error:
+            _log.warning("Whether the last records of a thread were written is open: %s", error)
+        finally:
+            if landed:
+                outbox.complete(sent, sent.slice.record_no_after)
+                if not sent.slice.let_go:
+                    self._fenced(sent, stale, "none")
+            else:
+                # A row that is not there now may have been there, and been pruned since.
+                self._fenced(sent, stale, "unknown")
+
+
+def stale_writer(outbox: Outbox, found: int | None, outcome: str) -> StaleWriterError:
+    """The error of a claim that was lost; `found` = the epoch of the row now, None = no row."""
+    name = outbox.key.thread_id
+    if found is None:
+        what = f"Thread {name!r} was deleted while a run held it."
+    else:
+        what = f"Another worker took over thread {name!r}."
+    return StaleWriterError(
+        f"{what} This run ends here; run the thread again to go on from what is stored.",
+        thread_id=name,
+        epoch=outbox.epoch,
+        found_epoch=found,
+        outcome=outcome,
+    )
+
+
+def _permanent(error: BaseException) -> BaseException:
+    if isinstance(error, StepwellError):
+        return error
+    failure = InternalError(f"The driver raised {type(error).__name__}, which is not its to raise.")
+    failure.__cause__ = error
+    failure.context["outcome"] = "unknown"
+    return failure
+
+
+def _check(outcomes: Sequence[CommitOutcome], part: Sequence[Sent]) -> None:
+    if len(outcomes) != len(part):
+        msg = f"The driver gave {len(outcomes)} outcomes for {len(part)} slices."
+        raise InternalError(msg, outcome="unknown")

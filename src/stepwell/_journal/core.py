@@ -1,0 +1,261 @@
+"""One opened journal: its lane, its lines, its claims, its heartbeat."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from stepwell._journal.batcher import Lane, stale_writer
+from stepwell._journal.bound import Bound
+from stepwell._journal.gather import Gather
+from stepwell._journal.handle import ThreadHandle
+from stepwell._journal.heartbeat import Heartbeat
+from stepwell._journal.lineup import Lineups, Turn, busy_here
+from stepwell._journal.options import Surroundings
+from stepwell._journal.outage import persist
+from stepwell._journal.outbox import Outbox
+from stepwell._journal.ownership import Claimer, Won
+from stepwell.checkpoint.driver import Held, LoadRequest, ThreadKey
+from stepwell.errors import StaleWriterError, StorageError, UsageError
+from stepwell.observe import LockWaited
+
+_log = logging.getLogger("stepwell.lock")
+
+_NESTED_WAIT_MAX_S = 30.0
+
+
+class Core:
+    """Everything that lives between `open` and `close`; see `Journal` for the promises."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        options = surroundings.options
+        self._around = surroundings
+        self._loop = asyncio.get_running_loop()
+        self._bound = Bound(options.queue_rows_max, options.queue_bytes_max)
+        self._lane = Lane(surroundings)
+        self._lines = Lineups()
+        self._claimer = Claimer(surroundings, self._lines)
+        self._handles: dict[ThreadKey, ThreadHandle] = {}
+        self._heart = Heartbeat(surroundings, lambda: tuple(self._handles.values()))
+        self._unlocks: Gather[Held, None] = Gather(self._unlock_all)
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    # -- claiming
+
+    async def acquire(
+        self,
+        key: ThreadKey,
+        *,
+        wait: bool,
+        timeout: float | None,
+        load_ns: str,
+        load_seq: int | None,
+        held: Sequence[ThreadHandle],
+    ) -> ThreadHandle:
+        """See `Journal.acquire`."""
+        self._claimer.check_open()
+        clock = self._around.clock
+        began = clock.monotonic()
+        mine = [handle.turn for handle in held if not handle.turn.passed_on]
+        self._refuse_reentry(key, mine)
+        wait = wait and (timeout is None or timeout > 0)
+        if mine:
+            timeout = _NESTED_WAIT_MAX_S if timeout is None else min(timeout, _NESTED_WAIT_MAX_S)
+        deadline = began + timeout if wait and timeout is not None else None
+        turn = self._lines.try_take(key)
+        lined_up = turn is None
+        won: Won | None = None
+        for own in mine:
+            own.awaits.append(key)
+        try:
+            if turn is None:
+                turn = await self._line_up(key, mine, wait=wait, deadline=deadline)
+            won = await self._claimer.claim(
+                turn, wait=wait, deadline=deadline, load_ns=load_ns, load_seq=load_seq
+            )
+        finally:
+            for own in mine:
+                own.awaits.remove(key)
+            if self._around.observers and (won is None or lined_up or won.waited):
+                self._around.observers(
+                    LockWaited(
+                        thread_id=key.thread_id,
+                        waited_s=clock.monotonic() - began,
+                        won=won is not None,
+                        taken_over=won is not None and won.claim.taken_over,
+                    )
+                )
+        return self._register(won, turn)
+
+    def _refuse_reentry(self, key: ThreadKey, mine: Sequence[Turn]) -> None:
+        for turn in mine:
+            if turn.key == key:
+                raise busy_here(
+                    turn,
+                    self._around.worker,
+                    f"Thread {key.thread_id!r} is held by the run that asks for it: it would "
+                    "wait for itself. Use another thread, or a subgraph.",
+                    "reentrant",
+                )
+
+    async def _line_up(
+        self, key: ThreadKey, mine: Sequence[Turn], *, wait: bool, deadline: float | None
+    ) -> Turn:
+        name, worker = key.thread_id, self._around.worker
+        holder = self._lines.holder(key)
+        if holder is not None:
+            if mine and self._lines.would_wait_for_itself(key, mine):
+                msg = f"Waiting for thread {name!r} would close a circle of runs that wait."
+                raise busy_here(holder, worker, msg, "cycle")
+            if not wait:
+                msg = f"Thread {name!r} is held by another run of this process."
+                raise busy_here(holder, worker, msg, "held")
+        left = None if deadline is None else deadline - self._around.clock.monotonic()
+        try:
+            async with asyncio.timeout(left):
+                return await self._lines.take(key)
+        except TimeoutError as error:
+            holder = self._lines.holder(key) or Turn(key)
+            msg = f"Thread {name!r} did not become free in time."
+            raise busy_here(holder, worker, msg, "timeout") from error
+
+    def _register(self, won: Won, turn: Turn) -> ThreadHandle:
+        claim = won.claim
+        outbox = Outbox(
+            claim.loaded,
+            key=claim.key,
+            epoch=claim.epoch,
+            owner=self._around.worker,
+            record_no=claim.record_no,
+            ttl_s=self._around.options.lease_ttl_s,
+            renewed_at=won.sent_at,
+            bound=self._bound,
+            enqueue=self._lane.enqueue,
+        )
+        handle = ThreadHandle(claim, outbox, bound=self._bound, keeper=self, turn=turn)
+        self._handles[claim.key] = handle
+        self._heart.start()
+        return handle
+
+    def ask(self, key: ThreadKey, request: str) -> bool:
+        """See `Journal.ask`."""
+        handle = self._handles.get(key)
+        if handle is None or handle.outbox.closed:
+            return False
+        handle.outbox.notice(request, wanted=True)
+        return True
+
+    # -- what handles ask for
+
+    async def fresh(self, handle: ThreadHandle) -> None:
+        """See `ThreadHandle.fresh`."""
+        await self._heart.fresh(handle)
+
+    async def give_back(self, handle: ThreadHandle) -> None:
+        """See `ThreadHandle.release`."""
+        if handle.releasing is None:
+            if handle.turn.passed_on:
+                return
+            outbox = handle.outbox
+            if outbox.let_go_done and outbox.sent is None:
+                self._part(handle, unlock=True)
+                return
+            handle.releasing = self._loop.create_task(self._give_back(handle))
+        await asyncio.shield(handle.releasing)
+
+    async def _give_back(self, handle: ThreadHandle) -> None:
+        outbox = handle.outbox
+        outbox.closed = unlock = True
+        try:
+            await outbox.settled()
+            if not outbox.let_go_done and not isinstance(outbox.failure, StaleWriterError):
+                # Whatever else went wrong: the fence keeps late attempts of ours out once
+                # the row is free.
+                await self._claimer.release(handle.held)
+                unlock = False
+        except StorageError as error:
+            _log.warning(
+                "Thread %r could not be released (%s); its claim ends with its lease.",
+                handle.key.thread_id,
+                error,
+            )
+        finally:
+            self._part(handle, unlock=unlock)
+
+    def _part(self, handle: ThreadHandle, *, unlock: bool) -> None:
+        outbox, now = handle.outbox, self._around.clock.monotonic()
+        outbox.closed = True
+        if self._handles.get(handle.key) is handle:
+            del self._handles[handle.key]
+        if unlock and handle.held.lock_key is not None:
+            self._unlocks.submit(handle.held)
+        self._claimer.courtesy.released(
+            handle.key, wanted=outbox.wanted, held_s=now - outbox.claimed_at, now=now
+        )
+        self._lines.pass_on(handle.turn)
+
+    async def _unlock_all(self, held: list[Held]) -> list[None]:
+        try:
+            await persist(
+                self._around,
+                "unlock",
+                lambda: self._around.driver.unlock(held),
+                budget_s=self._around.options.lease_ttl_s,
+            )
+        except StorageError as error:
+            # The keys are fresh ones that nobody will ask for again: only space is lost.
+            _log.warning("%d advisory locks could not be given back: %s", len(held), error)
+        return [None] * len(held)
+
+    async def delete(self, handle: ThreadHandle) -> bool:
+        """See `ThreadHandle.delete`."""
+        task = self._loop.create_task(self._delete(handle))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def _delete(self, handle: ThreadHandle) -> bool:
+        outbox, driver = handle.outbox, self._around.driver
+        await outbox.flushed()
+        outbox.closed = True
+        tries = 0
+
+        async def call() -> bool:
+            nonlocal tries
+            tries += 1
+            return await driver.delete(handle.held, self._around.worker)
+
+        deleted = await persist(self._around, "delete", call)
+        if not deleted and tries > 1:
+            # The reply of the try that did it may have been lost.
+            (loaded,) = await driver.load([LoadRequest(handle.key)])
+            deleted = loaded.thread is None
+        if deleted:
+            outbox.let_go_done = True
+        else:
+            outbox.fail(stale_writer(outbox, None, "none"))
+        return deleted
+
+    # -- the end
+
+    async def close(self) -> None:
+        """See `Journal.close`."""
+        self._claimer.closed = True
+        self._lines.refuse_all(UsageError("The journal was closed."))
+        await self._claimer.idle()
+        for handle in tuple(self._handles.values()):
+            await self.give_back(handle)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._lane.idle()
+        await self._claimer.idle()
+        await self._unlocks.idle()
+        await self._heart.stop()
+
+    def forget(self) -> None:
+        """See `Journal.forget`."""
+        self._claimer.closed = True
+        for handle in self._handles.values():
+            handle.outbox.forget(UsageError("The journal has forgotten this claim."))
+        self._handles = {}

@@ -1,0 +1,316 @@
+"""A claim as its run sees it: a place to append to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple, Protocol
+
+from stepwell._journal.bound import Bound
+from stepwell._journal.lineup import Turn
+from stepwell._journal.outbox import Outbox, Ticket
+from stepwell.checkpoint.driver import (
+    CheckpointRow,
+    Claim,
+    Held,
+    Loaded,
+    RunRow,
+    RunStatus,
+    ThreadChange,
+    ThreadKey,
+    WriteRow,
+)
+from stepwell.errors import UsageError
+
+_log = logging.getLogger("stepwell.lock")
+
+_ROW_BYTES = 120
+"""What a row costs beside its body, roughly; for the bounds of queue and batch."""
+
+
+class Appended(NamedTuple):
+    """Where a checkpoint was put, and when it is safe."""
+
+    seq: int
+    record_no: int
+    ticket: Ticket
+
+
+class Keeper(Protocol):
+    """What a handle asks of the journal that made it."""
+
+    def give_back(self, handle: ThreadHandle) -> Coroutine[Any, Any, None]:
+        """Flush, release the claim, pass the turn on."""
+
+    def fresh(self, handle: ThreadHandle) -> Coroutine[Any, Any, None]:
+        """See to it that the lease is not in doubt."""
+
+    def delete(self, handle: ThreadHandle) -> Coroutine[Any, Any, bool]:
+        """Delete the thread under its claim."""
+
+
+class ThreadHandle:
+    """One claim of one thread: the only way to write it.
+
+    Appends never wait; `room()` is where a producer waits for the queue. All methods belong
+    to the event loop of the journal.
+    """
+
+    __slots__ = (
+        "_bound", "_heads", "_keeper", "_namespaces", "_outbox", "epoch", "held", "key",
+        "loaded", "on_lost", "releasing", "taken_over", "turn", "uid",
+    )  # fmt: skip
+
+    def __init__(
+        self, claim: Claim, outbox: Outbox, *, bound: Bound, keeper: Keeper, turn: Turn
+    ) -> None:
+        row = claim.loaded.thread
+        self.key: ThreadKey = claim.key
+        self.uid: bytes = b"" if row is None else row.uid
+        self.epoch = claim.epoch
+        self.loaded: Loaded = claim.loaded
+        self.taken_over = claim.taken_over
+        self.held = Held(claim.key, claim.epoch, claim.lock_key)
+        """The claim as the driver names it."""
+        self.turn = turn
+        self.releasing: asyncio.Task[None] | None = None
+        """For the journal only."""
+        self.on_lost: Callable[[BaseException], None] | None = None
+        """Called once, on the loop, when `failure` is set."""
+        self._outbox = outbox
+        self._bound = bound
+        self._keeper = keeper
+        known = {0: ("", 0)} if row is None else {0: ("", 0), **row.namespaces}
+        self._namespaces = {name: no for no, (name, _) in known.items()}
+        self._heads = {no: head for no, (_, head) in known.items()}
+        outbox.on_failure = self._lost
+
+    # -- what is known
+
+    @property
+    def record_no(self) -> int:
+        """The last record number given out."""
+        return self._outbox.record_no
+
+    @property
+    def durable_no(self) -> int:
+        """The last record number known to be in the database."""
+        return self._outbox.durable_no
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why nothing can be appended any more: the claim was lost, or a record failed."""
+        return self._outbox.failure
+
+    @property
+    def request(self) -> str | None:
+        """What another process asked of this owner."""
+        return self._outbox.request
+
+    @property
+    def on_request(self) -> Callable[[str], None] | None:
+        """Called on the loop when a new `request` has been seen."""
+        return self._outbox.on_request
+
+    @on_request.setter
+    def on_request(self, callback: Callable[[str], None] | None) -> None:
+        self._outbox.on_request = callback
+
+    @property
+    def outbox(self) -> Outbox:
+        """For the journal only."""
+        return self._outbox
+
+    @property
+    def run_id(self) -> str | None:
+        """The run that holds the thread, as far as its records have said."""
+        return self.turn.run_id
+
+    def namespace(self, name: str) -> int:
+        """Number of a namespace; a new one is made with the next record that is sent."""
+        number = self._namespaces.get(name)
+        if number is None:
+            number = max(self._heads) + 1
+            self._namespaces[name] = number
+            self._heads[number] = 0
+            self._outbox.unsent_namespaces.append((number, name))
+        return number
+
+    def head(self, ns: int) -> int:
+        """Number of the newest checkpoint of a namespace, durable or not; 0 = none."""
+        return self._heads[ns]
+
+    # -- appending
+
+    def append_checkpoint(
+        self,
+        ns: int,
+        *,
+        parent: int | None,
+        step: int,
+        source: int,
+        run: int,
+        format: int,
+        crc: int,
+        body: bytes,
+        metadata: bytes | None = None,
+        meta_index: str | None = None,
+        key_id: str | None = None,
+        checkpoint_id: bytes | None = None,
+        drops: int | None = None,
+        run_row: RunRow | None = None,
+        thread: ThreadChange | None = None,
+        let_go: bool = False,
+    ) -> Appended:
+        """Append a superstep at the head of a namespace.
+
+        Args:
+            parent: None = the head as it is now.
+            drops: seq in the same namespace whose pending writes this checkpoint takes the
+                place of. Those that travel with it are left out of the slice, and their
+                tickets complete with this one's; those sent before are deleted.
+            let_go: Release the claim with this record; nothing can be appended after it.
+
+        Raises:
+            BaseException: The failure of the claim.
+        """
+        outbox = self._open()
+        size = _ROW_BYTES + len(body)
+        if metadata is not None:
+            size += len(metadata)
+        record = outbox.record(size)
+        no = record.record_no
+        self._heads[ns] = seq = self._heads[ns] + 1
+        record.checkpoint = CheckpointRow(
+            ns, seq, parent, step, source, run, self.epoch, no, format, crc, body, metadata,
+            meta_index, checkpoint_id, key_id,
+        )  # fmt: skip
+        if drops is not None:
+            record.drop = (ns, drops)
+        if run_row is not None:
+            record.run = run_row
+            self._note_run(run_row)
+        record.thread = thread
+        record.let_go = let_go
+        return Appended(seq, no, outbox.put(record))
+
+    def append_write(
+        self,
+        ns: int,
+        seq: int,
+        *,
+        task_id: bytes,
+        idx: int,
+        task_path: str,
+        channel: str | None,
+        format: int,
+        crc: int,
+        body: bytes,
+        key_id: str | None = None,
+    ) -> Ticket:
+        """File what one task of the superstep after checkpoint `seq` has left behind.
+
+        Raises:
+            BaseException: The failure of the claim.
+        """
+        outbox = self._open()
+        record = outbox.record(_ROW_BYTES + len(body))
+        record.write = WriteRow(
+            ns, seq, task_id, idx, task_path, channel, self.epoch, record.record_no, format,
+            crc, body, key_id,
+        )  # fmt: skip
+        return outbox.put(record)
+
+    def append_status(
+        self,
+        *,
+        run_row: RunRow | None = None,
+        thread: ThreadChange | None = None,
+        let_go: bool = False,
+    ) -> Ticket:
+        """Append what changes about the run or the thread, without a checkpoint.
+
+        Raises:
+            BaseException: The failure of the claim.
+        """
+        outbox = self._open()
+        size = _ROW_BYTES
+        if run_row is not None:
+            size += len(run_row.input or b"") + len(run_row.outcome or b"")
+        record = outbox.record(size)
+        record.run = run_row
+        if run_row is not None:
+            self._note_run(run_row)
+        record.thread = thread
+        record.let_go = let_go
+        return outbox.put(record)
+
+    def _open(self) -> Outbox:
+        outbox = self._outbox
+        if outbox.closed and outbox.failure is None:
+            msg = f"Thread {self.key.thread_id!r} was let go: nothing can be appended to it."
+            raise UsageError(msg, thread_id=self.key.thread_id)
+        return outbox
+
+    def _note_run(self, row: RunRow) -> None:
+        if row.status == RunStatus.RUNNING:
+            self.turn.run_id = row.run_id
+
+    # -- waiting
+
+    async def room(self) -> None:
+        """Wait until the queue of the journal is below its bounds.
+
+        Raises:
+            BaseException: The failure of the claim.
+        """
+        if self._bound.crowded:
+            await self._bound.room()
+        if self._outbox.failure is not None:
+            raise self._outbox.failure.with_traceback(None)
+
+    async def flushed(self) -> None:
+        """Wait until everything appended so far is durable.
+
+        Raises:
+            BaseException: The failure of the claim.
+        """
+        await self._outbox.flushed()
+
+    async def fresh(self) -> None:
+        """Renew the lease if it was not renewed for two thirds of its length.
+
+        To be awaited before a superstep: no task starts while the claim is in doubt.
+
+        Raises:
+            StaleWriterError: The claim is lost.
+            StorageUnavailableError: The database did not answer within the outage budget.
+        """
+        await self._keeper.fresh(self)
+
+    async def delete(self) -> bool:
+        """Delete the thread with all its rows, and the claim with it.
+
+        Returns:
+            False when the claim was lost before.
+        """
+        return await self._keeper.delete(self)
+
+    async def release(self) -> None:
+        """Flush what is queued, let the claim go, pass the thread on to who waits for it.
+
+        Once begun it is finished whether or not the caller is cancelled. Repeating it is
+        harmless, and so is releasing a claim that was lost.
+        """
+        await self._keeper.give_back(self)
+
+    def _lost(self, error: BaseException) -> None:
+        callback, self.on_lost = self.on_lost, None
+        if callback is None:
+            return
+        try:
+            callback(error)
+        except Exception:  # noqa: BLE001
+            # One run's broken callback must not stop the batch that carries the others.
+            _log.exception("The callback for a lost claim of %r raised.", self.key.thread_id)

@@ -1,0 +1,227 @@
+"""The journal: claims of threads, and the group commit of what their runs append.
+
+It sits on the driver SPI alone and knows nothing of bodies. One journal belongs to one
+event loop and is one *worker*: two journals in one process are two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from typing import Any, Literal, TypeVar
+
+from stepwell._clock import SYSTEM_CLOCK, Clock
+from stepwell._ids import RANDOM_IDS, Ids
+from stepwell._journal.core import Core
+from stepwell._journal.handle import ThreadHandle
+from stepwell._journal.options import JournalOptions, Surroundings
+from stepwell._journal.outage import persist
+from stepwell.checkpoint.driver import (
+    Driver,
+    HistoryPage,
+    Loaded,
+    LoadRequest,
+    RunRow,
+    ThreadKey,
+    ThreadQuery,
+    ThreadRow,
+)
+from stepwell.errors import UsageError
+from stepwell.observe import Observers
+
+T = TypeVar("T")
+
+_DEFAULT_OPTIONS = JournalOptions()
+
+
+class Journal:
+    """Everything between the engine and a driver.
+
+    Args:
+        driver: Its life is the journal's: opened, migrated and closed with it.
+        options: Times, bounds, locks.
+        clock: The only source of time.
+        ids: The only source of randomness.
+        observers: Who is told of commits, waits, lost leases and outages.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        *,
+        options: JournalOptions = _DEFAULT_OPTIONS,
+        clock: Clock = SYSTEM_CLOCK,
+        ids: Ids = RANDOM_IDS,
+        observers: Observers | None = None,
+    ) -> None:
+        self._around = Surroundings(
+            driver=driver,
+            options=options,
+            clock=clock,
+            ids=ids,
+            observers=Observers() if observers is None else observers,
+            worker=b"",
+        )
+        self._core: Core | None = None
+        self._opening: asyncio.Task[Core] | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def worker(self) -> bytes:
+        """16 bytes that name this journal as an owner of threads; fresh at every `open`."""
+        return self._around.worker
+
+    @property
+    def driver(self) -> Driver:
+        """What the journal writes to."""
+        return self._around.driver
+
+    # -- life
+
+    async def open(self, migrate: Literal["auto", "check", "off"] = "auto") -> None:
+        """Open the driver and begin. Idempotent; concurrent callers share one opening.
+
+        Raises:
+            StorageError: The database cannot be opened or has another schema.
+        """
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+        if self._core is not None:
+            return
+        if self._opening is None:
+            self._opening = asyncio.get_running_loop().create_task(self._open(migrate))
+            self._opening.add_done_callback(self._opened)
+        await asyncio.shield(self._opening)
+
+    async def _open(self, migrate: Literal["auto", "check", "off"]) -> Core:
+        driver = self._around.driver
+        try:
+            await driver.open()
+            await driver.migrate(migrate)
+        except BaseException:
+            await driver.close()
+            raise
+        # A new object: what still belongs to an earlier opening keeps its own worker id.
+        self._around = replace(self._around, worker=self._around.ids.worker())
+        return Core(self._around)
+
+    def _opened(self, task: asyncio.Task[Core]) -> None:
+        if self._opening is task:
+            self._opening = None
+            if not task.cancelled() and task.exception() is None:
+                self._core = task.result()
+
+    async def close(self) -> None:
+        """Wait for commits under way, release the claims still held, close the driver.
+
+        Waiting callers of `acquire` get `UsageError`. Idempotent; may be opened again.
+        """
+        if self._opening is not None:
+            await asyncio.wait((self._opening,))
+        if self._closing is None:
+            core, self._core = self._core, None
+            if core is None:
+                return
+            self._closing = asyncio.get_running_loop().create_task(self._close(core))
+        await asyncio.shield(self._closing)
+
+    async def _close(self, core: Core) -> None:
+        try:
+            await core.close()
+        finally:
+            try:
+                await self._around.driver.close()
+            finally:
+                self._closing = None
+
+    def forget(self) -> None:
+        """Drop everything without touching it: the loop is gone, or this is a forked child.
+
+        Handles given out before refuse every append; the next `open` starts a new worker.
+        """
+        core, self._core = self._core, None
+        if core is not None:
+            core.forget()
+        self._opening = self._closing = None
+        self._around.driver.forget()
+
+    # -- threads
+
+    async def acquire(
+        self,
+        key: ThreadKey,
+        *,
+        wait: bool = True,
+        timeout: float | None = None,
+        load_ns: str = "",
+        load_seq: int | None = None,
+        held: Sequence[ThreadHandle] = (),
+    ) -> ThreadHandle:
+        """Become the one writer of a thread, and load it.
+
+        First come first served within this process, fair between processes.
+
+        Args:
+            key: The thread; it is created if there is none.
+            wait: False: refuse a busy thread at once.
+            timeout: Seconds for line and claim together; None = no limit, 0 = `wait=False`.
+                Time that the database does not answer has its own budget.
+            load_ns: Namespace whose chain comes with the handle.
+            load_seq: Checkpoint whose chain comes with it; None = the head.
+            held: Handles that the calling context holds already. Asking for one of their
+                threads is refused at once, and so is a wait that would close a circle; any
+                other wait is bounded by 30 s.
+
+        Raises:
+            ThreadBusyError: `context["code"]` is "reentrant", "cycle", "held" or "timeout".
+            StorageError: The database did not answer within the outage budget.
+            UsageError: The journal is not open.
+        """
+        return await self._opened_core().acquire(
+            key, wait=wait, timeout=timeout, load_ns=load_ns, load_seq=load_seq, held=held
+        )
+
+    def ask(self, key: ThreadKey, request: str) -> bool:
+        """Put a request to the owner of a thread, if this journal is the owner.
+
+        Returns:
+            False: no run of this journal holds the thread.
+        """
+        return self._opened_core().ask(key, request)
+
+    # -- reading
+
+    async def load(self, request: LoadRequest) -> Loaded:
+        """The chain of one checkpoint, in one snapshot."""
+        (loaded,) = await self._read("load", lambda: self._around.driver.load([request]))
+        return loaded
+
+    async def history(self, key: ThreadKey, ns_name: str, upto: int | None = None) -> HistoryPage:
+        """Rows of one namespace with seq <= `upto` (None = all)."""
+        return await self._read("history", lambda: self._around.driver.history(key, ns_name, upto))
+
+    async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
+        """One page of threads."""
+        return await self._read("threads", lambda: self._around.driver.threads(query))
+
+    async def runs(
+        self, key: ThreadKey, *, after: int | None = None, limit: int = 100
+    ) -> list[RunRow]:
+        """One page of a thread's runs, newest first."""
+        return await self._read(
+            "runs", lambda: self._around.driver.runs(key, after=after, limit=limit)
+        )
+
+    async def _read(self, verb: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        self._opened_core()
+        return await persist(self._around, verb, call)
+
+    def _opened_core(self) -> Core:
+        if self._core is None:
+            msg = "The journal is not open."
+            raise UsageError(msg)
+        return self._core
+
+
+__all__ = ["Journal", "JournalOptions", "ThreadHandle"]

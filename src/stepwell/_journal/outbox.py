@@ -1,0 +1,402 @@
+"""The records of one claim on their way to the database.
+
+A record waits in `pending`, then travels in a frozen slice (`sent`), then is durable. At
+most one slice of a claim is under way, so its records arrive in the order they were
+appended, and what is durable is always a prefix of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeAlias
+
+from stepwell._journal.bound import Bound
+from stepwell.checkpoint.driver import (
+    CheckpointRow,
+    Loaded,
+    RunRow,
+    Slice,
+    ThreadChange,
+    ThreadKey,
+    WriteRow,
+)
+from stepwell.errors import StepwellError
+
+Ticket: TypeAlias = asyncio.Future[None]
+"""Completes when its record is durable, or fails with a typed error."""
+
+
+class Record:
+    """One append: at most one row of each kind, and a ticket."""
+
+    __slots__ = (
+        "apart", "checkpoint", "drop", "let_go", "must_drop", "record_no", "run", "size",
+        "thread", "ticket", "write",
+    )  # fmt: skip
+
+    def __init__(self, record_no: int, ticket: Ticket, size: int) -> None:
+        self.record_no = record_no
+        self.ticket = ticket
+        self.size = size
+        self.checkpoint: CheckpointRow | None = None
+        self.write: WriteRow | None = None
+        self.drop: tuple[int, int] | None = None
+        """The (ns, seq) whose pending writes this checkpoint takes the place of."""
+        self.must_drop = False
+        """Some of them are, or may be, in the database."""
+        self.apart = False
+        """Must not share a slice with what was appended before it."""
+        self.run: RunRow | None = None
+        self.thread: ThreadChange | None = None
+        self.let_go = False
+
+
+class Sent:
+    """A slice that was handed to the driver, with the records it carries. Never changed."""
+
+    __slots__ = ("first_sent_at", "outbox", "records", "since", "size", "slice", "unknown")
+
+    def __init__(
+        self, outbox: Outbox, records: list[Record], frozen: Slice, since: float, size: int
+    ) -> None:
+        self.outbox = outbox
+        self.records = records
+        self.slice = frozen
+        self.since = since
+        """When its first record became due; its time runs out an outage budget later."""
+        self.size = size
+        self.first_sent_at: float | None = None
+        self.unknown = False
+        """An earlier attempt may have been written."""
+
+
+class Outbox:
+    """What one claim has appended and how far it is durable.
+
+    `enqueue` is the lane's way to learn that there is something to send.
+    """
+
+    __slots__ = (
+        "_apart", "_bound", "_dropped", "_enqueue", "_filed", "_flushers", "_heads_at_claim",
+        "_loop", "_not_filed", "_pending_size", "claimed_at", "closed", "durable_no",
+        "durable_seq", "epoch", "failure", "key", "let_go_done", "on_failure", "on_request",
+        "owner", "pending", "queued", "ready_at", "record_no", "renewed_at", "request", "sent",
+        "ttl_s", "unsent_namespaces", "wanted",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        *,
+        key: ThreadKey,
+        epoch: int,
+        owner: bytes,
+        record_no: int,
+        ttl_s: float,
+        renewed_at: float,
+        bound: Bound,
+        enqueue: Callable[[Outbox], None],
+    ) -> None:
+        self.key = key
+        self.epoch = epoch
+        self.owner = owner
+        self.ttl_s = ttl_s
+        self.record_no = record_no
+        """Number of the last record appended."""
+        self.durable_no = record_no
+        """Number of the last record known to be in the database."""
+        self.durable_seq: tuple[int, int] | None = None
+        """(namespace number, seq) of the last checkpoint this claim made durable."""
+        self.claimed_at = self.renewed_at = renewed_at
+        """When the last confirmed renewal of the lease was sent."""
+        self.request: str | None = None
+        self.wanted = False
+        self.failure: BaseException | None = None
+        self.on_failure: Callable[[BaseException], None] | None = None
+        self.on_request: Callable[[str], None] | None = None
+        self.closed = False
+        """Nothing more may be appended."""
+        self.let_go_done = False
+        """A commit has released the row."""
+        self.pending: list[Record] = []
+        self.sent: Sent | None = None
+        self.queued = False
+        self.ready_at = 0.0
+        self.unsent_namespaces: list[tuple[int, str]] = []
+        self._pending_size = 0
+        self._bound = bound
+        self._enqueue = enqueue
+        self._loop = asyncio.get_running_loop()
+        self._flushers: list[tuple[int, asyncio.Future[None]]] = []
+        # Which checkpoints have pending writes in the database: filed by this claim, or
+        # perhaps by an earlier one, unless the load has shown that there are none.
+        self._filed: set[tuple[int, int]] = set()
+        self._not_filed: set[tuple[int, int]] = set()
+        self._dropped: dict[int, int] = {}
+        self._apart = 0
+        row = loaded.thread
+        self._heads_at_claim = (
+            {} if row is None else {no: head for no, (_, head) in row.namespaces.items()}
+        )
+        if not loaded.writes:
+            last = loaded.rows[-1].seq if loaded.rows else 0
+            if not last and loaded.segments:
+                last = loaded.segments[-1].seq_to
+            self._not_filed.add((loaded.ns, last))
+
+    # -- appending
+
+    def record(self, size: int) -> Record:
+        """Number a new record.
+
+        Raises:
+            BaseException: The failure of an earlier record of this claim.
+        """
+        if self.failure is not None:
+            raise self.failure.with_traceback(None)
+        self.record_no = no = self.record_no + 1
+        return Record(no, self._loop.create_future(), size)
+
+    def put(self, record: Record) -> Ticket:
+        """Queue a record behind all earlier ones."""
+        if (place := record.drop) is not None:
+            self._dropped[place[0]] = max(place[1], self._dropped.get(place[0], 0))
+        elif (
+            self._dropped
+            and (write := record.write) is not None
+            and write.seq <= self._dropped.get(write.ns, -1)
+        ):
+            # A slice deletes and inserts in no stated order: a write that is filed where a
+            # barrier has just cleared (a replay) must come in a later slice than the barrier.
+            record.apart = True
+            self._apart += 1
+        if record.let_go:
+            self.closed = True
+        self.pending.append(record)
+        self._pending_size += record.size
+        bound = self._bound
+        bound.rows += 1
+        bound.bytes += record.size
+        if not self.queued and self.sent is None:
+            self._enqueue(self)
+        return record.ticket
+
+    # -- sending
+
+    def take(self, rows_max: int, bytes_max: int) -> Sent | None:
+        """Freeze the next records as one slice; a slice that was sent is given again as it is.
+
+        None when the first record alone is over `bytes_max`.
+        """
+        if self.sent is not None:
+            return self.sent
+        pending = self.pending
+        if len(pending) <= rows_max and self._pending_size <= bytes_max and not self._apart:
+            count, size = len(pending), self._pending_size
+        else:
+            count = size = 0
+            for record in pending:
+                if count >= rows_max or size + record.size > bytes_max:
+                    break
+                if record.apart:
+                    if count:
+                        break
+                    self._apart -= 1
+                    record.apart = False
+                count += 1
+                size += record.size
+        if not count:
+            return None
+        records = pending[:count]
+        del pending[:count]
+        self._pending_size -= size
+        self._elide(records)
+        self.sent = Sent(self, records, self._freeze(records), self.ready_at, size)
+        return self.sent
+
+    def _freeze(self, records: list[Record]) -> Slice:
+        drops = [record.drop for record in records if record.must_drop and record.drop is not None]
+        checkpoints: list[CheckpointRow] = []
+        writes: dict[tuple[int, int, bytes, int], WriteRow] = {}
+        runs: dict[int, RunRow] = {}
+        heads: dict[int, int] = {}
+        thread: ThreadChange | None = None
+        for record in records:
+            if (row := record.checkpoint) is not None:
+                checkpoints.append(row)
+                heads[row.ns] = row.seq
+            elif (write := record.write) is not None:
+                slot = (write.ns, write.seq, write.task_id, write.idx)
+                writes.pop(slot, None)
+                writes[slot] = write
+                self._filed.add(slot[:2])
+            if (run := record.run) is not None:
+                runs[run.run] = run
+            if record.thread is not None:
+                thread = record.thread
+        namespaces, self.unsent_namespaces = self.unsent_namespaces, []
+        return Slice(
+            key=self.key,
+            epoch=self.epoch,
+            owner=self.owner,
+            record_no=self.durable_no,
+            record_no_after=records[-1].record_no,
+            lease_ttl_s=self.ttl_s,
+            checkpoints=checkpoints,
+            writes=list(writes.values()),
+            runs=list(runs.values()),
+            namespaces=namespaces,
+            drop_writes=drops,
+            heads=heads,
+            thread=thread,
+            let_go=records[-1].let_go,
+        )
+
+    def _elide(self, records: list[Record]) -> None:
+        """Leave out pending writes whose barrier is in the same slice and that were never
+        sent; their tickets complete with the barrier's."""
+        over: dict[tuple[int, int], int] = {}
+        for record in reversed(records):
+            if (place := record.drop) is not None:
+                over[place] = record.record_no
+                if self._may_be_filed(place):
+                    record.must_drop = True
+                    self._filed.discard(place)
+                    if place[1] <= self._heads_at_claim.get(place[0], -1):
+                        self._not_filed.add(place)
+            elif over and (write := record.write) is not None:
+                barrier = over.get((write.ns, write.seq))
+                if barrier is not None:
+                    record.write = None
+                    record.record_no = barrier
+
+    def _may_be_filed(self, place: tuple[int, int]) -> bool:
+        if place in self._filed:
+            return True
+        ns, seq = place
+        return seq <= self._heads_at_claim.get(ns, -1) and place not in self._not_filed
+
+    # -- what became of it
+
+    def complete(self, sent: Sent, upto: int) -> None:
+        """Records up to number `upto` of a slice are durable; what remains of it is due again."""
+        self.sent = None
+        self.durable_no = upto = min(upto, sent.slice.record_no_after)
+        rest: list[Record] = []
+        size = 0
+        for record in sent.records:
+            if record.record_no <= upto:
+                size += record.size
+                row = record.checkpoint
+                if row is not None:
+                    self.durable_seq = (row.ns, row.seq)
+                if not record.ticket.done():
+                    record.ticket.set_result(None)
+            else:
+                rest.append(record)
+        self._bound.give_back(len(sent.records) - len(rest), size)
+        if rest:
+            frozen = self._freeze(rest)
+            self.sent = Sent(self, rest, frozen, sent.since, sent.size - size)
+        elif sent.slice.let_go:
+            self.let_go_done = True
+        if self._flushers:
+            self._wake_flushers()
+
+    def fail(self, error: BaseException, *, sent_too: bool = True) -> None:
+        """No record of this claim that is not durable ever will be, nor any later one.
+
+        With `sent_too` False a slice under way keeps its tickets until its answer comes: it
+        may still turn out to have been written.
+        """
+        lost: list[Record] = []
+        if sent_too and self.sent is not None:
+            lost += self.sent.records
+            self.sent = None
+        lost += self.pending
+        self.pending = []
+        self._pending_size = self._apart = 0
+        first = self.failure is None
+        if self.failure is None:
+            if isinstance(error, StepwellError):
+                self._describe(error, len(lost))
+            self.failure = error
+        for record in lost:
+            _fail(record.ticket, self.failure)
+        if lost:
+            self._bound.give_back(len(lost), sum(record.size for record in lost))
+        if self._flushers:
+            self._wake_flushers()
+        if first and self.on_failure is not None:
+            self.on_failure(error)
+
+    def forget(self, error: BaseException) -> None:
+        """Refuse everything from now on, without touching a future: their loop may be gone."""
+        self.failure = error
+        self.sent = None
+        self.pending = []
+
+    def _describe(self, error: StepwellError, dropped: int) -> None:
+        context = error.context
+        context.setdefault("thread_id", self.key.thread_id)
+        context.setdefault("outcome", "none")
+        context["durable_record_no"] = self.durable_no
+        context["dropped_records"] = dropped
+        if self.durable_seq is not None:
+            context["durable_ns"], context["durable_seq"] = self.durable_seq
+
+    def proof(self, sent: Sent) -> int | None:
+        """Number of a record of the slice that leaves a row behind, so that one can look
+        whether the slice was written; None when it leaves none."""
+        frozen = sent.slice
+        if frozen.checkpoints:
+            return frozen.checkpoints[-1].record_no
+        return frozen.writes[-1].record_no if frozen.writes else None
+
+    # -- waiting for it
+
+    async def settled(self) -> None:
+        """Wait until everything appended so far is durable or has failed."""
+        if self.durable_no < self.record_no and (self.failure is None or self.sent is not None):
+            future: asyncio.Future[None] = self._loop.create_future()
+            self._flushers.append((self.record_no, future))
+            await future
+
+    async def flushed(self) -> None:
+        """Wait until everything appended so far is durable.
+
+        Raises:
+            BaseException: The failure of the claim.
+        """
+        await self.settled()
+        if self.failure is not None:
+            raise self.failure.with_traceback(None)
+
+    def _wake_flushers(self) -> None:
+        over = self.failure is not None and self.sent is None
+        waiting: list[tuple[int, asyncio.Future[None]]] = []
+        for entry in self._flushers:
+            if entry[0] > self.durable_no and not over:
+                waiting.append(entry)
+            elif not entry[1].done():
+                entry[1].set_result(None)
+        self._flushers = waiting
+
+    def notice(self, request: str | None, *, wanted: bool) -> None:
+        """Keep what a reply of the driver says of other processes' wishes."""
+        if wanted:
+            self.wanted = True
+        if request is not None and request != self.request:
+            self.request = request
+            if self.on_request is not None:
+                self.on_request(request)
+
+
+def _fail(future: asyncio.Future[None], error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # nobody has to look at it
+
+
+__all__ = ["Outbox", "Record", "Sent", "Ticket"]

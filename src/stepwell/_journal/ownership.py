@@ -1,0 +1,395 @@
+"""Becoming the one writer of a thread: claims, waiting, suspicion, courtesy.
+
+The thread row is the truth: a claim is a compare-and-set that the driver makes. What is
+decided here is when to try, when to wait, and what to do with a claim whose caller is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import NamedTuple
+
+from stepwell._journal.gather import Gather
+from stepwell._journal.lineup import Lineups, Turn
+from stepwell._journal.options import Surroundings
+from stepwell._journal.outage import Backoff, persist
+from stepwell.checkpoint.driver import Busy, Claim, ClaimRequest, Held, ThreadKey
+from stepwell.errors import (
+    StorageError,
+    StorageUnavailableError,
+    ThreadBusyError,
+    UsageError,
+)
+
+_log = logging.getLogger("stepwell.lock")
+
+_POLL_LEAST_S = 0.05
+_POLL_MOST_S = 1.0
+_LOCAL_HANDOVERS_MAX = 8
+_TORN_LOADS_MAX = 10
+
+
+class _Contest:
+    __slots__ = ("away_until", "longest_s", "streak", "touched", "wanted_since")
+
+    def __init__(self) -> None:
+        self.streak = 0
+        self.longest_s = 0.0
+        self.wanted_since: float | None = None
+        self.away_until = 0.0
+        self.touched = 0.0
+
+
+class Courtesy:
+    """Fairness between processes: when to leave a thread to others for a while.
+
+    An owner that has seen `wanted` hands the thread on inside its process for 50 ms or 8
+    times at most; then it stays away for as long as the longest poll interval of a waiter
+    that saw its claims. Knows only threads that another process has asked for.
+    """
+
+    __slots__ = ("_contests",)
+
+    def __init__(self) -> None:
+        self._contests: dict[ThreadKey, _Contest] = {}
+
+    def released(self, key: ThreadKey, *, wanted: bool, held_s: float, now: float) -> None:
+        """A claim of this process ended."""
+        contest = self._contests.get(key)
+        if contest is None:
+            if not wanted:
+                return
+            self._forget_old(now)
+            contest = self._contests[key] = _Contest()
+        contest.touched = now
+        if wanted and contest.wanted_since is None:
+            contest.wanted_since = now - held_s
+        if contest.wanted_since is None:
+            return
+        contest.streak += 1
+        contest.longest_s = max(contest.longest_s, held_s)
+        if contest.streak >= _LOCAL_HANDOVERS_MAX or now - contest.wanted_since >= _POLL_LEAST_S:
+            contest.away_until = now + poll_interval(contest.longest_s) + _POLL_LEAST_S
+            self._begin_anew(contest)
+
+    def foreign(self, key: ThreadKey) -> None:
+        """Another process was seen to hold the thread: it had its turn."""
+        contest = self._contests.get(key)
+        if contest is not None:
+            self._begin_anew(contest)
+            contest.away_until = 0.0
+
+    def away_s(self, key: ThreadKey, now: float) -> float:
+        """Seconds to stay away from the thread."""
+        contest = self._contests.get(key)
+        return 0.0 if contest is None else contest.away_until - now
+
+    @staticmethod
+    def _begin_anew(contest: _Contest) -> None:
+        contest.streak = 0
+        contest.longest_s = 0.0
+        contest.wanted_since = None
+
+    def _forget_old(self, now: float) -> None:
+        if len(self._contests) >= 1000:
+            self._contests = {
+                key: contest
+                for key, contest in self._contests.items()
+                if now - contest.touched < 10.0
+            }
+
+
+def poll_interval(seen_s: float) -> float:
+    """Longest pause between two tries, `seen_s` after a waiter first saw the owner's epoch."""
+    return min(_POLL_MOST_S, max(_POLL_LEAST_S, seen_s / 2))
+
+
+class Won(NamedTuple):
+    """A claim, when its request was sent, and whether somebody else was in the way."""
+
+    claim: Claim
+    sent_at: float
+    waited: bool
+
+
+class Claimer:
+    """Claims threads for those whose turn it is in this process."""
+
+    __slots__ = (
+        "_around", "_claims", "_lines", "_loop", "_releases", "_tasks", "asking", "closed",
+        "courtesy",
+    )  # fmt: skip
+
+    def __init__(self, surroundings: Surroundings, lines: Lineups) -> None:
+        driver = surroundings.driver
+        self._around = surroundings
+        self._lines = lines
+        self._loop = asyncio.get_running_loop()
+        self._claims: Gather[ClaimRequest, Claim | Busy] = Gather(driver.claim)
+        self._releases: Gather[Held, None] = Gather(self._release_all)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.courtesy = Courtesy()
+        self.asking = 0
+        """Claims under way."""
+        self.closed = False
+
+    async def _release_all(self, held: list[Held]) -> list[None]:
+        await self._around.driver.release(self._around.worker, held)
+        return [None] * len(held)
+
+    async def release(self, held: Held) -> None:
+        """Free the row of a claim and its lock.
+
+        A database that does not answer is asked again for the length of a lease: after that
+        the row is free without us.
+
+        Raises:
+            StorageError: It did not answer in all that time, or refused for good.
+        """
+        await persist(
+            self._around,
+            "release",
+            lambda: asyncio.shield(self._releases.submit(held)),
+            budget_s=self._around.options.lease_ttl_s,
+        )
+
+    async def idle(self) -> None:
+        """Wait until nothing is under way; new claims must have been `closed` before."""
+        await self._claims.idle()
+        while self.asking or self._tasks:
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+            else:
+                await asyncio.sleep(0.001)
+        await self._releases.idle()
+
+    def check_open(self) -> None:
+        """Raise `UsageError` when the journal is closed, or about to be."""
+        if self.closed:
+            msg = "The journal is closed."
+            raise UsageError(msg)
+
+    # -- claiming
+
+    async def claim(
+        self,
+        turn: Turn,
+        *,
+        wait: bool,
+        deadline: float | None,
+        load_ns: str = "",
+        load_seq: int | None = None,
+    ) -> Won:
+        """Claim the thread whose turn this is; on failure the turn is passed on.
+
+        Args:
+            turn: Taken from the line of the thread.
+            wait: False: refuse a busy thread at once.
+            deadline: On the journal's clock; None = no limit. An outage does not count: it
+                has its own budget.
+            load_ns: Namespace whose chain is loaded with the claim.
+            load_seq: Its checkpoint; None = the head.
+
+        Raises:
+            ThreadBusyError: Somebody else holds the thread.
+            StorageError: The database did not answer within the outage budget.
+        """
+        around = self._around
+        request = ClaimRequest(
+            key=turn.key,
+            worker=around.worker,
+            lease_ttl_s=around.options.lease_ttl_s,
+            fresh_no=around.ids.start_no(),
+            fresh_uid=around.ids.uid(),
+            lock=around.options.locks,
+            load_ns=load_ns,
+            load_seq=load_seq,
+        )
+        attempt = _Attempt(self, turn, request)
+        try:
+            if wait:
+                away = self.courtesy.away_s(turn.key, around.clock.monotonic())
+                if away > 0:
+                    await asyncio.sleep(self._bounded(away, deadline))
+            return await self._claim(attempt, wait=wait, deadline=deadline)
+        except BaseException:
+            self._abandon(attempt)
+            raise
+
+    async def _claim(self, attempt: _Attempt, *, wait: bool, deadline: float | None) -> Won:
+        around, key = self._around, attempt.turn.key
+        seen: tuple[int, float] | None = None
+        flagged: int | None = None
+        torn = 0
+        while True:
+            sent_at = around.clock.monotonic()
+            answer = await attempt.ask()
+            self.check_open()
+            now = around.clock.monotonic()
+            if isinstance(answer, Claim):
+                row = answer.loaded.thread
+                if row is not None and row.record_no == answer.record_no:
+                    return Won(answer, sent_at, waited=seen is not None)
+                # What was read is not what was claimed: a stale reader, or somebody faster.
+                torn += 1
+                await attempt.undo()
+                if torn >= _TORN_LOADS_MAX:
+                    msg = f"What is read of thread {key.thread_id!r} lags behind its row."
+                    raise StorageUnavailableError(msg, thread_id=key.thread_id, outcome="none")
+                continue
+            self.courtesy.foreign(key)
+            if not wait or (deadline is not None and now >= deadline):
+                raise self._refusal(answer)
+            if seen is None or seen[0] != answer.epoch:
+                seen = answer.epoch, now
+            if answer.lock_free:
+                # Its process is gone, or only its lock session: a live owner beats meanwhile.
+                attempt.request = attempt.request._replace(confirmed=(answer.epoch, answer.beat))
+                pause = min(around.options.grace_s, max(answer.lease_left_s, 0.0) + 0.001)
+            else:
+                attempt.request = attempt.request._replace(confirmed=None)
+                if flagged != answer.epoch:
+                    # Ask again at once: if the epoch is the same then, its owner is still
+                    # there and will see the flag; else the new claim has cleared it.
+                    flagged = answer.epoch
+                    await self._want(key)
+                    continue
+                most = poll_interval(now - seen[1])
+                pause = around.ids.uniform(most / 2, most)
+                if answer.lease_left_s > 0:
+                    pause = min(pause, answer.lease_left_s + 0.001)
+            await asyncio.sleep(self._bounded(pause, deadline))
+
+    def _bounded(self, pause: float, deadline: float | None) -> float:
+        if deadline is None:
+            return pause
+        return max(0.0, min(pause, deadline - self._around.clock.monotonic()))
+
+    async def _want(self, key: ThreadKey) -> None:
+        try:
+            await self._around.driver.want([key])
+        except StorageError as error:
+            # Only courtesy: the next claim finds out whether the database is there.
+            _log.debug("Could not say that a thread is wanted: %s", error)
+
+    def _refusal(self, busy: Busy) -> ThreadBusyError:
+        left = self._around.options.grace_s if busy.lock_free else busy.lease_left_s
+        return ThreadBusyError(
+            f"Thread {busy.key.thread_id!r} is held by another worker; wait for it, or try "
+            "again later.",
+            owner=busy.owner.hex(),
+            run_id=busy.run_id,
+            retry_after_s=min(_POLL_MOST_S, max(_POLL_LEAST_S, left)),
+            thread_id=busy.key.thread_id,
+            code="held",
+        )
+
+    # -- claims that nobody wants any more
+
+    def _abandon(self, attempt: _Attempt) -> None:
+        if attempt.in_doubt():
+            task = self._loop.create_task(self._clear_up(attempt))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        else:
+            self._lines.pass_on(attempt.turn)
+
+    async def _clear_up(self, attempt: _Attempt) -> None:
+        """Find out whether a claim arrived after all, and release it. Only then may the next
+        in line claim: a late claim of ours would take the thread from it."""
+        try:
+            await attempt.undo()
+        except StorageError as error:
+            _log.warning(
+                "A claim of thread %r that is not wanted could not be released (%s); it ends "
+                "with its lease.",
+                attempt.turn.key.thread_id,
+                error,
+            )
+        finally:
+            self._lines.pass_on(attempt.turn)
+
+    def submit(self, request: ClaimRequest) -> asyncio.Future[Claim | Busy]:
+        """Send a claim with all others of this tick."""
+        return self._claims.submit(request)
+
+    def withdraw(self, future: asyncio.Future[Claim | Busy]) -> bool:
+        """Take back a claim that was not sent yet."""
+        return self._claims.withdraw(future)
+
+    def backoff(self) -> Backoff:
+        """For the outages that one claim lives through."""
+        return Backoff(self._around, "claim")
+
+
+class _Attempt:
+    """The tries of one caller to claim one thread, and what may have come of the last."""
+
+    __slots__ = ("_claimer", "_future", "_lost_reply", "request", "turn")
+
+    def __init__(self, claimer: Claimer, turn: Turn, request: ClaimRequest) -> None:
+        self._claimer = claimer
+        self.turn = turn
+        self.request = request
+        self._future: asyncio.Future[Claim | Busy] | None = None
+        self._lost_reply = False
+
+    async def ask(self) -> Claim | Busy:
+        """Send the claim; through an outage, again and again."""
+        backoff: Backoff | None = None
+        while True:
+            self._claimer.check_open()
+            self._future = self._claimer.submit(self.request)
+            self._claimer.asking += 1
+            try:
+                answer = await asyncio.shield(self._future)
+            except StorageError as error:
+                self._lost_reply |= error.retryable and error.context.get("outcome") != "none"
+                if not error.retryable:
+                    raise
+                backoff = backoff or self._claimer.backoff()
+                delay = backoff.next_delay(error)
+                if delay is None:
+                    raise
+            else:
+                self._lost_reply = False
+                if isinstance(answer, Busy):
+                    self._future = None
+                return answer
+            finally:
+                self._claimer.asking -= 1
+            await asyncio.sleep(delay)
+
+    def in_doubt(self) -> bool:
+        """May the thread be ours, now or in a moment, without anybody wanting it?"""
+        future = self._future
+        if future is None:
+            return self._lost_reply
+        if not future.done():
+            return not self._claimer.withdraw(future) or self._lost_reply
+        if future.cancelled():
+            return self._lost_reply
+        if future.exception() is not None:
+            return self._lost_reply
+        return isinstance(future.result(), Claim)
+
+    async def undo(self) -> None:
+        """Release what the last try has claimed, or may have claimed.
+
+        Raises:
+            StorageError: It could not be done.
+        """
+        future, self._future = self._future, None
+        answer: Claim | Busy | None = None
+        if future is not None and not future.cancelled():
+            try:
+                answer = await asyncio.shield(future)
+            except StorageError:
+                self._lost_reply = True
+        if answer is None and self._lost_reply:
+            # A claim of ours passes a row that is ours already, so ask once more.
+            answer = await asyncio.shield(self._claimer.submit(self.request))
+        self._lost_reply = False
+        if isinstance(answer, Claim):
+            await self._claimer.release(Held(answer.key, answer.epoch, answer.lock_key))
