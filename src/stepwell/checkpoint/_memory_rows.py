@@ -254,7 +254,9 @@ class Thread:
                 self.spaces[number] = Space(name)
         for row in piece.checkpoints:
             space = self.root if row.ns == 0 else (self.spaces or {})[row.ns]
-            space.append(CheckpointRow._make((*row[:-1], now)))
+            if row.created_at is None:  # else it was made elsewhere, and is brought here
+                row = CheckpointRow._make((*row[:-1], now))  # noqa: PLW2901  # stamped
+            space.append(row)
             self.bytes += len(row.body) + (len(row.metadata) if row.metadata else 0)
         self.checkpoints += len(piece.checkpoints)
         if piece.writes:

@@ -156,8 +156,8 @@ class ListingContract(ContractBase):
         for scope in scopes:
             key = thread_key("t", scope)
             assert bodies((await loaded(driver, key)).rows) == [scope.encode()]
-            [row] = await driver.threads(ThreadQuery(scope=scope))
-            assert row.key == key
+            listed = await driver.threads(ThreadQuery(scope=scope))
+            assert [row.key for row in listed] == [key]
             assert [run.run_id for run in await driver.runs(key)] == [f"r{scope}"]
         assert await driver.threads(ThreadQuery(scope="b")) == []
 

@@ -80,18 +80,20 @@ class RecordContract(ContractBase):
         """Each commit moves record_no by its records and the heads it names, no others."""
         driver = await driver_factory()
         alice = await take(driver, thread_key(), ALICE)
-        await alice.append(checkpoint(), checkpoint(ns=1), namespaces=[(1, "sub")])
+        await alice.append(
+            checkpoint(), checkpoint(ns=1), checkpoint(ns=1), namespaces=[(1, "sub")]
+        )
         row = await thread_row(driver, thread_key())
-        assert (row.record_no, row.checkpoints) == (2, 2)
-        assert dict(row.namespaces) == {0: ("", 1), 1: ("sub", 1)}
+        assert (row.record_no, row.checkpoints) == (3, 3)
+        assert dict(row.namespaces) == {0: ("", 1), 1: ("sub", 2)}
         await alice.append(checkpoint(ns=1), pending(ns=1), checkpoint(ns=1), pending())
         row = await thread_row(driver, thread_key())
-        assert (row.record_no, row.checkpoints) == (6, 4)
-        assert dict(row.namespaces) == {0: ("", 1), 1: ("sub", 3)}
+        assert (row.record_no, row.checkpoints) == (7, 5)
+        assert dict(row.namespaces) == {0: ("", 1), 1: ("sub", 4)}
         outcome = await alice.send(alice.slice(change=change(ThreadStatus.DONE)))
-        assert outcome == Committed(7)
+        assert outcome == Committed(8)
         row = await thread_row(driver, thread_key())
-        assert (row.record_no, row.checkpoints, row.status) == (7, 4, ThreadStatus.DONE)
+        assert (row.record_no, row.checkpoints, row.status) == (8, 5, ThreadStatus.DONE)
 
     async def test_a_namespace_may_be_empty(self, driver_factory: DriverFactory) -> None:
         """A namespace exists from the slice that names it, with head 0 until it is written."""

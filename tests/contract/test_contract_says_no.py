@@ -1,0 +1,56 @@
+"""The contract can say no: each planted mistake is caught by the tests that are named for it."""
+
+import pytest
+
+from stepwell.checkpoint._memory_driver import MemoryDriver
+from stepwell.errors import StorageError, UsageError
+from stepwell.testing import DriverContract
+from tests.contract import _mistakes_in_rows  # noqa: F401  # adds to the list
+from tests.contract._mistakes import MISTAKES
+
+CASES = [
+    pytest.param(driver_class, test, parameters, id=f"{driver_class.__name__}-{test[5:]}-{n}")
+    for n, (driver_class, test, parameters) in enumerate(MISTAKES)
+]
+TESTS = {f"{test}{parameters}": (test, parameters) for _, test, parameters in MISTAKES}
+
+
+async def run(driver, test, parameters):
+    async def driver_factory():
+        return driver
+
+    await getattr(DriverContract(), test)(driver_factory=driver_factory, **parameters)
+
+
+@pytest.mark.parametrize(("driver_class", "test", "parameters"), CASES)
+async def test_a_mistake_is_caught(driver_class, test, parameters):
+    with pytest.raises((AssertionError, StorageError)):
+        await run(driver_class(), test, parameters)
+
+
+@pytest.mark.parametrize(("test", "parameters"), TESTS.values(), ids=TESTS)
+async def test_without_the_mistake_the_same_call_passes(test, parameters):
+    await run(MemoryDriver(), test, parameters)
+
+
+def test_a_required_test_cannot_be_replaced():
+    with pytest.raises(UsageError, match="test_a_zombie_is_refused"):
+
+        class TestLenient(DriverContract):
+            async def test_a_zombie_is_refused(self):
+                return
+
+
+def test_nor_by_setting_it_to_nothing():
+    with pytest.raises(UsageError, match="test_a_zombie_is_refused"):
+
+        class TestLenient(DriverContract):
+            test_a_zombie_is_refused = None
+
+
+def test_more_tests_may_be_added():
+    class TestMore(DriverContract):
+        async def test_of_my_own(self):
+            return
+
+    assert TestMore.test_of_my_own is not None
