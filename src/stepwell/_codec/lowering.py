@@ -1,0 +1,227 @@
+"""The walk before orjson: whatever JSON cannot say exactly becomes a tag.
+
+Written for speed: scalars are dealt with inside the loop over their container, and a
+container in which nothing has to change is returned as the object it is.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any, Final
+
+import orjson
+
+from stepwell._codec.builtin import BIG_INT, ODD_FLOAT, PAIRS, TEXT
+from stepwell._codec.entry import CLASS_MARK, Entry
+from stepwell._codec.late import builtin_of_class
+from stepwell._codec.opaque import Opaque, is_document
+from stepwell._codec.refusal import Refusal, too_deep, unregistered
+from stepwell._codec.registry import Registry
+
+LEVELS_MAX: Final = 200
+"""Deepest document written. A list or dict is one level, anything tagged two or three. orjson
+writes up to 254: the rest is for what a document is embedded in."""
+_INT_MIN: Final = -(1 << 63)
+_INT_MAX: Final = (1 << 64) - 1
+_RUN_MIN: Final = 16
+"""From this length on, a list is first tried as a run of one scalar type, without a loop."""
+# Objects that only orjson would know: never there after the walk, unless the value was
+# changed meanwhile. Then it must refuse, not guess.
+_OPTIONS: Final = (
+    orjson.OPT_PASSTHROUGH_SUBCLASS
+    | orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+)
+
+
+def document(lowered: Any) -> bytes:
+    """The bytes of a lowered tree.
+
+    Raises:
+        TypeError: It holds something else than JSON.
+    """
+    return orjson.dumps(lowered, None, _OPTIONS)
+
+
+class Lowering:
+    """Lowers values for one allow-list. The result is `value` itself if it needs no tag."""
+
+    __slots__ = ("_registry",)
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def lower(self, value: Any, depth: int = 0) -> Any:
+        """The JSON tree that says the same as `value`, which is `depth` levels down.
+
+        Raises:
+            Refusal: Something in it cannot be stored.
+        """
+        kind = type(value)
+        if kind is str:
+            return value if value.isascii() or _is_sound(value) else _tagged(TEXT, value)
+        if kind is dict:
+            return self._lower_dict(value, depth)
+        if kind is list:
+            return self._lower_list(value, depth)
+        if kind is bool or value is None:
+            return value
+        if kind is int:
+            return value if _INT_MIN <= value <= _INT_MAX else _tagged(BIG_INT, value)
+        if kind is float:
+            return value if isfinite(value) else _tagged(ODD_FLOAT, value)
+        return self._lower_other(value, kind, depth)
+
+    def _lower_dict(self, value: dict[Any, Any], depth: int) -> Any:
+        if depth >= LEVELS_MAX:
+            raise too_deep(dict, LEVELS_MAX)
+        # All keys are looked at before any value is lowered: a late odd key would lower the
+        # values again, at every level, which is exponential in the depth.
+        key = ""
+        for key in value:
+            if type(key) is not str or not (key.isascii() or _is_sound(key)):
+                return self._lower_entry(PAIRS, value, depth)
+        if len(value) == 1 and key[:1] == "$":
+            return self._lower_entry(PAIRS, value, depth)
+        out = value
+        depth += 1
+        try:
+            for key, item in value.items():
+                kind = type(item)
+                if kind is str:
+                    if item.isascii():
+                        continue
+                    low = self.lower(item, depth)
+                elif kind is int:
+                    if _INT_MIN <= item <= _INT_MAX:
+                        continue
+                    low = self.lower(item, depth)
+                elif kind is bool or item is None:
+                    continue
+                elif kind is dict:
+                    low = self._lower_dict(item, depth)
+                elif kind is list:
+                    low = self._lower_list(item, depth)
+                else:
+                    low = self.lower(item, depth)
+                if low is not item:
+                    if out is value:
+                        out = value.copy()
+                    out[key] = low
+        except Refusal as refusal:
+            refusal.leave(value, key)
+            raise
+        return out
+
+    def _lower_list(self, value: list[Any], depth: int) -> Any:
+        if depth >= LEVELS_MAX:
+            raise too_deep(list, LEVELS_MAX)
+        if len(value) >= _RUN_MIN and _is_plain_run(value):
+            return value
+        out = value
+        depth += 1
+        index = 0
+        try:
+            for index, item in enumerate(value):
+                kind = type(item)
+                if kind is str:
+                    if item.isascii():
+                        continue
+                    low = self.lower(item, depth)
+                elif kind is dict:
+                    low = self._lower_dict(item, depth)
+                elif kind is list:
+                    low = self._lower_list(item, depth)
+                else:
+                    low = self.lower(item, depth)
+                if low is not item:
+                    if out is value:
+                        out = value.copy()
+                    out[index] = low
+        except Refusal as refusal:
+            refusal.leave(value, index)
+            raise
+        return out
+
+    def _lower_other(self, value: Any, kind: type, depth: int) -> Any:
+        entry = builtin_of_class(kind) or self._registry.by_class(kind)
+        if entry is not None:
+            return self._lower_entry(entry, value, depth)
+        if kind is Opaque:
+            if not is_document(value.value, LEVELS_MAX - depth - 1):
+                raise Refusal(kind, "an Opaque whose value is no JSON", "Keep it as it was read.")
+            return {CLASS_MARK + value.type_id: value.value}
+        raise unregistered(kind, self._storable_base(kind))
+
+    def _lower_entry(self, entry: Entry, value: Any, depth: int) -> dict[str, Any]:
+        if depth >= LEVELS_MAX:
+            raise too_deep(entry.cls, LEVELS_MAX)
+        state = entry.take(value)
+        if entry.plain:
+            return {entry.key: state}
+        try:
+            if entry.lenient:
+                return {entry.key: self._lower_leniently(state, depth + 2)}
+            low = self.lower(state, depth + 1)
+        except Refusal as refusal:
+            if entry.locate is not None:
+                entry.locate(refusal.steps, state)
+            refusal.chain.append((value, len(refusal.steps)))
+            raise
+        if entry.unordered:
+            low = sorted(low, key=document)
+        return {entry.key: low}
+
+    def _lower_leniently(self, state: dict[str, Any], depth: int) -> dict[str, Any]:
+        """An exception's state: what cannot be stored is replaced by its repr."""
+        low: dict[str, Any] = {"args": [self._lower_or_repr(item, depth) for item in state["args"]]}
+        if "attributes" in state:
+            low["attributes"] = {
+                name: self._lower_or_repr(item, depth)
+                for name, item in state["attributes"].items()
+                if type(name) is str and name.isidentifier()  # else it might read as a tag
+            }
+        return low
+
+    def _lower_or_repr(self, value: Any, depth: int) -> Any:
+        try:
+            return self.lower(value, depth)
+        except Refusal:
+            try:
+                text = repr(value)
+            except Exception:  # noqa: BLE001  # a broken __repr__ must not lose the error
+                text = object.__repr__(value)
+            return self.lower(text, depth)
+
+    def _storable_base(self, kind: type) -> type | None:
+        for base in kind.__mro__[1:-1]:
+            if builtin_of_class(base) is not None or self._registry.by_class(base) is not None:
+                return base
+        return None
+
+
+def _is_sound(text: str) -> bool:
+    """Whether the text has no lone surrogate."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _tagged(entry: Entry, value: Any) -> dict[str, Any]:
+    return {entry.key: entry.take(value)}
+
+
+def _is_plain_run(items: list[Any]) -> bool:
+    """Whether all items are scalars of one type that JSON says exactly."""
+    kinds = set(map(type, items))
+    if len(kinds) != 1:
+        return False
+    kind = kinds.pop()
+    if kind is str:
+        return all(map(str.isascii, items))
+    if kind is float:
+        # A sum of finite numbers is finite, but for overflow.
+        return isfinite(sum(items)) or all(map(isfinite, items))
+    return kind is int and min(items) >= _INT_MIN and max(items) <= _INT_MAX
