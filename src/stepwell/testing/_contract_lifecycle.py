@@ -135,10 +135,13 @@ class LifecycleContract(ContractBase):
         keys = [thread_key(f"t{n}") for n in range(12)]
         writers = [await take(one, key, ALICE, lease_ttl_s=self.short_lease_s) for key in keys]
         await self.outlive_lease()
-        for writer in writers:
-            late, claim = await asyncio.gather(
-                writer.send(writer.slice(checkpoint(b"late"))), contest(two, writer.key, BOB)
-            )
+        for n, writer in enumerate(writers):
+            late_call = writer.send(writer.slice(checkpoint(b"late")))
+            claim_call = contest(two, writer.key, BOB)
+            if n % 2:
+                late, claim = await asyncio.gather(late_call, claim_call)
+            else:
+                claim, late = await asyncio.gather(claim_call, late_call)
             rows = bodies((await loaded(two, writer.key)).rows)
             if isinstance(late, Stale):
                 assert not isinstance(claim, Busy)
