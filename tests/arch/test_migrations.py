@@ -18,7 +18,7 @@ OF_THE_WHOLE = {"stepwell_schema", "stepwell_meta"}
 """Tables that say something of the database, not of a thread."""
 CHANGED_BY_EVERY_COMMIT = {"beat", "record_no", "lease_until", "request", "wanted_at", "updated_at"}
 FORBIDDEN = re.compile(
-    r"\b(?:big|small)?serial\b|\bidentity\b|\bsequence\b|\bnextval\b|\bautoincrement\b"
+    r"\b(?:big|small)?serial\b|\bidentity\b|\bsequence\b|\bnextval\b"
     r"|\btrigger\b|\block\s+table\b|\bdeferrable\b|\bexclude\b|\breferences\b|\bforeign\s+key\b",
     re.IGNORECASE,
 )
