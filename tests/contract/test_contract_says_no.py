@@ -5,7 +5,7 @@ import pytest
 from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.errors import StorageError, UsageError
 from stepwell.testing import DriverContract
-from tests.contract import _mistakes_in_rows  # noqa: F401  # adds to the list
+from tests.contract import _mistakes_in_rows  # adds to the list
 from tests.contract._mistakes import MISTAKES
 
 CASES = [
@@ -31,6 +31,14 @@ async def test_a_mistake_is_caught(driver_class, test, parameters):
 @pytest.mark.parametrize(("test", "parameters"), TESTS.values(), ids=TESTS)
 async def test_without_the_mistake_the_same_call_passes(test, parameters):
     await run(MemoryDriver(), test, parameters)
+
+
+async def test_a_refusal_shows_its_values():
+    """The asserts of the contract are rewritten by pytest, as those of a test module are."""
+    with pytest.raises(AssertionError, match="At index 1 diff"):
+        await run(
+            _mistakes_in_rows.BodiesEndAtNul(), "test_every_checkpoint_column_round_trips", {}
+        )
 
 
 def test_a_required_test_cannot_be_replaced():
