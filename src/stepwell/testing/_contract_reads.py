@@ -205,7 +205,10 @@ class ReadContract(ContractBase):
                 await asyncio.sleep(0)
 
         writer = asyncio.ensure_future(write())
-        await asyncio.gather(writer, read())
+        try:
+            await asyncio.gather(writer, read())
+        finally:
+            writer.cancel()
         assert len(moments) >= 5
 
     async def test_history_holds_every_branch(self, driver_factory: DriverFactory) -> None:
