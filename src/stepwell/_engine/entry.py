@@ -190,10 +190,10 @@ async def _drive(run: Run, given: Any, opened: Opened) -> Any:
         msg = "a run on a thread needs a recorder"
         raise UsageError(msg)
     begin(run, given, addressed=opened.addressed, superseded=opened.superseded)
-    if not rec.exits:
-        # Claim and input are durable before the first node starts.
-        await rec.durable()
     try:
+        if not rec.exits:
+            # Claim and input are durable before the first node starts.
+            await rec.durable()
         await run.loop()
         run.complete()
     except asyncio.CancelledError as exc:

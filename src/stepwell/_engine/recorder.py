@@ -31,7 +31,7 @@ from stepwell._plan.spec import GraphSpec
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Write
 from stepwell.channels.base import Op
-from stepwell.checkpoint.driver import RunRow, Source, ThreadChange
+from stepwell.checkpoint.driver import CheckpointRow, RunRow, Source, ThreadChange
 from stepwell.types import Durability, Interrupt
 
 if TYPE_CHECKING:
@@ -183,6 +183,15 @@ class Recorder:
             Source(source), step, body, drops=False, metadata=metadata, thread=thread, let_go=let_go
         )
 
+    def copy(
+        self, row: CheckpointRow, *, parent: int, step: int, thread: ThreadChange, let_go: bool
+    ) -> None:
+        """Append a row's body once more, as a fork beside it."""
+        self.seq = parent
+        self._append(
+            Source.FORK, step, row.body, drops=False, metadata=None, thread=thread, let_go=let_go
+        )
+
     def _append(  # noqa: PLR0913
         self,
         source: Source,
@@ -209,7 +218,7 @@ class Recorder:
             metadata=None if own is None else own[0],
             meta_index=None if own is None else own[1],
             drops=self.seq if drops else None,
-            run_row=self.run_row if thread is not None else None,
+            run_row=self.run_row if thread is not None and self.run_row.run else None,
             thread=thread,
             let_go=let_go and not self.keep,
         )
@@ -287,7 +296,9 @@ class Recorder:
         """Append a status record; the run row rides with it. `let_go`: it is the run's last."""
         self.ended = self.ended or let_go
         self._last = self.handle.append_status(
-            run_row=self.run_row, thread=thread, let_go=let_go and not self.keep
+            run_row=self.run_row if self.run_row.run else None,
+            thread=thread,
+            let_go=let_go and not self.keep,
         )
 
     async def durable(self) -> None:

@@ -229,7 +229,7 @@ class Run:
 
     def plan(self) -> list[Task]:
         """What is due now."""
-        return plan(self.spec, self.state, remaining=self.stop - self.step)
+        return plan(self.spec, self.state)
 
     def _task_runs(self, due: Sequence[Task]) -> list[TaskRun]:
         if not self.pending and not self.resume_map:

@@ -77,11 +77,8 @@ def is_due(state: ThreadState, node: NodeSpec) -> bool:
     return False
 
 
-def read_input(state: ThreadState, node: NodeSpec, remaining: int = 0, *, mapped: bool = True) -> Any:
-    """The input of a triggered node: a fresh dict of the keys it reads (or the bare value).
-
-    `remaining` is the number of supersteps left, which managed keys show.
-    """
+def read_input(state: ThreadState, node: NodeSpec, *, mapped: bool = True) -> Any:
+    """The input of a triggered node: a fresh dict of the keys it reads (or the bare value)."""
     if node.name == START:
         return state.channels[START].get()
     values = state.values
@@ -91,8 +88,6 @@ def read_input(state: ThreadState, node: NodeSpec, remaining: int = 0, *, mapped
         value = values.get(ROOT)
     else:
         value = {k: values[k] for k in node.reads if k in values}
-    for key, managed in node.managed_reads:
-        value[key] = managed.get(remaining)
     if mapped and node.mapper is not None:
         return node.mapper(value)
     return value
@@ -111,13 +106,10 @@ def _pushed(spec: GraphSpec, state: ThreadState) -> Iterable[Task]:
             yield Task(spec.nodes[packet.node], packet.arg, index, packet.timeout)
 
 
-def plan(
-    spec: GraphSpec, state: ThreadState, *, remaining: int = 0, inputs: bool = True
-) -> list[Task]:
+def plan(spec: GraphSpec, state: ThreadState, *, inputs: bool = True) -> list[Task]:
     """The tasks of the next superstep: sends in their order, then due nodes.
 
     Args:
-        remaining: Supersteps left, for managed values.
         inputs: Whether to map node inputs to the node's schema (False: to look, not to run).
 
     Nodes come sorted by name when the last barrier is known (its cost is then that of the
@@ -144,7 +136,7 @@ def plan(
     for name in names:
         node = spec.nodes[name]
         if is_due(state, node):
-            tasks.append(Task(node, read_input(state, node, remaining, mapped=inputs)))
+            tasks.append(Task(node, read_input(state, node, mapped=inputs)))
     return tasks
 
 

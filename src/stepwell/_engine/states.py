@@ -1,0 +1,166 @@
+"""Reading states: the newest, one by id, and the history. Never claims, never locks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from stepwell._codec import Codec
+from stepwell._engine.open import add_contributions, parent_of, past_pending, revive
+from stepwell._engine.pending import Pending
+from stepwell._engine.program import Program, RunConfig
+from stepwell._engine.snapshot import Place, View, empty_snapshot, row_metadata, snapshot
+from stepwell._ids import parse_checkpoint_id
+from stepwell._journal.load import Contribution, Folded, add_row, chain, contributions
+from stepwell.checkpoint.base import Saver
+from stepwell.checkpoint.driver import CheckpointRow, HistoryPage, LoadRequest, Source, ThreadKey
+from stepwell.config import RunnableConfig
+from stepwell.types import StateSnapshot
+
+
+async def get_state(program: Program, saver: Saver, config: RunConfig) -> StateSnapshot:
+    """The snapshot a config names: the newest one, or that of its `checkpoint_id`.
+
+    Returns:
+        An empty snapshot when there is no such thread or checkpoint.
+
+    Raises:
+        CorruptRecordError: A record is damaged.
+        GraphMismatchError: The thread goes on at a node that the graph does not have.
+    """
+    thread_id = config.require_thread("get_state")
+    key = saver.key(thread_id)
+    nothing = empty_snapshot(_given(config))
+    parsed = parse_checkpoint_id(config.checkpoint_id) if config.checkpoint_id else None
+    if config.checkpoint_ns or (config.checkpoint_id and parsed is None):
+        return nothing
+    journal = await saver.journal()
+    seq = parsed[1] if parsed else None
+    loaded = await journal.load(LoadRequest(key, "", seq))
+    view = revive(program, program.codec, key, loaded, seq)
+    if view is None or (config.checkpoint_id and view.name != config.checkpoint_id):
+        return nothing
+    if seq is None:
+        return snapshot(program.spec, view, live=True)
+    head = loaded.thread.namespaces.get(0, ("", 0))[1] if loaded.thread else 0
+    if seq != head:
+        page = await journal.history(key, "", None)
+        view.pending = past_pending(program, program.codec, view, page)
+    return snapshot(program.spec, view, live=False)
+
+
+def _given(config: RunConfig) -> RunnableConfig:
+    return {"configurable": dict(config.configurable)}
+
+
+async def history(
+    program: Program,
+    saver: Saver,
+    config: RunConfig,
+    *,
+    wanted: Mapping[str, Any] | None,
+    before: str | None,
+    limit: int | None,
+) -> AsyncIterator[StateSnapshot]:
+    """Snapshots of a thread, newest first, over all branches.
+
+    Args:
+        wanted: Metadata that a snapshot must have, compared by equality.
+        before: A checkpoint id; only older ones are shown.
+        limit: How many at most.
+
+    Raises:
+        CorruptRecordError: A record is damaged.
+    """
+    thread_id = config.require_thread("get_state_history")
+    key = saver.key(thread_id)
+    journal = await saver.journal()
+    upto = _upto(config.checkpoint_id, before)
+    if upto == 0 or (limit is not None and limit < 1):
+        return
+    page = await journal.history(key, "", upto)
+    if page.thread is None:
+        return
+    place = Place(thread_id, "", page.thread.uid)
+    rows = [r for r in chain(page.rows, page.segments) if upto is None or r.seq <= upto]
+    chosen = _choose(page, rows, program.codec, wanted, limit)
+    if config.checkpoint_id is not None:
+        chosen = {s for s in chosen if s == upto}
+    views = _views(program, key, place, page, rows, chosen)
+    for seq in sorted(views, reverse=True):
+        yield snapshot(program.spec, views[seq], live=False)
+
+
+def _upto(checkpoint: str | None, before: str | None) -> int | None:
+    """The newest seq to look at; None = no bound."""
+    if before is not None:
+        parsed = parse_checkpoint_id(before)
+        return 0 if parsed is None else parsed[1] - 1
+    if checkpoint is not None:
+        parsed = parse_checkpoint_id(checkpoint)
+        return 0 if parsed is None else parsed[1]
+    return None
+
+
+def _choose(
+    page: HistoryPage,
+    rows: list[CheckpointRow],
+    codec: Codec,
+    wanted: Mapping[str, Any] | None,
+    limit: int | None,
+) -> set[int]:
+    chosen: set[int] = set()
+    for row in reversed(rows):
+        if limit is not None and len(chosen) >= limit:
+            break
+        if wanted:
+            metadata = row_metadata(row, page.runs.get(row.run), codec)
+            if any(k not in metadata or metadata[k] != v for k, v in wanted.items()):
+                continue
+        chosen.add(row.seq)
+    return chosen
+
+
+def _views(  # noqa: PLR0913
+    program: Program,
+    key: ThreadKey,
+    place: Place,
+    page: HistoryPage,
+    rows: list[CheckpointRow],
+    chosen: set[int],
+) -> dict[int, View]:
+    """Fold every row once, oldest first, and revive the chosen ones."""
+    codec = program.codec
+    by_seq = {r.seq: r for r in rows}
+    branch_points = {r.parent for r in rows if r.parent is not None}
+    saved: dict[int, Folded] = {}
+    kept: dict[int, Folded] = {}
+    children: dict[int, list[Contribution]] = {}
+    current = Folded()
+    for row in rows:
+        if row.parent is not None:
+            current = saved[row.parent].snapshot() if row.parent else Folded()
+        document = add_row(current, row)
+        parent = parent_of(row)
+        if row.source == Source.LOOP and parent in chosen and parent not in children:
+            children[parent] = contributions(document, current.snapshot(), codec)
+        if row.seq in branch_points:
+            saved[row.seq] = current.snapshot()
+        if row.seq in chosen:
+            kept[row.seq] = current.snapshot()
+    views = {}
+    for seq, folded in kept.items():
+        row = by_seq[seq]
+        view = View(
+            program.spec, codec, place,
+            row=row, parent=by_seq.get(parent_of(row)), folded=folded,
+            pending=Pending.from_rows((w for w in page.writes if w.seq == seq), codec),
+            run=page.runs.get(row.run),
+        )  # fmt: skip
+        if seq in children:
+            add_contributions(program, view, view.pending, children[seq])
+        views[seq] = view
+    return views
+
+
+__all__ = ["get_state", "history"]

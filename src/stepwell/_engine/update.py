@@ -1,0 +1,249 @@
+"""Updating a state by hand: another way into the same barrier and the same journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stepwell._clock import SYSTEM_CLOCK
+from stepwell._engine.open import Opened, claim_thread, parent_of
+from stepwell._engine.pending import NULL_TASK
+from stepwell._engine.program import Program, RunConfig
+from stepwell._engine.recorder import Recorder
+from stepwell._engine.run import INPUT, Run
+from stepwell._engine.snapshot import Place
+from stepwell._engine.task import TaskRun
+from stepwell._ids import RANDOM_IDS
+from stepwell._journal.record import KIND_INPUT, KIND_UPDATE, Entry
+from stepwell._plan.apply import TaskWrites, apply, deltas
+from stepwell._plan.state import ThreadState
+from stepwell._plan.tasks import Task, Write, due_names, plan
+from stepwell.checkpoint.driver import RunRow, RunStatus, Source, ThreadStatus
+from stepwell.config import RunnableConfig
+from stepwell.constants import END, START
+from stepwell.errors import InvalidUpdateError
+from stepwell.types import StateUpdate
+
+COPY = "__copy__"
+_UPDATE_TRIGGER = ("__interrupt__",)
+
+
+async def update_state(  # noqa: PLR0913
+    program: Program,
+    config: RunConfig,
+    supersteps: Sequence[Sequence[StateUpdate]],
+    *,
+    metadata: Mapping[str, Any] | None,
+    on_conflict: str,
+    lock_timeout: float | None,
+) -> RunnableConfig:
+    """Apply updates as if nodes had made them, one checkpoint per superstep.
+
+    Returns:
+        The config of the last checkpoint made.
+
+    Raises:
+        InvalidUpdateError: An update does not say, or not unambiguously, which node it is
+            from, or breaks a channel's rule. Nothing of its superstep was written.
+        ThreadBusyError: A run holds the thread.
+    """
+    opened = await claim_thread(
+        program, config, on_conflict=on_conflict, lock_timeout=lock_timeout
+    )
+    try:
+        run = _run_for(program, opened, config)
+        for position, updates in enumerate(supersteps):
+            last = position == len(supersteps) - 1
+            await _superstep(run, opened, list(updates), metadata=metadata, last=last)
+        rec = _recorder(run)
+        await rec.durable()
+        return Place(opened.key.thread_id, "", b"").config(rec.checkpoint_id)
+    finally:
+        await opened.handle.release()
+
+
+def _recorder(run: Run) -> Recorder:
+    if run.rec is None:
+        msg = "an update needs a checkpointer"
+        raise InvalidUpdateError(msg)
+    return run.rec
+
+
+def _run_for(program: Program, opened: Opened, config: RunConfig) -> Run:
+    view = opened.view
+    state = ThreadState(program.spec) if view is None else view.state
+    run = Run(program, state, config, clock=SYSTEM_CLOCK, ids=RANDOM_IDS, run_id="")
+    run.rec = Recorder(
+        opened.handle, opened.codec, program.spec,
+        ns="", durability="sync", strict=program.strict,
+        run_row=RunRow(run=0, run_id="", status=int(RunStatus.DONE)),
+        seq=0 if view is None else view.row.seq,
+        checkpoint="" if view is None else view.name,
+        stored={} if view is None else view.stored,
+    )  # fmt: skip
+    run.checkpoint_id = run.rec.checkpoint_id
+    run.step = -1 if view is None else view.row.step
+    if view is not None:
+        run.pending = view.pending
+    return run
+
+
+async def _superstep(
+    run: Run,
+    opened: Opened,
+    updates: list[StateUpdate],
+    *,
+    metadata: Mapping[str, Any] | None,
+    last: bool,
+) -> None:
+    if not updates:
+        msg = "No updates provided: pass at least one StateUpdate per superstep."
+        raise InvalidUpdateError(msg)
+    values, as_node = updates[0].values, updates[0].as_node
+    if as_node in (END, INPUT, COPY) and (as_node != END or values is None) and len(updates) > 1:
+        msg = f"An update as {as_node} must be the only one of its superstep."
+        raise InvalidUpdateError(msg)
+    if values is None and as_node == END:
+        _clear(run, metadata, last=last)
+    elif as_node == INPUT:
+        _as_input(run, values, metadata, last=last)
+    elif as_node == COPY:
+        await _copy(run, opened, last=last)
+    else:
+        await _as_nodes(run, updates, metadata, last=last)
+    run.pending.outputs.clear()
+    run.pending.interrupts.clear()
+
+
+def _record(  # noqa: PLR0913
+    run: Run,
+    done: Sequence[TaskWrites],
+    entries: Sequence[Entry],
+    *,
+    source: Source,
+    step: int,
+    metadata: Mapping[str, Any] | None,
+    last: bool,
+) -> None:
+    rec = _recorder(run)
+    changed = apply(run.spec, run.state, done)
+    ops = deltas(run.state, changed)
+    due = due_names(plan(run.spec, run.state, inputs=False))
+    status = ThreadStatus.IDLE if due else ThreadStatus.DONE
+    rec.checkpoint(
+        run.state,
+        source=source,
+        step=step,
+        entries=entries,
+        ops=ops,
+        metadata=metadata,
+        thread=run.change(status, RunStatus.DONE, due),
+        let_go=last,
+    )
+    run.checkpoint_id = rec.checkpoint_id
+    run.step = step
+
+
+def _clear(run: Run, metadata: Mapping[str, Any] | None, *, last: bool) -> None:
+    """Close the open superstep: finished tasks count, the others are dropped."""
+    done: list[TaskWrites] = []
+    entries: list[Entry] = []
+    if null_writes := run.pending.outputs.get(NULL_TASK):
+        done.append(TaskWrites((0, "", 0), INPUT, (), (), null_writes))
+        entries.append(Entry(INPUT, KIND_INPUT, (), null_writes))
+    for task in plan(run.spec, run.state, inputs=False):
+        left = run.pending.outputs.get(task.id(run.checkpoint_id, run.ns, run.step + 1), [])
+        consumables = task.node.consumables if task.index < 0 else ()
+        triggers = task.triggers if task.index < 0 else ()
+        done.append(TaskWrites(task.order, task.name, task.triggers, consumables, left))
+        entries.append(Entry(task.name, task.index, triggers, left))
+    _record(
+        run, done, entries, source=Source.UPDATE, step=run.step + 1, metadata=metadata, last=last
+    )
+
+
+def _as_input(run: Run, values: Any, metadata: Mapping[str, Any] | None, *, last: bool) -> None:
+    if values is None:
+        msg = "An update as __input__ needs values."
+        raise InvalidUpdateError(msg)
+    writes: list[Write] = [(START, values)]
+    rec = _recorder(run)
+    _record(
+        run,
+        [TaskWrites((0, "", 0), INPUT, (), (), writes)],
+        [Entry(INPUT, KIND_INPUT, (), writes)],
+        source=Source.INPUT,
+        step=run.step + 1 if rec.seq else -1,
+        metadata=metadata,
+        last=last,
+    )
+
+
+async def _copy(run: Run, opened: Opened, *, last: bool) -> None:
+    """Append the checkpoint once more, beside itself."""
+    view, rec = opened.view, _recorder(run)
+    if view is None:
+        msg = "Cannot copy a non-existent checkpoint."
+        raise InvalidUpdateError(msg)
+    due = due_names(plan(run.spec, run.state, inputs=False))
+    status = ThreadStatus.IDLE if due else ThreadStatus.DONE
+    rec.copy(
+        view.row, parent=parent_of(view.row), step=run.step + 1,
+        thread=run.change(status, RunStatus.DONE, due), let_go=last,
+    )  # fmt: skip
+    run.checkpoint_id = rec.checkpoint_id
+    run.step += 1
+
+
+async def _as_nodes(
+    run: Run, updates: Sequence[StateUpdate], metadata: Mapping[str, Any] | None, *, last: bool
+) -> None:
+    spec = run.spec
+    done: list[TaskWrites] = []
+    entries: list[Entry] = []
+    for position, update in enumerate(updates):
+        name = update.as_node
+        if name is None:
+            if len(updates) > 1:
+                msg = "as_node is required when applying multiple updates"
+                raise InvalidUpdateError(msg)
+            name = infer_node(run)
+        if name not in spec.nodes:
+            msg = (
+                f"Node {name} does not exist: an update must come from one of "
+                f"{', '.join(n for n in spec.nodes if n != START)}, {END} or {INPUT}."
+            )
+            raise InvalidUpdateError(msg)
+        node = spec.nodes[name]
+        writes = await node.writer.run(update.values, TaskRun(run, Task(node, None)))
+        done.append(TaskWrites((0, "", position), name, _UPDATE_TRIGGER, (), writes))
+        entries.append(Entry(name, KIND_UPDATE, (), writes))
+    _record(
+        run, done, entries, source=Source.UPDATE, step=run.step + 1, metadata=metadata, last=last
+    )
+
+
+def infer_node(run: Run) -> str:
+    """The node that updated the state last.
+
+    Raises:
+        InvalidUpdateError: Several did, in the same superstep.
+    """
+    nodes = run.spec.nodes
+    if len(nodes) == 1:
+        return next(iter(nodes))
+    seen = sorted(
+        (version, name)
+        for name, known in run.state.seen.items()
+        if name in nodes
+        for version in known.values()
+    )
+    if not seen:
+        return START
+    if len(seen) == 1 or seen[-1][0] != seen[-2][0]:
+        return seen[-1][1]
+    msg = "Ambiguous update, specify as_node"
+    raise InvalidUpdateError(msg, thread_id=run.thread_id)
+
+
+__all__ = ["infer_node", "update_state"]

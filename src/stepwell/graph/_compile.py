@@ -1,0 +1,167 @@
+"""From a graph's description to what the engine runs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from stepwell._codec import Codec, Registry, register_schema
+from stepwell._engine.binding import Bound
+from stepwell._engine.program import Program
+from stepwell._engine.retry import NodePolicy
+from stepwell._engine.write import Branch, WriteRule, to_channel
+from stepwell._ids import digest16
+from stepwell._plan.spec import ROOT, GraphSpec, NodeSpec
+from stepwell._plan.tasks import Write
+from stepwell.channels import (
+    EphemeralValue,
+    LastValueAfterFinish,
+    NamedBarrierValue,
+    NamedBarrierValueAfterFinish,
+    Topic,
+)
+from stepwell.channels.base import BaseChannel
+from stepwell.constants import END, START, TASKS
+from stepwell.graph._schema import mapper_of
+from stepwell.types import RetryPolicy, Send, TimeoutPolicy
+
+if TYPE_CHECKING:
+    from stepwell.graph.state import StateGraph
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDef:
+    """A node as it was described."""
+
+    bound: Bound
+    input_schema: Any
+    metadata: Mapping[str, Any]
+    defer: bool
+    retry: tuple[RetryPolicy, ...]
+    timeout: TimeoutPolicy | None
+    destinations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BranchDef:
+    """A conditional edge as it was described."""
+
+    router: Bound
+    ends: Mapping[Hashable, str] | None
+    input_schema: Any
+
+
+def assemble(builder: StateGraph, name: str) -> Program:
+    """Compile the description: channels, triggers, write rules, all once."""
+    channels: dict[str, BaseChannel[Any, Any, Any]] = {
+        **builder.channels,
+        TASKS: Topic(Send, key=TASKS),
+        START: EphemeralValue(builder.input_schema, key=START),
+    }
+    nodes = {START: _start(builder)}
+    for key, node in builder.nodes.items():
+        nodes[key] = _node(builder, key, node)
+        channel: BaseChannel[Any, Any, Any] = (
+            LastValueAfterFinish(Any, key=to_channel(key))
+            if node.defer
+            else EphemeralValue(Any, guard=False, key=to_channel(key))
+        )
+        channels[to_channel(key)] = channel
+    _edges(builder, nodes, channels)
+    _branches(builder, nodes)
+    spec = GraphSpec(
+        name,
+        nodes=nodes,
+        channels=channels,
+        state_keys=list(builder.channels),
+        output_keys=list(builder.schemas[builder.output_schema]),
+    )
+    registry = Registry()
+    for schema in builder.schemas:
+        register_schema(registry, schema)
+    program = Program(spec, Codec(registry))
+    program.fingerprint = _fingerprint(spec)
+    return program
+
+
+def _start(builder: StateGraph) -> NodeSpec:
+    node = NodeSpec(START, hidden=True)
+    node.triggers = (START,)
+    node.reads = None
+    node.writer = WriteRule(START, list(builder.schemas[builder.input_schema]))
+    return node
+
+
+def _node(builder: StateGraph, key: str, described: NodeDef) -> NodeSpec:
+    node = NodeSpec(key)
+    keys = list(builder.schemas[described.input_schema])
+    node.triggers = (to_channel(key),)
+    node.reads = None if keys == [ROOT] else tuple(keys)
+    node.mapper = mapper_of(described.input_schema, keys)
+    node.deferred = described.defer
+    node.metadata = dict(described.metadata)
+    node.policy = (
+        NodePolicy(described.retry, described.timeout)
+        if described.retry or described.timeout
+        else None
+    )
+    node.body = described.bound
+    node.writer = WriteRule(key, list(builder.channels))
+    return node
+
+
+def _edges(
+    builder: StateGraph,
+    nodes: dict[str, NodeSpec],
+    channels: dict[str, BaseChannel[Any, Any, Any]],
+) -> None:
+    static: dict[str, list[Write]] = {}
+    for start, end in builder.edges:
+        if end != END:
+            static.setdefault(start, []).append((to_channel(end), None))
+    for starts, end in builder.waiting_edges:
+        if end == END:
+            continue
+        channel = f"join:{'+'.join(starts)}:{end}"
+        barrier = NamedBarrierValueAfterFinish if nodes[end].deferred else NamedBarrierValue
+        channels[channel] = barrier(str, starts, key=channel)
+        nodes[end].triggers = (*nodes[end].triggers, channel)
+        for start in starts:
+            static.setdefault(start, []).append((channel, start))
+    for start, writes in static.items():
+        nodes[start].writer.edges = tuple(writes)
+
+
+def _branches(builder: StateGraph, nodes: dict[str, NodeSpec]) -> None:
+    for start, described in builder.branches.items():
+        branches = []
+        for name, branch in described.items():
+            schema = branch.input_schema or (
+                builder.nodes[start].input_schema
+                if start in builder.nodes
+                else builder.state_schema
+            )
+            keys: Sequence[str] = list(builder.schemas[schema])
+            branches.append(
+                Branch(
+                    name,
+                    branch.router,
+                    ends=branch.ends,
+                    keys=keys,
+                    mapper=mapper_of(schema, list(keys)),
+                    passthrough=branch.input_schema is None,
+                )
+            )
+        if branches:
+            nodes[start].writer.branches = tuple(branches)
+
+
+def _fingerprint(spec: GraphSpec) -> str:
+    """A digest of what a thread depends on: nodes, their triggers, channels and their kinds."""
+    parts = [f"n:{n.name}:{','.join(n.triggers)}" for n in spec.nodes.values()]
+    parts += [f"c:{k}:{type(c).__name__}" for k, c in spec.channels.items()]
+    return digest16(*sorted(parts)).hex()
+
+
+__all__ = ["BranchDef", "NodeDef", "assemble"]

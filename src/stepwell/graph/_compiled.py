@@ -1,0 +1,372 @@
+"""A compiled graph: run it, stream it, look at its threads, update them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from stepwell._engine.entry import DEFAULT_RECURSION_LIMIT, RunOptions, run_graph
+from stepwell._engine.program import Program, RunConfig
+from stepwell._engine.states import get_state, history
+from stepwell._engine.stream import Sink
+from stepwell._engine.update import update_state
+from stepwell._portal import iterate_sync, run_sync
+from stepwell.checkpoint.base import Saver
+from stepwell.config import RunnableConfig
+from stepwell.errors import UsageError
+from stepwell.runtime import RunControl
+from stepwell.types import All, Durability, StateSnapshot, StateUpdate, StreamMode
+
+if TYPE_CHECKING:
+    from stepwell.graph.state import StateGraph
+
+T = TypeVar("T")
+
+_MODES = ("values", "updates", "custom", "checkpoints", "tasks", "debug")
+RECURSION_LIMIT = int(os.environ.get("STEPWELL_DEFAULT_RECURSION_LIMIT", DEFAULT_RECURSION_LIMIT))
+
+Config = RunnableConfig | Mapping[str, Any]
+
+
+class CompiledStateGraph:
+    """What `StateGraph.compile` returns.
+
+    Every verb has an async form (prefix `a`) and a sync twin that runs it on a background
+    loop, or on the loop the checkpointer belongs to.
+    """
+
+    def __init__(self, builder: StateGraph, program: Program, checkpointer: Any) -> None:
+        if checkpointer is not None and checkpointer is not False and not isinstance(checkpointer, Saver):
+            msg = (
+                "checkpointer must be a Stepwell saver (see stepwell.open_saver), False or None, "
+                f"not {type(checkpointer).__name__}"
+            )
+            raise TypeError(msg)
+        self.builder = builder
+        self.name = program.name
+        self.checkpointer: Saver | None = checkpointer or None
+        self.store = program.store
+        self._program = program
+        program.saver = self.checkpointer
+
+    # -- running -----------------------------------------------------------------------------
+
+    async def ainvoke(  # noqa: PLR0913
+        self,
+        input: Any,  # noqa: A002
+        config: Config | None = None,
+        *,
+        context: Any = None,
+        stream_mode: StreamMode | Sequence[StreamMode] = "values",
+        output_keys: str | Sequence[str] | None = None,
+        interrupt_before: All | Sequence[str] | None = None,
+        interrupt_after: All | Sequence[str] | None = None,
+        durability: Durability | None = None,
+        control: RunControl | None = None,
+        on_conflict: Literal["wait", "reject"] | None = None,
+        lock_timeout: float | None = None,
+    ) -> Any:
+        """Run the graph until it ends, asks a question, or fails.
+
+        Args:
+            input: New input; a `Command`; or None to go on where the thread stands.
+            config: `{"configurable": {"thread_id": ...}}` names the thread; a `checkpoint_id`
+                beside it, the checkpoint to go on from (a fork).
+            context: Handed to nodes as `runtime.context`.
+            stream_mode: "values" returns the final output; any other, the list of its chunks.
+            output_keys: Which keys to return.
+            durability: "sync" | "async" | "exit".
+            on_conflict: When the thread is busy: "wait" | "reject".
+            lock_timeout: Seconds to wait for it.
+
+        Returns:
+            The output keys' values; questions under "__interrupt__".
+
+        Raises:
+            Exception: What a node raised, as it is.
+            GraphRecursionError: The supersteps are used up.
+            EmptyInputError: There is nothing to run.
+            ThreadBusyError: Another run holds the thread.
+            StorageError: The run could not be made durable; it can be resumed.
+        """
+        settings = RunConfig(config, RECURSION_LIMIT)
+        options = _options(
+            context=context, control=control, durability=durability, lock_timeout=lock_timeout,
+            interrupt_before=interrupt_before, interrupt_after=interrupt_after,
+            on_conflict=on_conflict, output_keys=output_keys,
+        )  # fmt: skip
+        if stream_mode != "values":
+            stream = self._stream(input, settings, options, _modes(stream_mode), stream_mode)
+            async with aclosing(stream):
+                return [chunk async for chunk in stream]
+        saver = self.checkpointer
+        if saver is None or saver.home() is asyncio.get_running_loop():
+            return await run_graph(self._program, input, settings, options)
+        return await saver.at_home(
+            lambda: run_graph(self._program, input, settings, options)
+        )
+
+    async def astream(  # noqa: PLR0913
+        self,
+        input: Any,  # noqa: A002
+        config: Config | None = None,
+        *,
+        context: Any = None,
+        stream_mode: StreamMode | Sequence[StreamMode] | None = None,
+        output_keys: str | Sequence[str] | None = None,
+        interrupt_before: All | Sequence[str] | None = None,
+        interrupt_after: All | Sequence[str] | None = None,
+        durability: Durability | None = None,
+        control: RunControl | None = None,
+        on_conflict: Literal["wait", "reject"] | None = None,
+        lock_timeout: float | None = None,
+    ) -> AsyncIterator[Any]:
+        """Run the graph and yield what happens, as it happens.
+
+        Arguments are those of `ainvoke`; `stream_mode` is "updates" by default. One mode yields
+        its chunks, a list of modes yields (mode, chunk). Leaving the iteration early cancels
+        the run; its thread can be resumed.
+        """
+        settings = RunConfig(config, RECURSION_LIMIT)
+        options = _options(
+            context=context, control=control, durability=durability, lock_timeout=lock_timeout,
+            interrupt_before=interrupt_before, interrupt_after=interrupt_after,
+            on_conflict=on_conflict, output_keys=output_keys,
+        )  # fmt: skip
+        mode: Any = "updates" if stream_mode is None else stream_mode
+        modes = _modes(mode)
+        saver = self.checkpointer
+        if saver is None or saver.home() in (None, asyncio.get_running_loop()):
+            stream = self._stream(input, settings, options, modes, mode)
+        else:
+            stream = saver.iterate_home(
+                lambda: self._stream(input, settings, options, modes, mode)
+            )
+        async with aclosing(stream):  # type: ignore[type-var]
+            async for chunk in stream:
+                yield chunk
+
+    async def _stream(
+        self,
+        given: Any,
+        settings: RunConfig,
+        options: RunOptions,
+        modes: Sequence[str],
+        shape: Any,
+    ) -> AsyncIterator[Any]:
+        sink = options.sink = Sink(modes)
+        single = isinstance(shape, str)
+        run = asyncio.create_task(run_graph(self._program, given, settings, options))
+        try:
+            while (chunk := await sink.next()) is not None:
+                yield chunk[1] if single else chunk
+            await run
+        finally:
+            if not run.done():
+                run.cancel()
+                await asyncio.wait([run])
+            if not run.cancelled():
+                # Raised above already, or nobody is left to tell: the consumer went away.
+                run.exception()
+
+    def invoke(self, input: Any, config: Config | None = None, **options: Any) -> Any:  # noqa: A002
+        """Sync twin of `ainvoke`."""
+        return self._sync("invoke", lambda: self.ainvoke(input, config, **options))
+
+    def stream(
+        self,
+        input: Any,  # noqa: A002
+        config: Config | None = None,
+        **options: Any,
+    ) -> Iterator[Any]:
+        """Sync twin of `astream`."""
+        return iterate_sync(
+            lambda: self.astream(input, config, **options), loop=self._home(), name="stream"
+        )
+
+    # -- states ------------------------------------------------------------------------------
+
+    async def aget_state(self, config: Config, *, subgraphs: bool = False) -> StateSnapshot:  # noqa: ARG002
+        """The state of a thread, or at the config's `checkpoint_id`.
+
+        Returns:
+            An empty snapshot (`values == {}`, `next == ()`) if there is no such thing.
+
+        Raises:
+            UsageError: The graph has no checkpointer.
+        """
+        saver, settings = self._saver("aget_state"), RunConfig(config, RECURSION_LIMIT)
+        return await saver.at_home(lambda: get_state(self._program, saver, settings))
+
+    async def aget_state_history(
+        self,
+        config: Config,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        before: Config | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[StateSnapshot]:
+        """The states of a thread, newest first, over all its branches.
+
+        Args:
+            filter: Metadata that a state must have (equality on top-level keys; `source` and
+                `step` are such keys).
+            before: A config with a `checkpoint_id`; only older states are shown.
+            limit: How many at most.
+        """
+        saver, settings = self._saver("aget_state_history"), RunConfig(config, RECURSION_LIMIT)
+        older = None if before is None else RunConfig(before, RECURSION_LIMIT).checkpoint_id
+        states = saver.iterate_home(
+            lambda: history(
+                self._program, saver, settings, wanted=filter, before=older, limit=limit
+            )
+        )
+        async for state in states:
+            yield state
+
+    async def aupdate_state(
+        self,
+        config: Config,
+        values: Any,
+        as_node: str | None = None,
+        task_id: str | None = None,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        lock_timeout: float | None = None,
+    ) -> RunnableConfig:
+        """Apply `values` as if the node `as_node` had returned them.
+
+        Args:
+            as_node: The node that updated the state last, if left out and clear.
+            metadata: Stored with the new checkpoint.
+            lock_timeout: Seconds to wait for a busy thread.
+
+        Returns:
+            The config of the new checkpoint.
+
+        Raises:
+            InvalidUpdateError: It is not clear which node the update is from, or it breaks a
+                channel's rule.
+            ThreadBusyError: A run holds the thread.
+        """
+        return await self.abulk_update_state(
+            config,
+            [[StateUpdate(values, as_node, task_id)]],
+            metadata=metadata,
+            lock_timeout=lock_timeout,
+        )
+
+    async def abulk_update_state(
+        self,
+        config: Config,
+        supersteps: Sequence[Sequence[StateUpdate]],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        lock_timeout: float | None = None,
+    ) -> RunnableConfig:
+        """Apply several supersteps of updates; see `aupdate_state`."""
+        saver, settings = self._saver("aupdate_state"), RunConfig(config, RECURSION_LIMIT)
+        program = self._program
+        return await saver.at_home(
+            lambda: update_state(
+                program, settings, supersteps,
+                metadata=metadata, on_conflict="wait",
+                lock_timeout=program.lock_timeout if lock_timeout is None else lock_timeout,
+            )
+        )  # fmt: skip
+
+    def get_state(self, config: Config, *, subgraphs: bool = False) -> StateSnapshot:
+        """Sync twin of `aget_state`."""
+        return self._sync("get_state", lambda: self.aget_state(config, subgraphs=subgraphs))
+
+    def get_state_history(
+        self,
+        config: Config,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002
+        before: Config | None = None,
+        limit: int | None = None,
+    ) -> Iterator[StateSnapshot]:
+        """Sync twin of `aget_state_history`."""
+        return iterate_sync(
+            lambda: self.aget_state_history(config, filter=filter, before=before, limit=limit),
+            loop=self._home(),
+            name="get_state_history",
+        )
+
+    def update_state(
+        self,
+        config: Config,
+        values: Any,
+        as_node: str | None = None,
+        task_id: str | None = None,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        lock_timeout: float | None = None,
+    ) -> RunnableConfig:
+        """Sync twin of `aupdate_state`."""
+        return self._sync(
+            "update_state",
+            lambda: self.aupdate_state(
+                config, values, as_node, task_id, metadata=metadata, lock_timeout=lock_timeout
+            ),
+        )
+
+    def bulk_update_state(
+        self,
+        config: Config,
+        supersteps: Sequence[Sequence[StateUpdate]],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        lock_timeout: float | None = None,
+    ) -> RunnableConfig:
+        """Sync twin of `abulk_update_state`."""
+        return self._sync(
+            "bulk_update_state",
+            lambda: self.abulk_update_state(
+                config, supersteps, metadata=metadata, lock_timeout=lock_timeout
+            ),
+        )
+
+    # -- helpers -------------------------------------------------------------------------------
+
+    def _saver(self, what: str) -> Saver:
+        if self.checkpointer is None:
+            msg = (
+                f"{what} needs a checkpointer: compile the graph with one, for instance "
+                "builder.compile(checkpointer=stepwell.open_saver('sqlite:///app.db'))."
+            )
+            raise _NoCheckpointerError(msg)
+        return self.checkpointer
+
+    def _home(self) -> asyncio.AbstractEventLoop | None:
+        return None if self.checkpointer is None else self.checkpointer.home()
+
+    def _sync(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
+        return run_sync(call, loop=self._home(), name=name)
+
+
+class _NoCheckpointerError(UsageError, ValueError):
+    """The graph has no checkpointer."""
+
+
+def _options(**given: Any) -> RunOptions:
+    options = RunOptions()
+    for name, value in given.items():
+        setattr(options, name, value)
+    return options
+
+
+def _modes(mode: Any) -> tuple[str, ...]:
+    modes = (mode,) if isinstance(mode, str) else tuple(mode)
+    for each in modes:
+        if each not in _MODES:
+            msg = f"stream_mode {each!r} is not one of {', '.join(_MODES)}"
+            raise ValueError(msg)
+    return modes
+
+
+__all__ = ["CompiledStateGraph"]

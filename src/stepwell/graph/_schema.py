@@ -1,0 +1,137 @@
+"""From a state schema to channels."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from typing import Annotated, Any, Literal, NotRequired, Required, Union, get_args, get_origin, get_type_hints
+
+from stepwell._plan.spec import ROOT
+from stepwell.channels.base import BaseChannel
+from stepwell.channels.binop import BinaryOperatorAggregate
+from stepwell.channels.last_value import LastValue
+from stepwell.errors import GraphDefinitionError
+from stepwell.types import Command
+
+Channels = dict[str, BaseChannel[Any, Any, Any]]
+
+
+def channels_of(schema: Any) -> Channels:
+    """One channel per annotated key; a schema without annotations is one bare value.
+
+    Raises:
+        GraphDefinitionError: A reducer does not take two arguments.
+    """
+    if not hasattr(schema, "__annotations__"):
+        return {ROOT: _channel(ROOT, schema)}
+    hints = get_type_hints(schema, include_extras=True)
+    return {name: _channel(name, hint) for name, hint in hints.items() if name != "__slots__"}
+
+
+def _channel(name: str, annotation: Any) -> BaseChannel[Any, Any, Any]:
+    if get_origin(annotation) in (Required, NotRequired):
+        annotation = get_args(annotation)[0]
+    channel = _declared(annotation) or _reduced(name, annotation) or LastValue(annotation)
+    channel.key = name
+    return channel
+
+
+def _declared(annotation: Any) -> BaseChannel[Any, Any, Any] | None:
+    """The channel named in an `Annotated[...]`, as an instance or as a class."""
+    if get_origin(annotation) is not Annotated:
+        return None
+    for item in annotation.__metadata__:
+        if isinstance(item, BaseChannel):
+            return item.copy()
+        if inspect.isclass(item) and issubclass(item, BaseChannel):
+            return item(annotation.__origin__)
+    return None
+
+
+def _reduced(name: str, annotation: Any) -> BaseChannel[Any, Any, Any] | None:
+    """The reducer that stands last in an `Annotated[...]`."""
+    if get_origin(annotation) is not Annotated or not callable(annotation.__metadata__[-1]):
+        return None
+    reducer: Callable[[Any, Any], Any] = annotation.__metadata__[-1]
+    try:
+        parameters = inspect.signature(reducer).parameters.values()
+    except ValueError:
+        return BinaryOperatorAggregate(annotation, reducer)  # a builtin without a signature
+    positional = [
+        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    if len(positional) == 2:  # noqa: PLR2004
+        return BinaryOperatorAggregate(annotation, reducer)
+    msg = (
+        f"Invalid reducer signature for key {name!r}. Expected (a, b) -> c. "
+        f"Got {inspect.signature(reducer)}"
+    )
+    raise GraphDefinitionError(msg)
+
+
+def mapper_of(schema: Any, keys: list[str]) -> Callable[[dict[str, Any]], Any] | None:
+    """How a dict of keys becomes an object of the schema; None where it stays a dict."""
+    if keys == [ROOT] or not inspect.isclass(schema):
+        return None
+    if is_dataclass(schema) or hasattr(schema, "__pydantic_validator__"):
+
+        def build(values: dict[str, Any]) -> Any:
+            return schema(**values)
+
+        return build
+    return None
+
+
+def input_schema_of(action: Any) -> Any:
+    """The annotation of a callable's first parameter, if that is a schema; else None."""
+    hints, first = _hints(action)
+    hint = hints.get(first) if first else None
+    if isinstance(hint, type):
+        try:
+            return hint if get_type_hints(hint) else None
+        except (NameError, TypeError):
+            return None
+    return None
+
+
+def _hints(action: Any) -> tuple[dict[str, Any], str | None]:
+    target = action
+    if not (inspect.isfunction(action) or inspect.ismethod(action)):
+        call = getattr(action, "__call__", None)  # noqa: B004  # the method, not callability
+        if not inspect.ismethod(call):
+            return {}, None
+        target = call
+    try:
+        hints = get_type_hints(target)
+        first = next(iter(inspect.signature(target).parameters), None)
+    except (NameError, TypeError, ValueError):
+        return {}, None  # annotations that do not resolve say nothing about the input
+    return hints, first
+
+
+def command_targets(action: Any) -> tuple[str, ...]:
+    """Nodes named by a `-> Command[Literal[...]]` annotation."""
+    hints, _ = _hints(action)
+    returned = hints.get("return")
+    options = get_args(returned) if get_origin(returned) is Union else (returned,)
+    for option in options:
+        args = get_args(option)
+        if get_origin(option) is Command and args and get_origin(args[0]) is Literal:
+            return get_args(args[0])
+    return ()
+
+
+def literal_targets(router: Any) -> dict[Any, str] | None:
+    """Destinations named by a router's `-> Literal[...]` annotation."""
+    hints, _ = _hints(router)
+    returned = hints.get("return")
+    if get_origin(returned) is Literal:
+        return {name: name for name in get_args(returned)}
+    return None
+
+
+__all__ = [
+    "Channels", "channels_of", "command_targets", "input_schema_of", "literal_targets",
+    "mapper_of",
+]  # fmt: skip

@@ -1,0 +1,365 @@
+"""Describe a graph: nodes, edges, branches; then compile it."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from stepwell._engine.binding import bind, callable_name
+from stepwell.channels.last_value import LastValue
+from stepwell.constants import END, START
+from stepwell.errors import GraphDefinitionError
+from stepwell.graph._compile import BranchDef, NodeDef, assemble
+from stepwell.graph._compiled import CompiledStateGraph
+from stepwell.graph._schema import (
+    Channels,
+    channels_of,
+    command_targets,
+    input_schema_of,
+    literal_targets,
+)
+from stepwell.types import All, Durability, RetryPolicy, TimeoutPolicy
+
+if TYPE_CHECKING:
+    from stepwell.checkpoint.base import Saver
+
+logger = logging.getLogger("stepwell")
+
+Router = Callable[..., Hashable | Sequence[Hashable]] | Callable[
+    ..., Awaitable[Hashable | Sequence[Hashable]]
+]
+
+
+class StateGraph:
+    """A graph whose nodes read and update a shared state.
+
+    Args:
+        state_schema: TypedDict, dataclass or pydantic model; its keys become channels, an
+            `Annotated[T, reducer]` key is folded with the reducer, `Annotated[T, SomeChannel]`
+            picks the channel.
+        context_schema: Type of the `context` that a run is given; for type checkers and docs.
+        input_schema: Keys that callers may pass; the state's by default.
+        output_schema: Keys that callers get back; the state's by default.
+    """
+
+    def __init__(
+        self,
+        state_schema: Any,
+        context_schema: Any = None,
+        *,
+        input_schema: Any = None,
+        output_schema: Any = None,
+    ) -> None:
+        self.nodes: dict[str, NodeDef] = {}
+        self.edges: dict[tuple[str, str], None] = {}
+        self.waiting_edges: dict[tuple[tuple[str, ...], str], None] = {}
+        self.branches: dict[str, dict[str, BranchDef]] = defaultdict(dict)
+        self.schemas: dict[Any, Channels] = {}
+        self.channels: Channels = {}
+        self.compiled = False
+        self.state_schema = state_schema
+        self.context_schema = context_schema
+        self.input_schema = input_schema or state_schema
+        self.output_schema = output_schema or state_schema
+        for schema in (self.state_schema, self.input_schema, self.output_schema):
+            self._add_schema(schema)
+
+    def _add_schema(self, schema: Any) -> None:
+        if schema in self.schemas:
+            return
+        channels = channels_of(schema)
+        for key, channel in channels.items():
+            known = self.channels.get(key)
+            if known is None:
+                self.channels[key] = channel
+            elif known != channel and not isinstance(channel, LastValue):
+                msg = f"Channel '{key}' already exists with a different type"
+                raise GraphDefinitionError(msg)
+        self.schemas[schema] = channels
+
+    def _note_change(self, what: str) -> None:
+        if self.compiled:
+            logger.warning(
+                "Adding %s to a graph that has already been compiled. This will not be "
+                "reflected in the compiled graph.",
+                what,
+            )
+
+    def add_node(  # noqa: PLR0913
+        self,
+        node: str | Callable[..., Any],
+        action: Callable[..., Any] | None = None,
+        *,
+        defer: bool = False,
+        metadata: dict[str, Any] | None = None,
+        input_schema: Any = None,
+        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+        destinations: Mapping[str, str] | Sequence[str] | None = None,
+        timeout: float | timedelta | TimeoutPolicy | None = None,
+    ) -> Self:
+        """Add a node.
+
+        Args:
+            node: Its name, or its function (whose name it then takes).
+            action: The function: takes the state, returns a dict of updates, a `Command`, or
+                None. Sync or async; `config`, `runtime`, `writer` and `store` are injected into
+                parameters of these names.
+            defer: Run it only when nothing else is left to run.
+            metadata: Shown to the node and in `tasks` chunks.
+            input_schema: What of the state it is given; inferred from the annotation of its
+                first parameter.
+            retry_policy: When it is tried again; the first policy that covers the error counts.
+            destinations: Nodes its commands may name; for drawing and validation only.
+            timeout: Limit of one attempt in seconds (async nodes only).
+
+        Raises:
+            GraphDefinitionError: The name is taken, reserved or not usable.
+        """
+        self._note_change("a node")
+        name, action = _name_and_action(node, action)
+        self._check_name(name)
+        limit = TimeoutPolicy.coerce(timeout)
+        bound = bind(action, name)
+        if limit is not None and not bound.is_async:
+            msg = (
+                f"Node {name!r} is a sync function, which cannot be timed out; make it async or "
+                "drop the timeout."
+            )
+            raise GraphDefinitionError(msg, node=name)
+        if limit is not None and limit.run_timeout is None:
+            msg = f"Node {name!r}: idle timeouts are not supported in this release; use run_timeout."
+            raise GraphDefinitionError(msg, node=name)
+        schema = input_schema or input_schema_of(action)
+        if schema is not None:
+            self._add_schema(schema)
+        policies = (retry_policy,) if isinstance(retry_policy, RetryPolicy) else retry_policy or ()
+        self.nodes[name] = NodeDef(
+            bound=bound,
+            input_schema=schema or self.state_schema,
+            metadata=metadata or {},
+            defer=defer,
+            retry=tuple(policies),
+            timeout=limit,
+            destinations=tuple(destinations) if destinations else command_targets(action),
+        )
+        return self
+
+    def _check_name(self, name: str) -> None:
+        if name in self.nodes:
+            msg = f"Node `{name}` already present: give every node a name of its own."
+        elif name in (START, END):
+            msg = f"Node `{name}` is reserved."
+        elif reserved := [c for c in "|:" if c in name]:
+            msg = (
+                f"'{reserved[0]}' is a reserved character and is not allowed in the node name "
+                f"{name!r}."
+            )
+        else:
+            return
+        raise GraphDefinitionError(msg, node=name)
+
+    def add_edge(self, start_key: str | list[str], end_key: str) -> Self:
+        """Run `end_key` after `start_key`; after all of them, if it is a list.
+
+        Raises:
+            GraphDefinitionError: END as a start, START as an end, or an unknown node in a list.
+        """
+        self._note_change("an edge")
+        starts = [start_key] if isinstance(start_key, str) else list(start_key)
+        if END in starts:
+            msg = "END cannot be a start node"
+            raise GraphDefinitionError(msg)
+        if end_key == START:
+            msg = "START cannot be an end node"
+            raise GraphDefinitionError(msg)
+        if isinstance(start_key, str):
+            self.edges[(start_key, end_key)] = None
+            return self
+        for name in (*starts, end_key):
+            if name not in self.nodes and not (name == end_key and name == END):
+                msg = f"Need to add_node `{name}` first"
+                raise GraphDefinitionError(msg, node=name)
+        self.waiting_edges[(tuple(starts), end_key)] = None
+        return self
+
+    def add_conditional_edges(
+        self,
+        source: str,
+        path: Router,
+        path_map: Mapping[Hashable, str] | list[str] | None = None,
+    ) -> Self:
+        """Let a router decide what runs after `source`.
+
+        Args:
+            path: Given the state (with the writes of `source` applied); returns a node's name,
+                END, a `Send`, or a list of them. Runs on the event loop: it must not block.
+            path_map: What its answers stand for; its `-> Literal[...]` annotation by default.
+
+        Raises:
+            GraphDefinitionError: The source has a branch of the same name.
+        """
+        self._note_change("an edge")
+        name = callable_name(path) or "condition"
+        if name in self.branches[source]:
+            msg = f"Branch with name `{name}` already exists for node `{source}`"
+            raise GraphDefinitionError(msg, node=source)
+        ends: Mapping[Hashable, str] | None
+        if isinstance(path_map, Mapping):
+            ends = dict(path_map)
+        elif path_map is not None:
+            ends = {target: target for target in path_map}
+        else:
+            ends = literal_targets(path)
+        schema = input_schema_of(path)
+        if schema is not None:
+            self._add_schema(schema)
+        self.branches[source][name] = BranchDef(bind(path, name), ends, schema)
+        return self
+
+    def add_sequence(
+        self, nodes: Sequence[Callable[..., Any] | tuple[str, Callable[..., Any]]]
+    ) -> Self:
+        """Add nodes and an edge from each to the next.
+
+        Raises:
+            GraphDefinitionError: The sequence is empty, or a name is taken.
+        """
+        if not nodes:
+            msg = "Sequence requires at least one node."
+            raise GraphDefinitionError(msg)
+        previous: str | None = None
+        for node in nodes:
+            name, action = node if isinstance(node, tuple) else (callable_name(node) or "", node)
+            self.add_node(name, action)
+            if previous is not None:
+                self.add_edge(previous, name)
+            previous = name
+        return self
+
+    def set_entry_point(self, key: str) -> Self:
+        """Start at `key`: an edge from START."""
+        return self.add_edge(START, key)
+
+    def set_conditional_entry_point(
+        self, path: Router, path_map: Mapping[Hashable, str] | list[str] | None = None
+    ) -> Self:
+        """Let a router decide where to start."""
+        return self.add_conditional_edges(START, path, path_map)
+
+    def set_finish_point(self, key: str) -> Self:
+        """Finish after `key`: an edge to END."""
+        return self.add_edge(key, END)
+
+    def validate(self, interrupt: Sequence[str] | None = None) -> Self:
+        """Check that every edge joins nodes that exist, and that there is a way in.
+
+        Raises:
+            GraphDefinitionError: Something is missing.
+        """
+        self._check_sources()
+        self._check_targets()
+        for name in interrupt or ():
+            if name not in self.nodes:
+                msg = f"Interrupt node `{name}` not found"
+                raise GraphDefinitionError(msg, node=name)
+        self.compiled = True
+        return self
+
+    def _all_edges(self) -> list[tuple[str, str]]:
+        waiting = [(s, end) for starts, end in self.waiting_edges for s in starts]
+        return [*self.edges, *waiting]
+
+    def _check_sources(self) -> None:
+        sources = {start for start, _ in self._all_edges()}
+        sources.update(s for s, branches in self.branches.items() if branches)
+        for source in sources:
+            if source not in self.nodes and source != START:
+                msg = f"Found edge starting at unknown node '{source}': add it with add_node."
+                raise GraphDefinitionError(msg, node=source)
+        if START not in sources:
+            msg = (
+                "Graph must have an entrypoint: add at least one edge from START to another node"
+            )
+            raise GraphDefinitionError(msg)
+
+    def _check_targets(self) -> None:
+        targets = {end for _, end in self._all_edges()}
+        for start, branches in self.branches.items():
+            for name, branch in branches.items():
+                for end in (branch.ends or {}).values():
+                    if end not in self.nodes and end != END:
+                        msg = f"At '{start}' node, '{name}' branch found unknown target '{end}'"
+                        raise GraphDefinitionError(msg, node=start)
+        for node in self.nodes.values():
+            targets.update(node.destinations)
+        for target in targets:
+            if target not in self.nodes and target != END:
+                msg = f"Found edge ending at unknown node `{target}`: add it with add_node."
+                raise GraphDefinitionError(msg, node=target)
+
+    def compile(  # noqa: PLR0913
+        self,
+        checkpointer: Saver | Literal[False] | None = None,
+        *,
+        store: Any = None,
+        interrupt_before: All | Sequence[str] | None = None,
+        interrupt_after: All | Sequence[str] | None = None,
+        name: str | None = None,
+        on_conflict: Literal["wait", "reject"] = "wait",
+        lock_timeout: float | None = None,
+        durability: Durability | None = None,
+        state_version: int = 0,
+        on_mismatch: Literal["accept", "warn", "refuse"] = "warn",
+        strict: bool = False,
+    ) -> CompiledStateGraph:
+        """Freeze the graph for running.
+
+        Args:
+            checkpointer: Where threads are kept; without one a run leaves nothing behind.
+            store: Handed to nodes as `store` and `runtime.store`.
+            interrupt_before: Nodes (or "*") to stop before.
+            interrupt_after: Nodes (or "*") to stop after.
+            name: Stored with the graph's threads.
+            on_conflict: What a run does when its thread is busy: wait, or raise
+                `ThreadBusyError` at once.
+            lock_timeout: Seconds to wait for a busy thread; None for ever, 0 not at all.
+            durability: Default of the runs: "async" | "sync" | "exit".
+            state_version: Version of the state's meaning; a thread of a newer one is refused.
+            on_mismatch: What to do when another graph wrote the thread.
+            strict: Unknown keys and in-place changes of the state are errors.
+
+        Raises:
+            GraphDefinitionError: The graph cannot run as it is.
+            TypeError: The checkpointer is no saver.
+        """
+        named = [n for names in (interrupt_before, interrupt_after) if names and names != "*"
+                 for n in names]  # fmt: skip
+        self.validate(named)
+        program = assemble(self, name or "LangGraph")
+        program.store = store
+        program.interrupt_before = interrupt_before or ()
+        program.interrupt_after = interrupt_after or ()
+        program.on_conflict = on_conflict
+        program.lock_timeout = lock_timeout
+        program.durability = durability
+        program.state_version = state_version
+        program.on_mismatch = on_mismatch
+        program.strict = strict
+        return CompiledStateGraph(self, program, checkpointer)
+
+
+def _name_and_action(
+    node: str | Callable[..., Any], action: Callable[..., Any] | None
+) -> tuple[str, Any]:
+    if not isinstance(node, str):
+        return callable_name(node) or "", node
+    if action is None:
+        msg = f"Node {node!r} needs a function: add_node({node!r}, function)."
+        raise GraphDefinitionError(msg, node=node)
+    return node, action
+
+
+__all__ = ["CompiledStateGraph", "StateGraph"]
