@@ -216,7 +216,8 @@ def ancestors(loaded: Loaded | HistoryPage, seq: int | None) -> list[CheckpointR
     if not rows:
         return []
     if not loaded.segments and all(r.parent is None for r in rows[1:]):
-        return rows if seq is None or rows[-1].seq == seq else []
+        upto = rows if seq is None else [r for r in rows if r.seq <= seq]
+        return upto if seq is None or (upto and upto[-1].seq == seq) else []
     by_seq = {r.seq: r for r in rows}
     row = by_seq.get(rows[-1].seq if seq is None else seq)
     found: list[CheckpointRow] = []

@@ -32,6 +32,7 @@ from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Write
 from stepwell.channels.base import Op
 from stepwell.checkpoint.driver import CheckpointRow, RunRow, Source, ThreadChange
+from stepwell.errors import InvalidUpdateError
 from stepwell.types import Durability, Interrupt
 
 if TYPE_CHECKING:
@@ -154,11 +155,16 @@ class Recorder:
                 self.handle.head(self._ns) + 1, self.handle.record_no + 1
             )
             return
-        last = let_go
-        mended = self._mend(state, step, last=last)
-        body = self._encoder.step_body(
-            entries, {**ops, **mended} if mended else ops, interrupt_seen=interrupt_seen
+        looks = self._looks(step, last=let_go)
+        body, mended = self._encoder.step_body(
+            entries,
+            ops,
+            interrupt_seen=interrupt_seen,
+            check=state.channels if looks else None,
+            check_bytes_max=self._bytes_max,
         )
+        if mended:
+            self._report(mended)
         self._append(source, step, body, drops=drops, metadata=metadata, thread=thread, let_go=let_go)
 
     def exit_checkpoint(
@@ -169,16 +175,19 @@ class Recorder:
             return
         source, step, entries, metadata = self._held_back
         self._held_back = None
-        ops = {**self._exit_ops, **self._mend(state, step, last=True)}
-        self._exit_ops = {}
+        ops, self._exit_ops = self._exit_ops, {}
         # The operands of `ops` are those of the whole run, not of the last superstep: the
         # entries must not be taken for their source.
-        body = self._encoder.step_body(
+        body, mended = self._encoder.step_body(
             [Entry(e.name, e.kind, e.triggers, (), control=e.control) for e in entries],
             ops,
             interrupt_seen=state.interrupt_seen,
             versions=(state.version, state.versions, state.seen),
+            check=state.channels,
+            check_bytes_max=self._bytes_max,
         )
+        if mended:
+            self._report(mended)
         self._append(
             Source(source), step, body, drops=False, metadata=metadata, thread=thread, let_go=let_go
         )
@@ -228,20 +237,30 @@ class Recorder:
         self._last = appended.ticket
         self._ahead.append(appended.ticket)
 
-    def _mend(self, state: ThreadState, step: int, *, last: bool) -> dict[str, Op]:
+    @property
+    def _bytes_max(self) -> int | None:
+        return None if self.strict else REPAIR_BYTES_MAX
+
+    def _looks(self, step: int, *, last: bool) -> bool:
+        """Whether it is time to look for state that was changed in place."""
         if not (last or self.strict or step - self._mended_at >= REPAIR_EVERY):
-            return {}
+            return False
         self._mended_at = step
-        mended = self._encoder.repair(
-            state.channels, bytes_max=None if self.strict else REPAIR_BYTES_MAX
-        )
-        if mended:
-            logger.warning(
-                "Nodes changed the values of %s in place; the changes were recorded. Return "
-                "them as updates instead: in-place changes are noticed only now and then.",
-                ", ".join(sorted(mended)),
+        return True
+
+    def _report(self, mended: Sequence[str]) -> None:
+        names = ", ".join(sorted(mended))
+        if self.strict:
+            msg = (
+                f"Nodes changed the values of {names} in place; return changes as updates "
+                '(the graph was compiled with strict=True).'
             )
-        return mended
+            raise InvalidUpdateError(msg)
+        logger.warning(
+            "Nodes changed the values of %s in place; the changes were recorded. Return them as "
+            "updates instead: in-place changes are noticed only now and then.",
+            names,
+        )
 
     def metadata(self, metadata: Mapping[str, Any]) -> tuple[bytes, str]:
         """Metadata as exact bytes and as the JSON of what can be filtered on."""

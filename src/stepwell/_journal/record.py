@@ -161,8 +161,15 @@ class BodyEncoder:
         *,
         interrupt_seen: int | None = None,
         versions: tuple[int, dict[str, int], dict[str, dict[str, int]]] | None = None,
-    ) -> bytes:
-        """The body of a checkpoint.
+        check: Mapping[str, Any] | None = None,
+        check_bytes_max: int | None = None,
+    ) -> tuple[bytes, list[str]]:
+        """The body of a checkpoint, and the channels that somebody had changed in place.
+
+        Args:
+            check: The channels as they are now: those whose value is not what was recorded are
+                recorded anew, as a whole. None: do not look.
+            check_bytes_max: Channels with a larger encoding are not looked at; None: all are.
 
         Raises:
             UnsupportedTypeError: A value cannot be stored; names the channel and the path.
@@ -182,11 +189,12 @@ class BodyEncoder:
         document["t"] = [
             self._entry(i, entry, encodings[i], folded) for i, entry in enumerate(entries)
         ]
+        mended = [] if check is None else self._mend(document, check, check_bytes_max)
         if interrupt_seen is not None:
             document["i"] = interrupt_seen
         if versions is not None:
             document["z"] = versions
-        return orjson.dumps(document)
+        return orjson.dumps(document), mended
 
     def _entry(
         self,
@@ -304,25 +312,38 @@ class BodyEncoder:
             del self.tracks[name]
         return ["S" if tagged else "s", orjson.Fragment(data)]
 
-    def repair(
-        self, channels: Mapping[str, Any], *, bytes_max: int | None
-    ) -> dict[str, Op]:
-        """Channels whose value no longer matches what was recorded, as the ops that mend it.
-
-        Somebody changed a list or dict in place. Channels whose encoding is larger than
-        `bytes_max` are not looked at (None: all are).
-        """
-        mended: dict[str, Op] = {}
-        for name, track in self.tracks.items():
+    def _mend(
+        self, document: dict[str, Any], channels: Mapping[str, Any], bytes_max: int | None
+    ) -> list[str]:
+        """Record channels whose value no longer is what the records say: somebody changed a
+        list or dict in place."""
+        mended = []
+        for name, track in list(self.tracks.items()):
             channel = channels.get(name)
             if channel is None or (bytes_max is not None and track.size > bytes_max):
                 continue
             value = channel.checkpoint()
             if value is MISSING or isinstance(value, str):
                 continue
-            if not track.matches(self._codec.encode(value, channel=name).data):
-                mended[name] = Op(OpKind.SET, value)
+            encoded = self._codec.encode(value, channel=name)
+            if track.matches(encoded.data):
+                continue
+            mended.append(name)
+            _spell_out(document, name)
+            track.reset(encoded.data)
+            document["c"][name] = ["S" if encoded.tagged else "s", orjson.Fragment(encoded.data)]
         return mended
+
+
+def _spell_out(document: dict[str, Any], name: str) -> None:
+    """Give the write that refers to a channel's op the op's operand as its own value."""
+    op = document["c"].get(name)
+    for entry in document["t"]:
+        for write in entry[3]:
+            if op is not None and write[0] == name and len(write) == 1:
+                write.append(op[1])
+                if op[0] in "SA":
+                    write.append(1)
 
 
 _SLOT_NAMES: Final = {
