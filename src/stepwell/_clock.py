@@ -27,3 +27,13 @@ class SystemClock:
 
 
 SYSTEM_CLOCK: Clock = SystemClock()
+
+
+def since_boot() -> float | None:
+    """Seconds since this host booted, sleep included; None where the platform cannot tell.
+
+    Nobody can set this clock, and all processes of a host read the same one: leases of a
+    database that is a file of this host are counted on it.
+    """
+    clock = getattr(time, "CLOCK_BOOTTIME", None)  # Linux
+    return None if clock is None else time.clock_gettime(clock)

@@ -1,0 +1,85 @@
+"""A connection that somebody else opened and will close."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias, cast
+
+import aiosqlite
+
+from stepwell._db._sqlite_connection import BaseLane, Hop, exact_text
+from stepwell._db._sqlite_transaction import SQL
+from stepwell.errors import StorageUnavailableError, UsageError
+
+AnyConnection: TypeAlias = sqlite3.Connection | aiosqlite.Connection
+
+
+class BorrowedLane(BaseLane):
+    """Runs hops on a given connection: in aiosqlite's thread, or at once where we are.
+
+    A plain `sqlite3` connection gets no thread: an in-memory database answers faster than a
+    thread can be woken.
+    """
+
+    def __init__(self, connection: AnyConnection) -> None:
+        super().__init__()
+        self._connection: AnyConnection | None = connection
+        self._text_factory: Any = None
+
+    async def open(self) -> str:
+        """Look at the connection: the path of its file, "" for a database in memory.
+
+        Raises:
+            UsageError: it is closed, or bound to another thread.
+        """
+        hop = Hop(_begin_use)
+        try:
+            await self._send(hop)
+        except (sqlite3.ProgrammingError, ValueError) as error:
+            raise UsageError(
+                "The connection given is closed, or belongs to another thread. Open it with "
+                "check_same_thread=False (aiosqlite: await it first), or pass the path of the "
+                f"file instead. ({error})"
+            ) from error
+        file, self._text_factory = cast("tuple[str, Any]", hop.result)
+        return file
+
+    async def _send(self, hop: Hop[Any]) -> None:
+        connection = self._connection
+        if connection is None:
+            raise StorageUnavailableError("The connection was given back.", outcome="none")
+        if isinstance(connection, sqlite3.Connection):
+            hop.go(connection)
+            return
+        # A connection made without our factory has no public call that takes a function.
+        run: Callable[..., Awaitable[None]] = connection._execute  # noqa: SLF001
+        await run(lambda: hop.go(connection._conn))  # noqa: SLF001
+
+    async def close(self) -> None:
+        """Give the connection back as it was."""
+        if self._connection is not None and self._text_factory is not None:
+            factory = self._text_factory
+            await self.run(lambda connection, _: setattr(connection, "text_factory", factory))
+        self._connection = None
+
+    def forget(self) -> None:
+        self._connection = None
+
+
+def _begin_use(connection: sqlite3.Connection, _: Hop[Any]) -> tuple[str, Any]:
+    file = database_file(connection)
+    before = connection.text_factory
+    if not file:
+        connection.text_factory = exact_text
+    return file, before
+
+
+def database_file(connection: sqlite3.Connection) -> str:
+    """The absolute path of the file a connection is open on; "" for one in memory."""
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    for _, name, file in cursor.execute(SQL["database_files"]).fetchall():
+        if name == "main":
+            return file.decode() if isinstance(file, bytes) else str(file or "")
+    return ""

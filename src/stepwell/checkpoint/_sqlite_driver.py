@@ -1,0 +1,278 @@
+"""The SQLite driver: threads in one file, shared by the processes of one host."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Literal
+
+from stepwell._clock import SYSTEM_CLOCK, Clock
+from stepwell._db._filelock import HAS_FILE_LOCKS, ByteLocks
+from stepwell._db._sqlite_schema import migrate
+from stepwell._db.sqlite import (
+    AnyConnection,
+    Database,
+    HostLeaseClock,
+    LeaseClock,
+    Settings,
+)
+from stepwell._ids import RANDOM_IDS, Ids
+from stepwell.checkpoint import _sqlite_claim as owning
+from stepwell.checkpoint import _sqlite_read as reading
+from stepwell.checkpoint._sqlite_commit import CommitBatch, Numbers
+from stepwell.checkpoint.driver import (
+    Busy,
+    Capability,
+    Claim,
+    ClaimRequest,
+    CommitOutcome,
+    Committed,
+    Held,
+    HistoryPage,
+    Loaded,
+    LoadRequest,
+    Lost,
+    Renewed,
+    RunRow,
+    Slice,
+    ThreadKey,
+    ThreadQuery,
+    ThreadRow,
+)
+from stepwell.errors import StorageError, UsageError
+
+_NUMBERS_MAX = 100_000
+
+
+class SqliteDriver:
+    """Keeps threads in an SQLite file, or in the memory of one connection.
+
+    Args:
+        path: the database file; ":memory:" is the same as `private_memory`.
+        uri: `path` is a `file:` URI.
+        private_memory: no file. One connection holds everything and nobody else sees it.
+        synchronous: "full": an acknowledged commit survives a power cut. "normal": it
+            survives the death of the process; after a power cut the newest may be missing.
+        locks: "advisory": a byte lock on the file `<path>-locks` shows at once that an
+            owner's process died. "lease": its lease has to run out.
+        ids: where lock keys come from.
+        busy_timeout_s: how long to wait for a write transaction of another process.
+        clock: what times in rows are taken from.
+        leases: what leases are counted on; by default time since boot.
+    """
+
+    name = "sqlite"
+
+    def __init__(
+        self,
+        path: str = ":memory:",
+        *,
+        uri: bool = False,
+        private_memory: bool = False,
+        synchronous: Literal["full", "normal"] = "full",
+        locks: Literal["advisory", "lease"] = "advisory",
+        ids: Ids = RANDOM_IDS,
+        busy_timeout_s: float = 5.0,
+        clock: Clock = SYSTEM_CLOCK,
+        leases: LeaseClock | None = None,
+    ) -> None:
+        if not path:
+            raise UsageError('SqliteDriver needs the path of a file, or ":memory:".')
+        private = private_memory or path == ":memory:"
+        if private:
+            path, uri = ":memory:", False
+        elif not uri:
+            path = os.path.abspath(path)  # noqa: PTH100  # a later chdir must not move it
+        self._settings = Settings(
+            path=path, uri=uri, synchronous=synchronous, busy_timeout_s=busy_timeout_s
+        )
+        self._wants_locks = locks == "advisory" and HAS_FILE_LOCKS and not private
+        self.capabilities = _capabilities(shared=not private, locks=self._wants_locks)
+        self._ids = ids
+        self._clock = clock
+        self._leases = HostLeaseClock() if leases is None else leases
+        self._borrowed: AnyConnection | None = None
+        self._opening = asyncio.Lock()
+        self._database: Database | None = None
+        self._locks: ByteLocks | None = None
+        self._numbers: Numbers = {}
+
+    @classmethod
+    def from_connection(cls, connection: AnyConnection) -> SqliteDriver:
+        """A driver on an open connection of `:memory:`, sqlite3's or aiosqlite's.
+
+        The connection is used, not closed. It must be usable from the event loop's thread:
+        a plain one has to be opened with `check_same_thread=False` unless that thread opened
+        it. `open` raises `UsageError` if it is not, or if it is open on a file: other
+        processes could not see what is going on there, so give the path instead.
+        """
+        driver = cls(":memory:")
+        driver._borrowed = connection
+        return driver
+
+    async def open(self) -> None:
+        """Connect. Idempotent.
+
+        Raises:
+            StorageError: the file cannot be opened; the message says what to do.
+            UsageError: a given connection cannot be used.
+        """
+        async with self._opening:
+            if self._database is not None:
+                return
+            database = Database(self._settings, self._borrowed)
+            try:
+                await database.open()
+                if self._borrowed is not None and database.file:
+                    raise UsageError(
+                        f"The connection given is open on {database.file}. Give the path: the "
+                        "driver opens connections of its own, for writing and for reading."
+                    )
+                if self._wants_locks:
+                    self._locks = _open_locks(database.file)
+            except BaseException:
+                await database.close()
+                raise
+            self._database = database
+
+    async def close(self) -> None:
+        """Finish what is under way, give back connections and locks. Idempotent."""
+        async with self._opening:
+            database, self._database = self._database, None
+            locks, self._locks = self._locks, None
+            self._numbers.clear()
+            try:
+                if database is not None:
+                    await database.close()
+            finally:
+                if locks is not None:
+                    locks.close()
+
+    def forget(self) -> None:
+        """Let go of connections and locks without waiting (dead loop, fork's child)."""
+        database, self._database = self._database, None
+        locks, self._locks = self._locks, None
+        self._opening = asyncio.Lock()
+        self._numbers.clear()
+        if database is not None:
+            database.forget()
+        if locks is not None:
+            locks.close()
+
+    def _opened(self) -> Database:
+        if self._database is None:
+            raise UsageError("The driver is not open: await open() first.")
+        return self._database
+
+    async def migrate(self, mode: Literal["auto", "check", "off"]) -> None:
+        """Create or upgrade the schema; safe when many processes do it at once."""
+        path = self._settings.path
+        location = path if self._settings.uri else f"sqlite:///{path}"
+        await migrate(self._opened(), mode, location)
+
+    async def claim(self, requests: Sequence[ClaimRequest]) -> list[Claim | Busy]:
+        """Become the owner of each thread, or learn who is; outcomes in order."""
+        batch = owning.ClaimBatch(
+            requests, self._locks, self._ids, clock=self._clock, leases=self._leases
+        )
+        try:
+            outcomes = await self._opened().write(batch.write, undo=batch.undo)
+        except BaseException:
+            batch.give_back_locks()
+            raise
+        if len(self._numbers) > _NUMBERS_MAX:
+            self._numbers.clear()  # they are only a short cut
+        self._numbers.update(batch.numbers)
+        return outcomes
+
+    async def commit(self, batch: Sequence[Slice]) -> list[CommitOutcome]:
+        """Write all slices in one transaction, each behind its fence; outcomes in order."""
+        database = self._opened()
+        path = database.file or self._settings.path
+        writer = CommitBatch(batch, self._numbers, path, clock=self._clock, leases=self._leases)
+        outcomes = await database.write(writer.write, instead=writer.write_apart)
+        for piece, outcome in zip(batch, outcomes, strict=True):
+            if piece.let_go and isinstance(outcome, Committed):
+                self._numbers.pop(piece.key, None)
+        return outcomes
+
+    async def renew(
+        self, worker: bytes, held: Sequence[Held], lease_ttl_s: float
+    ) -> list[Renewed | Lost]:
+        """Heartbeat: extend the lease of each claim still ours."""
+        if self._locks is not None:
+            self._locks.refresh()
+        leases = self._leases
+        return await self._opened().write(
+            lambda cursor: owning.renew(cursor, worker, held, leases.now().seconds + lease_ttl_s)
+        )
+
+    async def release(self, worker: bytes, held: Sequence[Held]) -> None:
+        """Free the row of each claim still ours, then its advisory lock."""
+        await self._opened().write(lambda cursor: owning.release(cursor, worker, held))
+        await self.unlock(held)
+
+    async def unlock(self, held: Sequence[Held]) -> None:
+        """Give back the advisory locks of claims that ended."""
+        for claim in held:
+            self._numbers.pop(claim.key, None)
+            if self._locks is not None:
+                self._locks.give_back(claim.lock_key)
+
+    async def want(self, keys: Sequence[ThreadKey]) -> None:
+        """Say that somebody waits for these threads."""
+        wall = self._clock.wall()
+        await self._opened().write(lambda cursor: owning.want(cursor, keys, wall))
+
+    async def delete(self, claim: Held, worker: bytes) -> bool:
+        """Delete the thread and all its rows, fenced by the claim."""
+        deleted = await self._opened().write(lambda cursor: owning.delete(cursor, claim, worker))
+        if deleted:
+            await self.unlock([claim])
+        return deleted
+
+    async def landed(self, key: ThreadKey, record_no: int, epoch: int) -> bool:
+        """Is the record numbered `record_no`, written under `epoch`, in the database?"""
+        return await self._opened().read(
+            lambda cursor: reading.landed(cursor, key, record_no, epoch)
+        )
+
+    async def load(self, requests: Sequence[LoadRequest]) -> list[Loaded]:
+        """Read each chain; all of them from one snapshot."""
+        now = self._leases.now()
+        return await self._opened().read(lambda cursor: reading.load(cursor, requests, now))
+
+    async def history(self, key: ThreadKey, ns_name: str, upto: int | None) -> HistoryPage:
+        """Rows of one namespace with seq <= `upto` (None = all), one snapshot."""
+        now = self._leases.now()
+        return await self._opened().read(
+            lambda cursor: reading.history(cursor, key, ns_name, upto, now)
+        )
+
+    async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
+        """One page of thread rows; their `namespaces` hold the root only."""
+        now = self._leases.now()
+        return await self._opened().read(lambda cursor: reading.threads(cursor, query, now))
+
+    async def runs(
+        self, key: ThreadKey, *, after: int | None = None, limit: int = 100
+    ) -> list[RunRow]:
+        """One page of a thread's runs, newest first, with run < `after`."""
+        return await self._opened().read(lambda cursor: reading.runs(cursor, key, after, limit))
+
+
+def _capabilities(*, shared: bool, locks: bool) -> frozenset[Capability]:
+    found = {Capability.MANY_PROCESSES} if shared else set()
+    return frozenset(found | {Capability.ADVISORY_LOCKS} if locks else found)
+
+
+def _open_locks(file: str) -> ByteLocks:
+    path = f"{file}-locks"
+    try:
+        return ByteLocks(path)
+    except OSError as error:
+        raise StorageError(
+            f"{path}: the file that shows who is alive cannot be used ({error}). Let this user "
+            'write there, or open the database with locks="lease".'
+        ) from error

@@ -1,0 +1,228 @@
+"""SQLite: reading chains, histories and listings. Functions of a cursor inside a transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from stepwell._db.sqlite import SQL, Cursor, LeaseTime
+from stepwell.checkpoint.driver import (
+    CheckpointRow,
+    HistoryPage,
+    Loaded,
+    LoadRequest,
+    RunRow,
+    SegmentRow,
+    ThreadKey,
+    ThreadQuery,
+    ThreadRow,
+    WriteRow,
+)
+from stepwell.errors import StorageError
+
+_NEWEST: Final = (1 << 62) - 1
+"""Larger than every seq and every run."""
+
+_THREAD_BY_ID = SQL["thread_columns"] + "\n" + SQL["thread_by_id"]
+_THREAD_BY_KEY = SQL["thread_columns"] + "\n" + SQL["thread_by_key"]
+_STATE, _NAMESPACES = SQL["thread_state"], SQL["namespaces"]
+_LEG_START, _EXISTS = SQL["leg_start"], SQL["checkpoint_exists"]
+_CHECKPOINTS, _SEGMENTS, _WRITES = SQL["checkpoints"], SQL["segments"], SQL["writes"]
+_RUNS_NAMED = SQL["run_columns"] + "\n" + SQL["runs_named"]
+_RUNS_PAGE = SQL["run_columns"] + "\n" + SQL["runs_page"]
+_RECORD_EPOCHS = SQL["record_epochs"]
+
+_INDEXED_STATUSES = frozenset({1, 2, 3})  # as in the index stepwell_thread_open
+_LISTS: Final = {
+    (order, descending, indexed): "\n".join(
+        [
+            SQL["thread_columns"],
+            SQL["listed"],
+            *([SQL["listed_open"]] if indexed else []),
+            SQL[f"listed_by_{order}_{'desc' if descending else 'asc'}"],
+        ]
+    )
+    for order in ("updated", "created", "thread_id")
+    for descending in (False, True)
+    for indexed in (False, True)
+}
+
+
+def thread_row(
+    raw: Sequence[Any], namespaces: dict[int, tuple[str, int]], now: LeaseTime
+) -> ThreadRow:
+    """A thread row from `thread_columns`."""
+    owner, until, boot_id = raw[5], raw[7], raw[8]
+    if owner is None:
+        left = None
+    elif until is None or boot_id != now.boot_id:
+        left = -now.seconds  # it ended with the boot it was counted in
+    else:
+        left = until - now.seconds
+    key = ThreadKey(raw[1], raw[2])
+    return ThreadRow._make(
+        (key, *raw[3:7], left, *raw[9:13], bool(raw[13]), *raw[14:27], namespaces, raw[28])
+    )
+
+
+def read_thread(cursor: Cursor, key: ThreadKey) -> Sequence[Any] | None:
+    """The columns of a thread; None if there is no such thread."""
+    found: Sequence[Any] | None = cursor.execute(_THREAD_BY_ID, key).fetchone()
+    return found
+
+
+def read_thread_again(cursor: Cursor, t: int) -> Sequence[Any]:
+    """The columns of a thread that is known to be there."""
+    found: Sequence[Any] = cursor.execute(_THREAD_BY_KEY, (t,)).fetchone()
+    return found
+
+
+def _namespaces(cursor: Cursor, t: int, head: int) -> dict[int, tuple[str, int]]:
+    spaces = {0: ("", head)}
+    for number, name, newest in cursor.execute(_NAMESPACES, (t,)):
+        spaces[number] = (name, newest)
+    return spaces
+
+
+def _number(spaces: dict[int, tuple[str, int]], name: str) -> int | None:
+    return next((number for number, (known, _) in spaces.items() if known == name), None)
+
+
+def _runs(cursor: Cursor, t: int, numbers: set[int]) -> dict[int, RunRow]:
+    numbers.discard(0)
+    if not numbers:
+        return {}
+    rows = cursor.execute(_RUNS_NAMED, (t, str(sorted(numbers))))
+    return {row[0]: RunRow._make(row) for row in rows}
+
+
+def load(cursor: Cursor, requests: Iterable[LoadRequest], now: LeaseTime) -> list[Loaded]:
+    """Each chain that was asked for, in order."""
+    answers: list[Loaded] = []
+    for key, ns_name, seq in requests:
+        raw = read_thread(cursor, key)
+        answers.append(
+            Loaded(thread=None) if raw is None else load_chain(cursor, raw, ns_name, seq, now)
+        )
+    return answers
+
+
+def load_chain(
+    cursor: Cursor, raw: Sequence[Any], ns_name: str, seq: int | None, now: LeaseTime
+) -> Loaded:
+    """One checkpoint and its ancestors. `raw`: the thread, of the same transaction."""
+    t = raw[0]
+    spaces = _namespaces(cursor, t, raw[27])
+    thread = thread_row(raw, spaces, now)
+    ns = _number(spaces, ns_name)
+    if ns is None:
+        return Loaded(thread=thread, runs=_runs(cursor, t, {thread.run}))
+    newest = spaces[ns][1] if seq is None else seq
+    if not cursor.execute(_EXISTS, (t, ns, newest, t, ns, newest, newest)).fetchone()[0]:
+        return Loaded(thread=thread, ns=ns, runs=_runs(cursor, t, {thread.run}))
+    rows: list[CheckpointRow] = []
+    segments: list[SegmentRow] = []
+    for first, last in _legs(cursor, t, ns, newest):
+        rows += map(CheckpointRow._make, cursor.execute(_CHECKPOINTS, (t, ns, first, last)))
+        segments += map(SegmentRow._make, cursor.execute(_SEGMENTS, (t, ns, last, first)))
+    writes = list(map(WriteRow._make, cursor.execute(_WRITES, (t, ns, newest, newest))))
+    runs = _runs(cursor, t, {thread.run, *(row.run for row in rows)})
+    return Loaded(thread=thread, ns=ns, rows=rows, segments=segments, writes=writes, runs=runs)
+
+
+def _legs(cursor: Cursor, t: int, ns: int, newest: int) -> list[tuple[int, int]]:
+    """The chain of `newest` as stretches of consecutive seqs, oldest first."""
+    legs: list[tuple[int, int]] = []
+    while newest > 0:
+        found = cursor.execute(_LEG_START, (t, ns, newest, t, ns, newest)).fetchone()
+        first, parent = found or (1, 0)
+        if not parent < first:
+            raise StorageError(
+                f"checkpoint {first} names {parent} as its parent, which is not older: the "
+                "database was changed by something else",
+                ns=ns,
+                seq=first,
+            )
+        legs.append((first, newest))
+        newest = parent
+    legs.reverse()
+    return legs
+
+
+def history(
+    cursor: Cursor, key: ThreadKey, ns_name: str, upto: int | None, now: LeaseTime
+) -> HistoryPage:
+    """Every row of a namespace up to a seq, over all branches."""
+    raw = read_thread(cursor, key)
+    if raw is None:
+        return HistoryPage(thread=None)
+    t = raw[0]
+    spaces = _namespaces(cursor, t, raw[27])
+    thread = thread_row(raw, spaces, now)
+    ns = _number(spaces, ns_name)
+    if ns is None:
+        return HistoryPage(thread=thread, runs=_runs(cursor, t, {thread.run}))
+    last = _NEWEST if upto is None else upto
+    rows = list(map(CheckpointRow._make, cursor.execute(_CHECKPOINTS, (t, ns, 1, last))))
+    return HistoryPage(
+        thread=thread,
+        ns=ns,
+        rows=rows,
+        segments=list(map(SegmentRow._make, cursor.execute(_SEGMENTS, (t, ns, last, 1)))),
+        writes=list(map(WriteRow._make, cursor.execute(_WRITES, (t, ns, 1, last)))),
+        runs=_runs(cursor, t, {thread.run, *(row.run for row in rows)}),
+    )
+
+
+def threads(cursor: Cursor, query: ThreadQuery, now: LeaseTime) -> list[ThreadRow]:
+    """One page of threads."""
+    indexed = query.status in _INDEXED_STATUSES
+    parameters: list[Any] = [query.scope]
+    for wanted in (query.status, query.graph, query.updated_before, query.updated_after):
+        parameters += (wanted, wanted)
+    if indexed:
+        parameters.append(query.status)
+    parameters += _place(query)
+    parameters.append(query.limit)
+    found = cursor.execute(_LISTS[query.order, query.descending, indexed], parameters).fetchall()
+    return [thread_row(raw, {0: ("", raw[27])}, now) for raw in found]
+
+
+def _place(query: ThreadQuery) -> tuple[Any, ...]:
+    """Where the page begins, for the comparison at the end of the query. Before the first
+    item: an infinity; and for texts the empty one, or an empty blob, which sorts after them."""
+    if query.order == "thread_id":
+        if query.after is not None:
+            return (query.after[1],)
+        return (b"",) if query.descending else ("",)
+    if query.after is not None:
+        return query.after
+    return (float("inf"), "") if query.descending else (float("-inf"), "")
+
+
+def runs(cursor: Cursor, key: ThreadKey, after: int | None, limit: int) -> list[RunRow]:
+    """One page of a thread's runs, newest first."""
+    state = cursor.execute(_STATE, key).fetchone()
+    if state is None:
+        return []
+    below = _NEWEST if after is None else after
+    return list(map(RunRow._make, cursor.execute(_RUNS_PAGE, (state[0], below, limit))))
+
+
+def landed(cursor: Cursor, key: ThreadKey, record_no: int, epoch: int) -> bool:
+    """Whether record `record_no` was written under `epoch`.
+
+    Under the present epoch the thread row knows. Under an earlier one the rows do; a record
+    without a row (a status, or folded since) is known under the epoch just before, which
+    wrote what lies below the beginning of the present one.
+    """
+    state = cursor.execute(_STATE, key).fetchone()
+    if state is None:
+        return False
+    t, present, _, newest, began = state[:5]
+    if epoch == present:
+        return bool(began < record_no <= newest)
+    found = cursor.execute(_RECORD_EPOCHS, (t, record_no, t, record_no)).fetchall()
+    if found:
+        return (epoch,) in found
+    return bool(epoch == present - 1 and record_no <= began)
