@@ -13,8 +13,9 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Coroutine, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
+from stepwell._journal.inline import InlineCommit
 from stepwell._journal.options import Surroundings
 from stepwell._journal.outage import Backoff, persist
 from stepwell._journal.outbox import Outbox, Sent
@@ -23,7 +24,6 @@ from stepwell.checkpoint.driver import (
     Committed,
     Failed,
     Parked,
-    Slice,
     Stale,
 )
 from stepwell.errors import (
@@ -40,18 +40,6 @@ _log = logging.getLogger("stepwell.journal")
 
 _PARK_LEAST_S = 0.005
 _PARK_MOST_S = 0.1
-
-
-@runtime_checkable
-class InlineCommit(Protocol):
-    """What a driver offers that can commit without waiting for anything.
-
-    `commit_now` means what `Driver.commit` means. The flusher calls it on the loop, so it
-    must be quick.
-    """
-
-    def commit_now(self, batch: Sequence[Slice]) -> list[CommitOutcome]:
-        """Write all slices; outcomes in order."""
 
 
 class Lane:
@@ -84,12 +72,10 @@ class Lane:
         if outbox.sent is None:
             outbox.ready_at = self._around.clock.monotonic()
         self._ready.append(outbox)
-        if not self._busy and not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._flush)
+        self._wake()
 
     def _wake(self) -> None:
-        if self._ready and not self._scheduled:
+        if self._ready and not self._busy and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
@@ -159,6 +145,8 @@ class Lane:
             while batch:
                 await self._deliver(batch, error)
                 error = None
+                if self._commit_now is not None:
+                    break
                 # One tick: whoever the tickets have woken joins the next batch.
                 await asyncio.sleep(0)
                 batch = self._take()
@@ -235,7 +223,7 @@ class Lane:
                 self._give_up(sent, error)
             return [], None
         if len(part) == 1:
-            part[0].outbox.fail(_permanent(error))
+            _fail(part[0], error)
             return [], None
         middle = len(part) // 2
         return [part[middle:], part[:middle]], None
@@ -261,7 +249,7 @@ class Lane:
             if isinstance(outcome, Parked):
                 self._park(sent)
             elif isinstance(outcome, Failed):
-                outbox.fail(_permanent(outcome.error))
+                _fail(sent, outcome.error)
             elif sent.unknown:
                 self._spawn(self._resolve(sent, outcome))
             else:
@@ -347,13 +335,16 @@ def stale_writer(outbox: Outbox, found: int | None, outcome: str) -> StaleWriter
     )
 
 
-def _permanent(error: BaseException) -> BaseException:
-    if isinstance(error, StepwellError):
-        return error
-    failure = InternalError(f"The driver raised {type(error).__name__}, which is not its to raise.")
-    failure.__cause__ = error
-    failure.context["outcome"] = "unknown"
-    return failure
+def _fail(sent: Sent, error: BaseException) -> None:
+    """A slice cannot be written, now or later: its thread fails, and no other."""
+    if not isinstance(error, StepwellError):
+        # Drivers translate what their database raises: this is a mistake in one of them.
+        failure = InternalError(f"The driver raised {type(error).__name__}.", outcome="unknown")
+        failure.__cause__ = error
+        error = failure
+    if sent.unknown:
+        error.context["outcome"] = "unknown"
+    sent.outbox.fail(error)
 
 
 def _check(outcomes: Sequence[CommitOutcome], part: Sequence[Sent]) -> None:

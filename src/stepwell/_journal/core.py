@@ -24,6 +24,8 @@ _log = logging.getLogger("stepwell.lock")
 
 _NESTED_WAIT_MAX_S = 30.0
 
+_forgotten: list[object] = []
+
 
 class Core:
     """Everything that lives between `open` and `close`; see `Journal` for the promises."""
@@ -244,8 +246,7 @@ class Core:
         self._claimer.closed = True
         self._lines.refuse_all(UsageError("The journal was closed."))
         await self._claimer.idle()
-        for handle in tuple(self._handles.values()):
-            await self.give_back(handle)
+        await asyncio.gather(*map(self.give_back, tuple(self._handles.values())))
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._lane.idle()
@@ -257,5 +258,9 @@ class Core:
         """See `Journal.forget`."""
         self._claimer.closed = True
         for handle in self._handles.values():
+            handle.turn.passed_on = True
             handle.outbox.forget(UsageError("The journal has forgotten this claim."))
         self._handles = {}
+        if asyncio.all_tasks(self._loop):
+            # Dropping the last reference to a task that has not ended would wake it.
+            _forgotten.append(self)

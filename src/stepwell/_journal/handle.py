@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, Protocol
 
@@ -22,8 +21,6 @@ from stepwell.checkpoint.driver import (
     WriteRow,
 )
 from stepwell.errors import UsageError
-
-_log = logging.getLogger("stepwell.lock")
 
 _ROW_BYTES = 120
 """What a row costs beside its body, roughly; for the bounds of queue and batch."""
@@ -59,7 +56,7 @@ class ThreadHandle:
 
     __slots__ = (
         "_bound", "_heads", "_keeper", "_namespaces", "_outbox", "epoch", "held", "key",
-        "loaded", "on_lost", "releasing", "taken_over", "turn", "uid",
+        "loaded", "releasing", "taken_over", "turn", "uid",
     )  # fmt: skip
 
     def __init__(
@@ -76,15 +73,12 @@ class ThreadHandle:
         self.turn = turn
         self.releasing: asyncio.Task[None] | None = None
         """For the journal only."""
-        self.on_lost: Callable[[BaseException], None] | None = None
-        """Called once, on the loop, when `failure` is set."""
         self._outbox = outbox
         self._bound = bound
         self._keeper = keeper
         known = {0: ("", 0)} if row is None else {0: ("", 0), **row.namespaces}
         self._namespaces = {name: no for no, (name, _) in known.items()}
         self._heads = {no: head for no, (_, head) in known.items()}
-        outbox.on_failure = self._lost
 
     # -- what is known
 
@@ -107,6 +101,15 @@ class ThreadHandle:
     def request(self) -> str | None:
         """What another process asked of this owner."""
         return self._outbox.request
+
+    @property
+    def on_lost(self) -> Callable[[BaseException], None] | None:
+        """Called once, on the loop, when `failure` is set."""
+        return self._outbox.on_failure
+
+    @on_lost.setter
+    def on_lost(self, callback: Callable[[BaseException], None] | None) -> None:
+        self._outbox.on_failure = callback
 
     @property
     def on_request(self) -> Callable[[str], None] | None:
@@ -304,13 +307,3 @@ class ThreadHandle:
         harmless, and so is releasing a claim that was lost.
         """
         await self._keeper.give_back(self)
-
-    def _lost(self, error: BaseException) -> None:
-        callback, self.on_lost = self.on_lost, None
-        if callback is None:
-            return
-        try:
-            callback(error)
-        except Exception:  # noqa: BLE001
-            # One run's broken callback must not stop the batch that carries the others.
-            _log.exception("The callback for a lost claim of %r raised.", self.key.thread_id)

@@ -91,6 +91,9 @@ class Heartbeat:
                     if backoff.fresh:
                         _log.warning("The storage does not take heartbeats (%s).", error)
                     pause = backoff.next_delay(error, now + period) or period
+                except Exception:  # noqa: BLE001
+                    # Without a heartbeat every run would lose its thread: never stop.
+                    _log.exception("A heartbeat failed; the next one comes in its time.")
                 else:
                     backoff.reset()
 

@@ -8,8 +8,9 @@ appended, and what is durable is always a prefix of it.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from stepwell._journal.bound import Bound
 from stepwell.checkpoint.driver import (
@@ -22,6 +23,10 @@ from stepwell.checkpoint.driver import (
     WriteRow,
 )
 from stepwell.errors import StepwellError
+
+_log = logging.getLogger("stepwell.journal")
+
+T = TypeVar("T")
 
 Ticket: TypeAlias = asyncio.Future[None]
 """Completes when its record is durable, or fails with a typed error."""
@@ -329,7 +334,8 @@ class Outbox:
         if self._flushers:
             self._wake_flushers()
         if first and self.on_failure is not None:
-            self.on_failure(error)
+            callback, self.on_failure = self.on_failure, None
+            self._tell(callback, error)
 
     def forget(self, error: BaseException) -> None:
         """Refuse everything from now on, without touching a future: their loop may be gone."""
@@ -390,7 +396,13 @@ class Outbox:
         if request is not None and request != self.request:
             self.request = request
             if self.on_request is not None:
-                self.on_request(request)
+                self._tell(self.on_request, request)
+
+    def _tell(self, callback: Callable[[T], None], what: T) -> None:
+        try:
+            callback(what)
+        except Exception:  # noqa: BLE001  # one run's callback must not stop a whole batch
+            _log.exception("A callback of the run on thread %r raised.", self.key.thread_id)
 
 
 def _fail(future: asyncio.Future[None], error: BaseException) -> None:

@@ -11,6 +11,7 @@ import logging
 from typing import NamedTuple
 
 from stepwell._journal.gather import Gather
+from stepwell._journal.inline import InlineClaim
 from stepwell._journal.lineup import Lineups, Turn
 from stepwell._journal.options import Surroundings
 from stepwell._journal.outage import Backoff, persist
@@ -117,8 +118,8 @@ class Claimer:
     """Claims threads for those whose turn it is in this process."""
 
     __slots__ = (
-        "_around", "_claims", "_lines", "_loop", "_releases", "_tasks", "asking", "closed",
-        "courtesy",
+        "_around", "_claim_now", "_claims", "_lines", "_loop", "_releases", "_tasks", "asking",
+        "closed", "courtesy",
     )  # fmt: skip
 
     def __init__(self, surroundings: Surroundings, lines: Lineups) -> None:
@@ -126,6 +127,7 @@ class Claimer:
         self._around = surroundings
         self._lines = lines
         self._loop = asyncio.get_running_loop()
+        self._claim_now = driver.claim_now if isinstance(driver, InlineClaim) else None
         self._claims: Gather[ClaimRequest, Claim | Busy] = Gather(driver.claim)
         self._releases: Gather[Held, None] = Gather(self._release_all)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -311,8 +313,15 @@ class Claimer:
             self._lines.pass_on(attempt.turn)
 
     def submit(self, request: ClaimRequest) -> asyncio.Future[Claim | Busy]:
-        """Send a claim with all others of this tick."""
-        return self._claims.submit(request)
+        """Send a claim with all others of this tick; or ask at once, where that is possible."""
+        if self._claim_now is None:
+            return self._claims.submit(request)
+        future: asyncio.Future[Claim | Busy] = self._loop.create_future()
+        try:
+            future.set_result(self._claim_now([request])[0])
+        except Exception as error:  # noqa: BLE001  # handed to who asked
+            future.set_exception(error)
+        return future
 
     def withdraw(self, future: asyncio.Future[Claim | Busy]) -> bool:
         """Take back a claim that was not sent yet."""
