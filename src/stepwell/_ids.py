@@ -78,7 +78,11 @@ def checkpoint_id(uid: bytes, ns: str, seq: int, record_no: int) -> str:
         msg = f"seq {seq} does not fit a checkpoint id"
         raise OverflowError(msg)
     tag = int.from_bytes(
-        blake2b(b"%d|%d|%s" % (record_no, seq, ns.encode("utf-8", "surrogatepass")), digest_size=4, key=uid).digest()
+        blake2b(
+            b"%d|%d|%s" % (record_no, seq, ns.encode("utf-8", "surrogatepass")),
+            digest_size=4,
+            key=uid,
+        ).digest()
     )
     high = ((record_no >> 12) << 16) | 0x8000 | (record_no & 0xFFF)
     low = (0b10 << 62) | (seq << _TAG_BITS) | tag

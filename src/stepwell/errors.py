@@ -319,7 +319,7 @@ class InternalError(StepwellError):
     code = "internal"
 
 
-class GraphBubbleUp(BaseException):  # noqa: N818  # LangGraph's name
+class GraphBubbleUp(BaseException):  # LangGraph's name
     """Base of the signals that travel through user code to the engine."""
 
 
@@ -333,13 +333,13 @@ class GraphInterrupt(GraphBubbleUp):
 class ParentCommand(GraphBubbleUp):
     """A node of a subgraph commands its parent graph."""
 
-    args: tuple[Command]
+    args: tuple[Command[Any]]
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: Command[Any]) -> None:
         super().__init__(command)
 
 
-class GraphDrained(GraphBubbleUp, Exception):
+class GraphDrained(GraphBubbleUp, Exception):  # noqa: N818  # LangGraph's name
     """The run stopped at a barrier because draining was requested; resume it with None."""
 
     def __init__(self, reason: str = "shutdown") -> None:

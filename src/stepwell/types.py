@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
@@ -34,7 +35,7 @@ def default_retry_on(exc: Exception) -> bool:
     response = getattr(exc, "response", None)
     if response is not None and type(exc).__module__.split(".")[0] in {"httpx", "requests"}:
         status = getattr(response, "status_code", None)
-        return not isinstance(status, int) or 500 <= status < 600  # noqa: PLR2004
+        return not isinstance(status, int) or 500 <= status < 600
     return not isinstance(
         exc,
         (
@@ -115,7 +116,7 @@ class Interrupt:
     response_schema: Any = None
 
     def __init__(
-        self, value: Any, id: str = "placeholder-id", *, response_schema: Any = None  # noqa: A002
+        self, value: Any, id: str = "placeholder-id", *, response_schema: Any = None
     ) -> None:
         self.value = value
         self.id = id
@@ -229,8 +230,7 @@ class Command(Generic[N]):
         if isinstance(update, dict):
             return list(update.items())
         if isinstance(update, (list, tuple)) and all(
-            isinstance(t, tuple) and len(t) == 2 and isinstance(t[0], str)  # noqa: PLR2004
-            for t in update
+            isinstance(t, tuple) and len(t) == 2 and isinstance(t[0], str) for t in update
         ):
             return list(update)
         keys = annotated_keys(type(update))
@@ -243,7 +243,7 @@ def annotated_keys(cls: type) -> tuple[str, ...]:
     for base in reversed(cls.__mro__):
         if base.__module__ in ("builtins", "typing") or base.__module__.startswith("pydantic."):
             continue
-        for key in base.__dict__.get("__annotations__", ()):
+        for key in inspect.get_annotations(base):
             if not key.startswith("_"):
                 keys[key] = None
     return tuple(keys)

@@ -39,9 +39,7 @@ def begin(run: Run, given: Any, *, addressed: bool, superseded: bool) -> None:
     run.replaying = travels or superseded
     if travels:
         run.pending.answers.clear()
-    forks = (
-        resuming and travels and (run.source not in (Source.UPDATE, Source.FORK) or superseded)
-    )
+    forks = resuming and travels and (run.source not in (Source.UPDATE, Source.FORK) or superseded)
     if is_command:
         _command(run, given, save=not forks)
     _apply_null_writes(run)
@@ -152,7 +150,7 @@ def _resume(run: Run, *, forks: bool) -> None:
             run.step += 1
         elif not rec.exits:
             rec.status(status)
-    run.note_values(None)
+    run.publisher.values(None)
 
 
 def _null_entries(run: Run) -> list[Entry]:
@@ -172,9 +170,7 @@ def new_input(run: Run, writes: Sequence[Write]) -> None:
         left = run.pending.outputs.get(task.id(run.checkpoint_id, run.ns, run.step), [])
         consumables = task.node.consumables if task.index < 0 else ()
         done.append(TaskWrites(task.order, task.name, task.triggers, consumables, left))
-        entries.append(
-            Entry(task.name, task.index, task.triggers if task.index < 0 else (), left)
-        )
+        entries.append(Entry(task.name, task.index, task.triggers if task.index < 0 else (), left))
     done.append(TaskWrites((9, "", 0), INPUT, (), (), writes))
     entries.append(Entry(INPUT, KIND_INPUT, (), writes))
     entries = _null_entries(run) + entries

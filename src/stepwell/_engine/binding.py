@@ -115,12 +115,10 @@ def bind(fn: Any, name: str | None = None) -> Bound:
     return _bind_sync(fn, label, injected)
 
 
-def _bind_async(
-    fn: Any, label: str, injected: list[tuple[str, Callable[[TaskRun], Any]]]
-) -> Bound:
+def _bind_async(fn: Any, label: str, injected: list[tuple[str, Callable[[TaskRun], Any]]]) -> Bound:
     if not injected:
 
-        def call(value: Any, _: TaskRun) -> Awaitable[Any]:
+        def call(value: Any, task: TaskRun) -> Awaitable[Any]:  # noqa: ARG001
             return fn(value)  # type: ignore[no-any-return]
     else:
 
@@ -130,9 +128,7 @@ def _bind_async(
     return Bound(label, call, None, is_async=True)
 
 
-def _bind_sync(
-    fn: Any, label: str, injected: list[tuple[str, Callable[[TaskRun], Any]]]
-) -> Bound:
+def _bind_sync(fn: Any, label: str, injected: list[tuple[str, Callable[[TaskRun], Any]]]) -> Bound:
     def now(value: Any, task: TaskRun) -> Any:
         return fn(value, **{k: source(task) for k, source in injected}) if injected else fn(value)
 

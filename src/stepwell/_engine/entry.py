@@ -57,9 +57,7 @@ class RunOptions:
         self.sink: Sink | None = None
 
 
-async def run_graph(
-    program: Program, given: Any, config: RunConfig, options: RunOptions
-) -> Any:
+async def run_graph(program: Program, given: Any, config: RunConfig, options: RunOptions) -> Any:
     """Run a graph to its end, its next question, or its failure.
 
     Returns:
@@ -81,13 +79,13 @@ async def run_graph(
 def _configure(run: Run, options: RunOptions) -> None:
     run.context = options.context
     run.control = options.control
-    run.sink = options.sink
+    run.publisher.sink = options.sink
     if options.interrupt_before is not None:
         run.interrupt_before = options.interrupt_before
     if options.interrupt_after is not None:
         run.interrupt_after = options.interrupt_after
     if options.output_keys is not None:
-        run.output_keys = options.output_keys
+        run.publisher.output_keys = options.output_keys
     outer = current_task.get()
     run.outer = outer if isinstance(outer, TaskRun) else None
 
@@ -102,7 +100,7 @@ async def _run_without_thread(
     _configure(run, options)
     begin(run, given, addressed=False, superseded=False)
     await run.loop()
-    return run.result()
+    return run.publisher.result()
 
 
 async def _run_on_thread(
@@ -140,7 +138,12 @@ async def _run_on_thread(
 
 
 def _make_run(
-    program: Program, opened: Opened, config: RunConfig, options: RunOptions, *, silent: bool = False
+    program: Program,
+    opened: Opened,
+    config: RunConfig,
+    options: RunOptions,
+    *,
+    silent: bool = False,
 ) -> Run:
     view = opened.view
     ids = RANDOM_IDS
@@ -210,7 +213,7 @@ async def _drive(run: Run, given: Any, opened: Opened) -> Any:
         await _settle_quietly(rec, exc)
         raise
     await rec.durable()
-    return run.result()
+    return run.publisher.result()
 
 
 async def _settle_quietly(rec: Recorder, error: BaseException) -> None:
@@ -243,7 +246,7 @@ async def _finish_open_run(program: Program, opened: Opened, options: RunOptions
     try:
         await run.loop()
         run.complete()
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001  # whatever its nodes raise: it is logged below
         if not rec.ended:
             run.end(ThreadStatus.FAILED, RunStatus.FAILED, exc)
         logger.warning(

@@ -65,7 +65,12 @@ class Opened:
     )
 
     def __init__(
-        self, program: Program, codec: Codec, journal: Journal, handle: ThreadHandle, seq: int | None
+        self,
+        program: Program,
+        codec: Codec,
+        journal: Journal,
+        handle: ThreadHandle,
+        seq: int | None,
     ) -> None:
         thread = handle.loaded.thread
         self.program = program
@@ -228,7 +233,7 @@ def ancestors(loaded: Loaded | HistoryPage, seq: int | None) -> list[CheckpointR
 
 
 def parent_of(row: CheckpointRow) -> int:
-    """seq of the row this one extends; 0 = nothing."""
+    """Seq of the row this one extends; 0 = nothing."""
     return row.seq - 1 if row.parent is None else row.parent
 
 
@@ -286,9 +291,7 @@ def add_contributions(
 ) -> None:
     """File contributions of a checkpoint's first child under the tasks that made them."""
     tasks: Sequence[Task] = plan(program.spec, view.state, inputs=False)
-    names = {
-        (t.name, t.index): t.id(view.name, view.place.ns, view.row.step + 1) for t in tasks
-    }
+    names = {(t.name, t.index): t.id(view.name, view.place.ns, view.row.step + 1) for t in tasks}
     for contribution in found:
         name = names.get((contribution.name, contribution.kind))
         if name is not None:

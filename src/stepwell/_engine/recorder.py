@@ -7,6 +7,7 @@ the current checkpoint, and which tickets are still open.
 from __future__ import annotations
 
 import logging
+import math
 import zlib
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,8 @@ from stepwell.errors import InvalidUpdateError
 from stepwell.types import Durability, Interrupt
 
 if TYPE_CHECKING:
-    from stepwell._journal.handle import ThreadHandle, Ticket
+    from stepwell._journal.handle import ThreadHandle
+    from stepwell._journal.outbox import Ticket
 
 logger = logging.getLogger("stepwell")
 
@@ -72,7 +74,7 @@ class Recorder:
         "strict",
     )
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         handle: ThreadHandle,
         codec: Codec,
@@ -127,7 +129,7 @@ class Recorder:
 
     # -- checkpoints ---------------------------------------------------------------------
 
-    def checkpoint(  # noqa: PLR0913
+    def checkpoint(
         self,
         state: ThreadState,
         *,
@@ -165,7 +167,9 @@ class Recorder:
         )
         if mended:
             self._report(mended)
-        self._append(source, step, body, drops=drops, metadata=metadata, thread=thread, let_go=let_go)
+        self._append(
+            source, step, body, drops=drops, metadata=metadata, thread=thread, let_go=let_go
+        )
 
     def exit_checkpoint(
         self, state: ThreadState, *, thread: ThreadChange | None, let_go: bool
@@ -201,7 +205,7 @@ class Recorder:
             Source.FORK, step, row.body, drops=False, metadata=None, thread=thread, let_go=let_go
         )
 
-    def _append(  # noqa: PLR0913
+    def _append(
         self,
         source: Source,
         step: int,
@@ -253,7 +257,7 @@ class Recorder:
         if self.strict:
             msg = (
                 f"Nodes changed the values of {names} in place; return changes as updates "
-                '(the graph was compiled with strict=True).'
+                "(the graph was compiled with strict=True)."
             )
             raise InvalidUpdateError(msg)
         logger.warning(
@@ -269,7 +273,9 @@ class Recorder:
 
     # -- pending writes ------------------------------------------------------------------
 
-    def finished(self, task_id: bytes, path: str, writes: Sequence[Write], encoded: Sequence[Encoded | None]) -> None:
+    def finished(
+        self, task_id: bytes, path: str, writes: Sequence[Write], encoded: Sequence[Encoded | None]
+    ) -> None:
         """A task finished while others of its superstep still run."""
         self._write(task_id, SLOT_OUTPUT, path, None, self._encoder.writes_body(writes, encoded))
 
@@ -296,7 +302,9 @@ class Recorder:
     def _control(self, task_id: bytes, slot: int, path: str, channel: str, value: Any) -> None:
         self._write(task_id, slot, path, channel, self._encoder.value_body(value, channel=channel))
 
-    def _write(self, task_id: bytes, slot: int, path: str, channel: str | None, body: bytes) -> None:
+    def _write(
+        self, task_id: bytes, slot: int, path: str, channel: str | None, body: bytes
+    ) -> None:
         self._last = self.handle.append_write(
             self._ns,
             self.seq,
@@ -360,7 +368,7 @@ def encode_metadata(encoded: Encoded, metadata: Mapping[str, Any]) -> tuple[byte
         and _indexable(k)
         and (type(v) is not str or _indexable(v))
         and (type(v) is not int or -(2**63) <= v < 2**63)
-        and (type(v) is not float or v == v and abs(v) != float("inf"))
+        and (type(v) is not float or math.isfinite(v))
     }
     return orjson.dumps(document), orjson.dumps(index).decode()
 

@@ -60,7 +60,10 @@ async def once(task: TaskRun) -> list[Write]:
     try:
         output = await node.body.call(task.task.input, task)
         writer = node.writer
-        return await writer.run(output, task) if writer.branches else writer.own_writes(output)
+        writes: list[Write] = (
+            await writer.run(output, task) if writer.branches else writer.own_writes(output)
+        )
+        return writes
     finally:
         current_task.reset(token)
 
@@ -68,19 +71,16 @@ async def once(task: TaskRun) -> list[Write]:
 async def _timed(task: TaskRun, limit: TimeoutPolicy) -> list[Write]:
     clock = task.run.clock
     started = clock.monotonic()
-    timeout = limit.run_timeout
+    seconds = float(limit.run_timeout or 0)  # type: ignore[arg-type]  # coerced to seconds
+    scope = asyncio.timeout(seconds)
     try:
-        async with asyncio.timeout(timeout if isinstance(timeout, float) else None) as scope:
+        async with scope:
             return await once(task)
     except TimeoutError as exc:
         if not scope.expired():
             raise
-        raise NodeTimeoutError(
-            task.name,
-            clock.monotonic() - started,
-            kind="run",
-            run_timeout=scope.when() and timeout,  # type: ignore[arg-type]
-        ) from exc
+        elapsed = clock.monotonic() - started
+        raise NodeTimeoutError(task.name, elapsed, kind="run", run_timeout=seconds) from exc
 
 
 async def attempts(task: TaskRun) -> list[Write]:

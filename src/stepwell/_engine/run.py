@@ -13,13 +13,12 @@ from stepwell._clock import Clock
 from stepwell._engine.fanout import run_many, run_one
 from stepwell._engine.pending import Pending, dump_interrupts
 from stepwell._engine.program import Program, RunConfig
+from stepwell._engine.publish import Publisher
 from stepwell._engine.recorder import Recorder
-from stepwell._engine.stream import INTERRUPT, Sink, task_ended, task_started, update_chunk
 from stepwell._engine.task import TaskRun
 from stepwell._ids import Ids
 from stepwell._journal.record import KIND_INPUT, SLOT_INTERRUPT, SLOT_RESUME, Entry
 from stepwell._plan.apply import TaskWrites, apply, compose, deltas
-from stepwell._plan.output import output_selector, project
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Task, Write, due_names, plan
 from stepwell.channels.base import Op
@@ -48,8 +47,6 @@ class Run:
     """
 
     __slots__ = (
-        "_latest",
-        "_shown",
         "answer",
         "carried",
         "checkpoint_id",
@@ -66,15 +63,14 @@ class Run:
         "interrupts",
         "null_writes",
         "outer",
-        "output_keys",
         "parent_checkpoint",
         "passed_now",
         "pending",
+        "publisher",
         "rec",
         "replaying",
         "resume_map",
         "run_id",
-        "sink",
         "source",
         "spec",
         "state",
@@ -106,7 +102,6 @@ class Run:
         self.config_run_id = config.run_id
         self.context: Any = None
         self.control: RunControl | None = None
-        self.sink: Sink | None = None
         self.outer: TaskRun | None = None
         self.rec: Recorder | None = None
         self.checkpoint_id = ""
@@ -116,7 +111,7 @@ class Run:
         self.stop = 0
         self.interrupt_before: Breakpoints = graph.interrupt_before
         self.interrupt_after: Breakpoints = graph.interrupt_after
-        self.output_keys: Sequence[str] | str = output_selector(graph.spec)
+        self.publisher = Publisher(self)
         self.pending = Pending()
         self.replaying = False
         """Whether tasks run again although they left results behind."""
@@ -130,8 +125,6 @@ class Run:
         """Whether breakpoints were passed since the last record."""
         self.tasks: list[TaskRun] = []
         self.interrupts: list[Interrupt] = []
-        self._latest: Any = None
-        self._shown = False
 
     # -- what tasks ask of their run -------------------------------------------------------
 
@@ -146,12 +139,6 @@ class Run:
     def take_answer(self) -> tuple[bool, Any]:
         """Hand the caller's resume value to the task that asks first."""
         return (True, self.answer.pop()) if self.answer else (False, None)
-
-    def write_custom(self, value: Any) -> None:
-        """The stream writer of this run; sync nodes call it from their thread."""
-        sink = self.sink
-        if sink is not None and "custom" in sink.modes:
-            sink.put_from_anywhere("custom", value)
 
     def user_metadata(self, task: TaskRun) -> dict[str, Any]:
         """The metadata that the caller and the graph gave, for one task."""
@@ -200,8 +187,7 @@ class Run:
         """
         due = self.plan()
         while True:
-            if self.sink is not None and self.sink.wants("checkpoints"):
-                await self._show_checkpoint(due)
+            await self.publisher.checkpoint(due)
             if self.step > self.stop:
                 raise self._out_of_steps()
             if not due:
@@ -221,8 +207,7 @@ class Run:
             if self.rec is not None:
                 await self.rec.pace()
             if self._stops(self.interrupt_after, ran):
-                if self.sink is not None and self.sink.wants("checkpoints"):
-                    await self._show_checkpoint(due)
+                await self.publisher.checkpoint(due)
                 self.tasks = []
                 self._break()
                 return
@@ -253,15 +238,8 @@ class Run:
                 return
 
     async def _superstep(self) -> None:
-        sink = self.sink
         todo = [t for t in self.tasks if t.writes is None]
-        if sink is not None:
-            for run in self.tasks:
-                if sink.wants("tasks") and not run.task.node.hidden:
-                    sink.put("tasks", task_started(run), self.step, self.clock.wall())
-            for run in self.tasks:
-                if run.loaded and not run.task.node.hidden:
-                    sink.put("updates", update_chunk(run, self.output_keys, cached=True))
+        self.publisher.started(self.tasks)
         if len(todo) == 1:
             await run_one(todo[0], self._settle)
         elif todo:
@@ -275,11 +253,9 @@ class Run:
                 run.encoded = rec.encode(run.writes)
             except CodecError as exc:
                 run.writes, run.failure = None, exc
-        if rec is not None and not rec.exits:
-            if run.writes is None or others or self._broken():
-                self._leave(rec, run)
-        if self.sink is not None and not run.task.node.hidden:
-            self._publish(self.sink, run)
+        if rec is not None and not rec.exits and (run.writes is None or others or self._broken()):
+            self._leave(rec, run)
+        self.publisher.ended(run)
 
     def _broken(self) -> bool:
         """Whether a task of this superstep ended without a result: then no barrier follows."""
@@ -297,22 +273,6 @@ class Run:
         if run.new_answers:
             rec.answered(name, path, run.answers)
 
-    def _publish(self, sink: Sink, run: TaskRun) -> None:
-        if run.interrupts:
-            sink.put("updates", {INTERRUPT: run.interrupts})
-            if "values" in sink.modes:
-                values = project(self.spec, self.state, self.output_keys)
-                sink.put(
-                    "values",
-                    {**values, INTERRUPT: run.interrupts}
-                    if isinstance(values, dict)
-                    else {INTERRUPT: run.interrupts},
-                )
-        elif run.writes is not None:
-            sink.put("updates", update_chunk(run, self.output_keys))
-        if sink.wants("tasks"):
-            sink.put("tasks", task_ended(run, self.spec.state_keys), self.step, self.clock.wall())
-
     def _barrier(self) -> list[Task]:
         """Apply what the tasks wrote, record it, and plan what is due next."""
         done = [
@@ -321,7 +281,7 @@ class Run:
             for t in self.tasks
         ]  # fmt: skip
         changed = apply(self.spec, self.state, done)
-        self.note_values(done)
+        self.publisher.values(done)
         step = self.step
         self.step = step + 1
         due = self.plan()
@@ -375,39 +335,6 @@ class Run:
         asked = self.pending.interrupts.get(run.id_bytes, ())
         return {SLOT_INTERRUPT: dump_interrupts(asked), SLOT_RESUME: run.answers}
 
-    def note_values(self, done: Sequence[TaskWrites] | None) -> None:
-        """Publish the output keys if they changed (always, when `done` is None)."""
-        keys, state = self.output_keys, self.state
-        if done is not None:
-            watched = (keys,) if isinstance(keys, str) else keys
-            updated = state.updated or ()
-            if not any(k in updated for k in watched):
-                return
-            if not any(w[0] in watched for d in done for w in d.writes):
-                return
-        self._shown = True
-        if self.spec.output_steps:
-            self._latest = project(self.spec, state, keys)
-        if self.sink is not None and "values" in self.sink.modes:
-            self.sink.put("values", project(self.spec, state, keys))
-
-    def result(self) -> Any:
-        """What `invoke` returns: the last output values, and the questions asked."""
-        latest = None
-        if self._shown:
-            latest = (
-                self._latest
-                if self.spec.output_steps
-                else project(self.spec, self.state, self.output_keys)
-            )
-        if not self.interrupts:
-            return latest
-        if isinstance(latest, dict):
-            return {**latest, INTERRUPT: list(self.interrupts)}
-        if self._shown:
-            return latest
-        return {INTERRUPT: list(self.interrupts)}
-
     # -- how a run ends ------------------------------------------------------------------------
 
     def _stops(self, names: Breakpoints, tasks: Sequence[Task]) -> bool:
@@ -419,9 +346,7 @@ class Run:
 
     def _break(self) -> None:
         """Stop at a breakpoint."""
-        if self.sink is not None:
-            self.sink.put("updates", {INTERRUPT: ()})
-        self._shown = True
+        self.publisher.stopped()
         self.end(ThreadStatus.INTERRUPTED, RunStatus.INTERRUPTED)
 
     def _raise_or_interrupt(self) -> None:
@@ -433,9 +358,7 @@ class Run:
             if error is None:
                 return
             if isinstance(error, (Exception, asyncio.CancelledError)):
-                error.add_note(
-                    f"During task with name '{failed[0].name}' and id '{failed[0].id}'"
-                )
+                error.add_note(f"During task with name '{failed[0].name}' and id '{failed[0].id}'")
             self.end(ThreadStatus.FAILED, RunStatus.FAILED, error)
             raise error
         for run in self.tasks:
@@ -449,11 +372,9 @@ class Run:
         ]
         if done:
             apply(self.spec, self.state, done)
-            self.note_values(done)
+            self.publisher.values(done)
 
-    def end(
-        self, status: ThreadStatus, run: RunStatus, error: BaseException | None = None
-    ) -> None:
+    def end(self, status: ThreadStatus, run: RunStatus, error: BaseException | None = None) -> None:
         """Append the run's last record, which lets the thread go."""
         rec = self.rec
         if rec is None or rec.handle.failure is not None:
@@ -521,19 +442,6 @@ class Run:
         else:
             self.end(ThreadStatus.DONE, RunStatus.FAILED, error)
         return error
-
-    async def _show_checkpoint(self, due: Sequence[Task]) -> None:
-        """Publish the checkpoint the last barrier made, once it is durable."""
-        from stepwell._engine.snapshot import checkpoint_chunk
-
-        rec, sink = self.rec, self.sink
-        if rec is None or sink is None:
-            return
-        if not rec.exits:
-            await rec.durable()
-        sink.put(
-            "checkpoints", checkpoint_chunk(self, due), self.step - 1, self.clock.wall()
-        )
 
 
 def task_path(task: Task) -> str:

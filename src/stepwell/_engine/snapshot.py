@@ -62,7 +62,7 @@ class View:
 
     __slots__ = ("metadata", "name", "parent", "pending", "place", "row", "state", "stored")
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         spec: GraphSpec,
         codec: Codec,
@@ -81,9 +81,7 @@ class View:
         self.name = place.name(row)
         self.parent = None if parent is None else place.name(parent)
         self.pending = pending
-        self.stored = {
-            k: v for k, v in revived.stored.items() if k in spec.channels
-        }
+        self.stored = {k: v for k, v in revived.stored.items() if k in spec.channels}
         self.state = ThreadState(
             spec,
             revived.values,
@@ -141,9 +139,7 @@ def snapshot(spec: GraphSpec, view: View, *, live: bool) -> StateSnapshot:
     )
     return StateSnapshot(
         values=project(spec, state, state_selector(spec)),
-        next=tuple(
-            t.name for t, i in zip(tasks, ids, strict=True) if not (live and i in finished)
-        ),
+        next=tuple(t.name for t, i in zip(tasks, ids, strict=True) if not (live and i in finished)),
         config=view.place.config(view.name),
         metadata=view.metadata,
         created_at=timestamp(view.row.created_at),

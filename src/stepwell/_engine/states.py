@@ -13,7 +13,7 @@ from stepwell._engine.snapshot import Place, View, empty_snapshot, row_metadata,
 from stepwell._ids import parse_checkpoint_id
 from stepwell._journal.load import Contribution, Folded, add_row, chain, contributions
 from stepwell.checkpoint.base import Saver
-from stepwell.checkpoint.driver import CheckpointRow, HistoryPage, LoadRequest, Source, ThreadKey
+from stepwell.checkpoint.driver import CheckpointRow, HistoryPage, LoadRequest, Source
 from stepwell.config import RunnableConfig
 from stepwell.types import StateSnapshot
 
@@ -86,7 +86,7 @@ async def history(
     chosen = _choose(page, rows, program.codec, wanted, limit)
     if config.checkpoint_id is not None:
         chosen = {s for s in chosen if s == upto}
-    views = _views(program, key, place, page, rows, chosen)
+    views = _views(program, place, page, rows, chosen)
     for seq in sorted(views, reverse=True):
         yield snapshot(program.spec, views[seq], live=False)
 
@@ -121,9 +121,8 @@ def _choose(
     return chosen
 
 
-def _views(  # noqa: PLR0913
+def _views(
     program: Program,
-    key: ThreadKey,
     place: Place,
     page: HistoryPage,
     rows: list[CheckpointRow],

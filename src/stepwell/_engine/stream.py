@@ -37,9 +37,7 @@ class Sink:
 
     def wants(self, mode: str) -> bool:
         """Whether chunks of this mode reach anybody (debug wraps checkpoints and tasks)."""
-        return mode in self.modes or (
-            "debug" in self.modes and mode in ("checkpoints", "tasks")
-        )
+        return mode in self.modes or ("debug" in self.modes and mode in ("checkpoints", "tasks"))
 
     def put(self, mode: str, payload: Any, step: int = 0, now: float = 0.0) -> None:
         """Add a chunk; `step` and `now` (Unix time) are shown by debug chunks only."""
@@ -94,7 +92,9 @@ class Sink:
         return self._chunks.popleft()
 
 
-def update_chunk(task: TaskRun, keys: Sequence[str] | str, *, cached: bool = False) -> dict[str, Any]:
+def update_chunk(
+    task: TaskRun, keys: Sequence[str] | str, *, cached: bool = False
+) -> dict[str, Any]:
     """The `updates` chunk of one finished task."""
     chunk: dict[str, Any] = {task.name: task_update(task.writes or (), keys)}
     if cached:

@@ -86,7 +86,7 @@ class TaskRun:
 
     @property
     def stream_writer(self) -> Callable[[Any], None]:
-        return self.run.write_custom
+        return self.run.publisher.custom
 
     @property
     def runtime(self) -> Runtime[Any]:
@@ -95,7 +95,7 @@ class TaskRun:
             self._runtime = Runtime(
                 context=run.context,
                 store=run.graph.store,
-                stream_writer=run.write_custom,
+                stream_writer=run.publisher.custom,
                 control=run.control,
                 run_id=run.run_id,
                 epoch=run.epoch,

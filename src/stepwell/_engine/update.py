@@ -28,7 +28,7 @@ COPY = "__copy__"
 _UPDATE_TRIGGER = ("__interrupt__",)
 
 
-async def update_state(  # noqa: PLR0913
+async def update_state(
     program: Program,
     config: RunConfig,
     supersteps: Sequence[Sequence[StateUpdate]],
@@ -47,9 +47,7 @@ async def update_state(  # noqa: PLR0913
             from, or breaks a channel's rule. Nothing of its superstep was written.
         ThreadBusyError: A run holds the thread.
     """
-    opened = await claim_thread(
-        program, config, on_conflict=on_conflict, lock_timeout=lock_timeout
-    )
+    opened = await claim_thread(program, config, on_conflict=on_conflict, lock_timeout=lock_timeout)
     try:
         run = _run_for(program, opened, config)
         for position, updates in enumerate(supersteps):
@@ -115,7 +113,7 @@ async def _superstep(
     run.pending.interrupts.clear()
 
 
-def _record(  # noqa: PLR0913
+def _record(
     run: Run,
     done: Sequence[TaskWrites],
     entries: Sequence[Entry],

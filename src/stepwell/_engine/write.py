@@ -214,7 +214,7 @@ def goto_writes(command: Command[Any]) -> list[Write]:
     if command.graph == Command.PARENT:
         raise ParentCommand(command)
     goto = command.goto
-    targets: Sequence[Any] = [goto] if isinstance(goto, (Send, str)) else goto  # type: ignore[assignment]
+    targets: Sequence[Any] = [goto] if isinstance(goto, (Send, str)) else goto
     writes: list[Write] = []
     for target in targets:
         if isinstance(target, Send):

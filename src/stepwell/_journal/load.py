@@ -97,7 +97,7 @@ class Folded:
 
     def _refer(self, channel: str, kind: str, refs: list[Any], entries: list[Any]) -> None:
         writes = [entries[i][3][j] for i, j in refs]
-        tagged = any(len(w) > 2 for w in writes)  # noqa: PLR2004
+        tagged = any(len(w) > 2 for w in writes)
         if kind == "W":
             self.values[channel] = [w[1] for w in writes]
             (self.tagged.add if tagged else self.tagged.discard)(channel)
@@ -221,7 +221,11 @@ class Revived:
     def __init__(self, folded: Folded, codec: Codec, *, track: bool = False) -> None:
         # Encodings are taken before anybody is handed the values and may change them.
         self.stored: dict[str, bytes] = (
-            {k: orjson.dumps(v) for k, v in folded.values.items() if isinstance(v, (list, dict, str))}
+            {
+                k: orjson.dumps(v)
+                for k, v in folded.values.items()
+                if isinstance(v, (list, dict, str))
+            }
             if track
             else {}
         )
@@ -252,7 +256,7 @@ def contributions(document: dict[str, Any], after: Folded, codec: Codec) -> list
     for entry in document["t"]:
         writes = [(w[0], _write_value(w, ops, after, codec)) for w in entry[3]]
         control = (
-            {int(slot): _value(v, codec) for slot, v in entry[4].items()} if len(entry) > 4 else {}  # noqa: PLR2004
+            {int(slot): _value(v, codec) for slot, v in entry[4].items()} if len(entry) > 4 else {}
         )
         found.append(Contribution(entry[0], entry[1], writes, control))
     return found

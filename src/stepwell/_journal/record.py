@@ -146,12 +146,14 @@ class BodyEncoder:
         return orjson.dumps(document)
 
     @staticmethod
-    def writes_body(
-        writes: Sequence[tuple[str, Any]], encoded: Sequence[Encoded | None]
-    ) -> bytes:
+    def writes_body(writes: Sequence[tuple[str, Any]], encoded: Sequence[Encoded | None]) -> bytes:
         """The body of the pending write that holds a finished task's output."""
         return orjson.dumps(
-            {"w": [_write(c, e) for (c, _), e in zip(writes, encoded, strict=True) if e is not None]}
+            {
+                "w": [
+                    _write(c, e) for (c, _), e in zip(writes, encoded, strict=True) if e is not None
+                ]
+            }
         )
 
     def step_body(
@@ -174,9 +176,7 @@ class BodyEncoder:
         Raises:
             UnsupportedTypeError: A value cannot be stored; names the channel and the path.
         """
-        encodings = [
-            e.encoded if e.encoded is not None else self.writes(e.writes) for e in entries
-        ]
+        encodings = [e.encoded if e.encoded is not None else self.writes(e.writes) for e in entries]
         writers = _writers(entries, encodings)
         folded: set[tuple[int, int]] = set()
         document: dict[str, Any] = {
@@ -217,7 +217,9 @@ class BodyEncoder:
         if entry.control:
             row.append(
                 {
-                    str(slot): [orjson.Fragment(e.data), 1] if e.tagged else [orjson.Fragment(e.data)]
+                    str(slot): [orjson.Fragment(e.data), 1]
+                    if e.tagged
+                    else [orjson.Fragment(e.data)]
                     for slot, value in entry.control.items()
                     for e in (self._codec.encode(value, channel=_SLOT_NAMES.get(slot, str(slot))),)
                 }
@@ -247,7 +249,7 @@ class BodyEncoder:
             known = encodings[i][j]
             folded.add((i, j))
         elif self._is_all(written, operand, kind):
-            refs = [list(_shown(entries, encodings, s)) for s in sources]
+            refs = [list(_shown(encodings, s)) for s in sources]
             if kind is OpKind.APPEND:
                 self._extend(name, sources, encodings)
                 return ["w", refs]
@@ -262,7 +264,7 @@ class BodyEncoder:
     @staticmethod
     def _is_all(written: Sequence[Any], operand: Any, kind: OpKind) -> bool:
         """Whether the operand is exactly the writes, in order: then it need not be repeated."""
-        if len(written) < 2 or not isinstance(operand, list):  # noqa: PLR2004
+        if len(written) < 2 or not isinstance(operand, list):
             return False
         if kind is OpKind.APPEND:
             if not all(type(w) is list for w in written):
@@ -361,7 +363,7 @@ def _write(channel: str, encoded: Encoded) -> list[Any]:
 def _writers(
     entries: Sequence[Entry], encodings: Sequence[Sequence[Encoded | None]]
 ) -> dict[str, list[tuple[int, int]]]:
-    """channel -> places of the writes made to it, in order."""
+    """Channel -> places of the writes made to it, in order."""
     writers: dict[str, list[tuple[int, int]]] = {}
     for i, entry in enumerate(entries):
         encoded = encodings[i]
@@ -372,7 +374,6 @@ def _writers(
 
 
 def _shown(
-    entries: Sequence[Entry],
     encodings: Sequence[Sequence[Encoded | None]],
     source: tuple[int, int],
 ) -> tuple[int, int]:
@@ -388,10 +389,10 @@ def _whole_characters(
 ) -> tuple[int, int, bytes, int]:
     """Move the cuts of a splice so that the middle is whole UTF-8 characters."""
     keep, cut, _, crc = splice
-    while keep and keep < len(data) and data[keep] & _CONTINUATION == 0x80:  # noqa: PLR2004
+    while keep and keep < len(data) and data[keep] & _CONTINUATION == 0x80:
         keep -= 1
     end = len(data) - cut
-    while end < len(data) and data[end] & _CONTINUATION == 0x80:  # noqa: PLR2004
+    while end < len(data) and data[end] & _CONTINUATION == 0x80:
         end += 1
     return keep, len(data) - end, data[keep:end], crc
 

@@ -105,9 +105,7 @@ def _order(contribution: TaskWrites) -> tuple[int, str, int]:
     return contribution.order
 
 
-def _step(
-    spec: GraphSpec, state: ThreadState, updated: set[str], changed: dict[str, None]
-) -> None:
+def _step(spec: GraphSpec, state: ThreadState, updated: set[str], changed: dict[str, None]) -> None:
     """Tell the channels that were not written that a superstep has passed, and, if nothing
     that was written can trigger a node, that the run is about to finish."""
     channels = state.channels
@@ -152,9 +150,7 @@ def _settle(spec: GraphSpec, state: ThreadState, changed: dict[str, None]) -> No
 def deltas(state: ThreadState, changed: dict[str, None]) -> dict[str, Op]:
     """What to record of the last `apply`: one operation per persisted channel that changed."""
     channels = state.channels
-    return {
-        name: channel.delta() for name in changed if (channel := channels[name]).persisted
-    }
+    return {name: channel.delta() for name in changed if (channel := channels[name]).persisted}
 
 
 def compose(

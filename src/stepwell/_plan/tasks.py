@@ -31,7 +31,7 @@ class Task:
     __slots__ = ("_id", "index", "input", "node", "timeout")
 
     def __init__(
-        self, node: NodeSpec, input: Any, index: int = -1, timeout: TimeoutPolicy | None = None  # noqa: A002
+        self, node: NodeSpec, input: Any, index: int = -1, timeout: TimeoutPolicy | None = None
     ) -> None:
         self.node = node
         self.input = input
@@ -61,7 +61,11 @@ class Task:
         re-execution of the superstep after `checkpoint`."""
         if self._id is None:
             self._id = digest16(
-                checkpoint, ns, str(step), self.node.name, PULL if self.index < 0 else str(self.index)
+                checkpoint,
+                ns,
+                str(step),
+                self.node.name,
+                PULL if self.index < 0 else str(self.index),
             )
         return self._id
 

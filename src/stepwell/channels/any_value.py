@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic
+from typing import Any
 
 from stepwell.channels.base import MISSING, BaseChannel, Value
 from stepwell.errors import EmptyChannelError
 
 
-class AnyValue(Generic[Value], BaseChannel[Value, Value, Value]):
+class AnyValue(BaseChannel[Value, Value, Value]):
     """Holds one of the values written in a superstep, taken to be equal; empty otherwise."""
 
     __slots__ = ("value",)

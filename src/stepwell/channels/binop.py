@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections.abc
 import operator as _operator
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Generic, NotRequired, Required, get_args, get_origin
+from typing import Annotated, Any, NotRequired, Required, get_args, get_origin
 
 from stepwell.channels.base import MISSING, BaseChannel, Op, OpKind, Value
 from stepwell.errors import (
@@ -51,7 +51,7 @@ def unwrap_overwrite(value: Any) -> tuple[bool, Any]:
     return False, None
 
 
-class BinaryOperatorAggregate(Generic[Value], BaseChannel[Value, Value, Value]):
+class BinaryOperatorAggregate(BaseChannel[Value, Value, Value]):
     """Folds the writes of a superstep into the value: `value = operator(value, write)`.
 
     Starts from `typ()`; where that cannot be made the first write becomes the value as it
@@ -81,8 +81,10 @@ class BinaryOperatorAggregate(Generic[Value], BaseChannel[Value, Value, Value]):
 
     def from_checkpoint(self, checkpoint: Any) -> BinaryOperatorAggregate[Value]:
         fresh = self.__class__.__new__(self.__class__)
-        fresh.typ, fresh.key, fresh.operator, fresh._added = self.typ, self.key, self.operator, None
+        BaseChannel.__init__(fresh, self.typ, self.key)
+        fresh.operator = self.operator
         fresh.value = _initial(self.typ) if checkpoint is MISSING else checkpoint
+        fresh._added = None  # noqa: SLF001  # an object of this very class
         return fresh
 
     def copy(self) -> BinaryOperatorAggregate[Value]:

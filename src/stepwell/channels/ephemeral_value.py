@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic
+from typing import Any
 
 from stepwell.channels.base import CLEARED, MISSING, BaseChannel, Op, OpKind, Value
 from stepwell.errors import EmptyChannelError, InvalidUpdateError
 
 
-class EphemeralValue(Generic[Value], BaseChannel[Value, Value, Value]):
+class EphemeralValue(BaseChannel[Value, Value, Value]):
     """Holds the value written in the superstep before, and nothing after the next one.
 
     With `guard=True` a second write in one superstep is an error; else the last one counts.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic
+from typing import Any
 
 from stepwell.channels.base import CLEARED, MISSING, BaseChannel, Op, OpKind, Value
 from stepwell.errors import (
@@ -14,7 +14,7 @@ from stepwell.errors import (
 )
 
 
-class LastValue(Generic[Value], BaseChannel[Value, Value, Value]):
+class LastValue(BaseChannel[Value, Value, Value]):
     """Holds the value written last; at most one write a superstep."""
 
     __slots__ = ("value",)
@@ -66,7 +66,7 @@ class LastValue(Generic[Value], BaseChannel[Value, Value, Value]):
         return CLEARED if self.value is MISSING else Op(OpKind.SET, self.value)
 
 
-class LastValueAfterFinish(Generic[Value], BaseChannel[Value, Value, Any]):
+class LastValueAfterFinish(BaseChannel[Value, Value, Any]):
     """Holds the value written last, but shows it only once nothing else is left to run."""
 
     __slots__ = ("finished", "value")

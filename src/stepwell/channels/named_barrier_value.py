@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Generic
+from typing import Any
 
 from stepwell.channels.base import CLEARED, MISSING, BaseChannel, Op, OpKind, Value
 from stepwell.errors import EmptyChannelError, InvalidUpdateError
 
 
-class NamedBarrierValue(Generic[Value], BaseChannel[None, Value, set[Value]]):
+class NamedBarrierValue(BaseChannel[None, Value, set[Value]]):
     """Becomes available when all of `names` have been written; reading it starts it anew."""
 
     __slots__ = ("names", "seen")
@@ -22,7 +22,7 @@ class NamedBarrierValue(Generic[Value], BaseChannel[None, Value, set[Value]]):
         self.seen: frozenset[Any] = frozenset()
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other.names == self.names  # type: ignore[attr-defined]
+        return type(other) is type(self) and other.names == self.names
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic
+from typing import Any
 
 from stepwell.channels.base import CLEARED, MISSING, BaseChannel, Op, OpKind, Value
 from stepwell.errors import EmptyChannelError
 
 
-class Topic(Generic[Value], BaseChannel[Sequence[Value], Any, list[Value]]):
+class Topic(BaseChannel[Sequence[Value], Any, list[Value]]):
     """Collects every value written; a list write counts as its items.
 
     With `accumulate=False` the channel is emptied at every superstep.
@@ -20,7 +20,7 @@ class Topic(Generic[Value], BaseChannel[Sequence[Value], Any, list[Value]]):
     def __init__(self, typ: Any, accumulate: bool = False, key: str = "") -> None:
         super().__init__(typ, key)
         self.accumulate = accumulate
-        self.steps = not accumulate  # type: ignore[misc]
+        self.steps = not accumulate
         self.values: list[Any] = []
         self._added: list[Any] | None = None
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Generic
+from typing import Any
 
 from stepwell.channels.base import MISSING, BaseChannel, Value
 from stepwell.errors import EmptyChannelError, InvalidUpdateError
 
 
-class UntrackedValue(Generic[Value], BaseChannel[Value, Value, Value]):
+class UntrackedValue(BaseChannel[Value, Value, Value]):
     """Holds the value written last for as long as the run lives, and is never stored."""
 
     __slots__ = ("guard", "value")

@@ -85,8 +85,14 @@ def assemble(builder: StateGraph, name: str) -> Program:
     return program
 
 
+async def _pass_on(value: Any, _: object) -> Any:
+    return value
+
+
 def _start(builder: StateGraph) -> NodeSpec:
+    """The hidden node that turns input into writes."""
     node = NodeSpec(START, hidden=True)
+    node.body = Bound(START, _pass_on, None, is_async=True)
     node.triggers = (START,)
     node.reads = None
     node.writer = WriteRule(START, list(builder.schemas[builder.input_schema]))

@@ -39,7 +39,11 @@ class CompiledStateGraph:
     """
 
     def __init__(self, builder: StateGraph, program: Program, checkpointer: Any) -> None:
-        if checkpointer is not None and checkpointer is not False and not isinstance(checkpointer, Saver):
+        if (
+            checkpointer is not None
+            and checkpointer is not False
+            and not isinstance(checkpointer, Saver)
+        ):
             msg = (
                 "checkpointer must be a Stepwell saver (see stepwell.open_saver), False or None, "
                 f"not {type(checkpointer).__name__}"
@@ -54,9 +58,9 @@ class CompiledStateGraph:
 
     # -- running -----------------------------------------------------------------------------
 
-    async def ainvoke(  # noqa: PLR0913
+    async def ainvoke(
         self,
-        input: Any,  # noqa: A002
+        input: Any,
         config: Config | None = None,
         *,
         context: Any = None,
@@ -105,13 +109,11 @@ class CompiledStateGraph:
         saver = self.checkpointer
         if saver is None or saver.home() is asyncio.get_running_loop():
             return await run_graph(self._program, input, settings, options)
-        return await saver.at_home(
-            lambda: run_graph(self._program, input, settings, options)
-        )
+        return await saver.at_home(lambda: run_graph(self._program, input, settings, options))
 
-    async def astream(  # noqa: PLR0913
+    async def astream(
         self,
-        input: Any,  # noqa: A002
+        input: Any,
         config: Config | None = None,
         *,
         context: Any = None,
@@ -142,9 +144,7 @@ class CompiledStateGraph:
         if saver is None or saver.home() in (None, asyncio.get_running_loop()):
             stream = self._stream(input, settings, options, modes, mode)
         else:
-            stream = saver.iterate_home(
-                lambda: self._stream(input, settings, options, modes, mode)
-            )
+            stream = saver.iterate_home(lambda: self._stream(input, settings, options, modes, mode))
         async with aclosing(stream):  # type: ignore[type-var]
             async for chunk in stream:
                 yield chunk
@@ -172,13 +172,13 @@ class CompiledStateGraph:
                 # Raised above already, or nobody is left to tell: the consumer went away.
                 run.exception()
 
-    def invoke(self, input: Any, config: Config | None = None, **options: Any) -> Any:  # noqa: A002
+    def invoke(self, input: Any, config: Config | None = None, **options: Any) -> Any:
         """Sync twin of `ainvoke`."""
         return self._sync("invoke", lambda: self.ainvoke(input, config, **options))
 
     def stream(
         self,
-        input: Any,  # noqa: A002
+        input: Any,
         config: Config | None = None,
         **options: Any,
     ) -> Iterator[Any]:

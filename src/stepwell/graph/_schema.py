@@ -5,7 +5,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import is_dataclass
-from typing import Annotated, Any, Literal, NotRequired, Required, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,
+    Required,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from stepwell._plan.spec import ROOT
 from stepwell.channels.base import BaseChannel
@@ -58,10 +68,8 @@ def _reduced(name: str, annotation: Any) -> BaseChannel[Any, Any, Any] | None:
         parameters = inspect.signature(reducer).parameters.values()
     except ValueError:
         return BinaryOperatorAggregate(annotation, reducer)  # a builtin without a signature
-    positional = [
-        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
-    if len(positional) == 2:  # noqa: PLR2004
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if len(positional) == 2:
         return BinaryOperatorAggregate(annotation, reducer)
     msg = (
         f"Invalid reducer signature for key {name!r}. Expected (a, b) -> c. "

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("stepwell")
 
-Router = Callable[..., Hashable | Sequence[Hashable]] | Callable[
-    ..., Awaitable[Hashable | Sequence[Hashable]]
-]
+Router = (
+    Callable[..., Hashable | Sequence[Hashable]]
+    | Callable[..., Awaitable[Hashable | Sequence[Hashable]]]
+)
 
 
 class StateGraph:
@@ -88,7 +89,7 @@ class StateGraph:
                 what,
             )
 
-    def add_node(  # noqa: PLR0913
+    def add_node(
         self,
         node: str | Callable[..., Any],
         action: Callable[..., Any] | None = None,
@@ -130,7 +131,9 @@ class StateGraph:
             )
             raise GraphDefinitionError(msg, node=name)
         if limit is not None and limit.run_timeout is None:
-            msg = f"Node {name!r}: idle timeouts are not supported in this release; use run_timeout."
+            msg = (
+                f"Node {name!r}: idle timeouts are not supported in this release; use run_timeout."
+            )
             raise GraphDefinitionError(msg, node=name)
         schema = input_schema or input_schema_of(action)
         if schema is not None:
@@ -280,9 +283,7 @@ class StateGraph:
                 msg = f"Found edge starting at unknown node '{source}': add it with add_node."
                 raise GraphDefinitionError(msg, node=source)
         if START not in sources:
-            msg = (
-                "Graph must have an entrypoint: add at least one edge from START to another node"
-            )
+            msg = "Graph must have an entrypoint: add at least one edge from START to another node"
             raise GraphDefinitionError(msg)
 
     def _check_targets(self) -> None:
@@ -300,7 +301,7 @@ class StateGraph:
                 msg = f"Found edge ending at unknown node `{target}`: add it with add_node."
                 raise GraphDefinitionError(msg, node=target)
 
-    def compile(  # noqa: PLR0913
+    def compile(
         self,
         checkpointer: Saver | Literal[False] | None = None,
         *,

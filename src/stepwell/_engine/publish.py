@@ -1,0 +1,116 @@
+"""What a run shows: chunks to its sink, and the output its caller gets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from stepwell._engine.snapshot import checkpoint_chunk
+from stepwell._engine.stream import INTERRUPT, Sink, task_ended, task_started, update_chunk
+from stepwell._plan.apply import TaskWrites
+from stepwell._plan.output import output_selector, project
+from stepwell._plan.tasks import Task
+
+if TYPE_CHECKING:
+    from stepwell._engine.run import Run
+    from stepwell._engine.task import TaskRun
+
+
+class Publisher:
+    """Publishes one run. Without a sink it only remembers whether there is output yet."""
+
+    __slots__ = ("_latest", "_run", "_shown", "output_keys", "sink")
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self.sink: Sink | None = None
+        self.output_keys: Sequence[str] | str = output_selector(run.spec)
+        self._latest: Any = None
+        self._shown = False
+
+    def custom(self, value: Any) -> None:
+        """A chunk of the node's own; sync nodes call this from their thread."""
+        if self.sink is not None and "custom" in self.sink.modes:
+            self.sink.put_from_anywhere("custom", value)
+
+    def started(self, tasks: Sequence[TaskRun]) -> None:
+        """A superstep begins; tasks that had finished before show what they wrote."""
+        sink, run = self.sink, self._run
+        if sink is None:
+            return
+        shown = [t for t in tasks if not t.task.node.hidden]
+        if sink.wants("tasks"):
+            for task in shown:
+                sink.put("tasks", task_started(task), run.step, run.clock.wall())
+        for task in shown:
+            if task.loaded:
+                sink.put("updates", update_chunk(task, self.output_keys, cached=True))
+
+    def ended(self, task: TaskRun) -> None:
+        """A task has ended, in whatever way."""
+        sink, run = self.sink, self._run
+        if sink is None or task.task.node.hidden:
+            return
+        if task.interrupts:
+            sink.put("updates", {INTERRUPT: task.interrupts})
+            if "values" in sink.modes:
+                values = project(run.spec, run.state, self.output_keys)
+                known = values if isinstance(values, dict) else {}
+                sink.put("values", {**known, INTERRUPT: task.interrupts})
+        elif task.writes is not None:
+            sink.put("updates", update_chunk(task, self.output_keys))
+        if sink.wants("tasks"):
+            sink.put("tasks", task_ended(task, run.spec.state_keys), run.step, run.clock.wall())
+
+    def values(self, done: Sequence[TaskWrites] | None) -> None:
+        """Show the output keys if a barrier changed them (always, when `done` is None)."""
+        keys, run = self.output_keys, self._run
+        if done is not None and not self._touched(keys, done):
+            return
+        self._shown = True
+        if run.spec.output_steps:
+            # Such a channel may be empty again by the end of the run.
+            self._latest = project(run.spec, run.state, keys)
+        if self.sink is not None and "values" in self.sink.modes:
+            self.sink.put("values", project(run.spec, run.state, keys))
+
+    def _touched(self, keys: Sequence[str] | str, done: Sequence[TaskWrites]) -> bool:
+        watched = (keys,) if isinstance(keys, str) else keys
+        updated = self._run.state.updated or ()
+        return any(k in updated for k in watched) and any(
+            w[0] in watched for d in done for w in d.writes
+        )
+
+    def stopped(self) -> None:
+        """The run stops at a breakpoint."""
+        self._shown = True
+        if self.sink is not None:
+            self.sink.put("updates", {INTERRUPT: ()})
+
+    async def checkpoint(self, due: Sequence[Task]) -> None:
+        """Show the checkpoint that the run stands at, once it is durable."""
+        sink, run = self.sink, self._run
+        if sink is None or run.rec is None or not sink.wants("checkpoints"):
+            return
+        if not run.rec.exits:
+            await run.rec.durable()
+        sink.put("checkpoints", checkpoint_chunk(run, due), run.step - 1, run.clock.wall())
+
+    def result(self) -> Any:
+        """What `invoke` returns: the last output values, and the questions asked."""
+        run = self._run
+        latest = None
+        if self._shown:
+            latest = (
+                self._latest
+                if run.spec.output_steps
+                else project(run.spec, run.state, self.output_keys)
+            )
+        if not run.interrupts:
+            return latest
+        if isinstance(latest, dict) or not self._shown:
+            return {**(latest or {}), INTERRUPT: list(run.interrupts)}
+        return latest
+
+
+__all__ = ["Publisher"]
