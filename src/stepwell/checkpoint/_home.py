@@ -1,0 +1,210 @@
+"""Which event loop a saver belongs to, and the journal it keeps there."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import Literal, TypeVar
+
+from stepwell._journal.journal import Journal
+from stepwell._portal import iterate_on, keep_forever, run_on, run_sync
+from stepwell.errors import StepwellError, UsageError
+
+T = TypeVar("T")
+Migrate = Literal["auto", "check", "off"]
+
+_EXIT_MAX_S = 2.0
+
+
+class Home:
+    """One journal, opened on the event loop that first asks for it.
+
+    If that loop has closed, the next asker's becomes home; so it does in a forked child.
+    Views of one saver share one home.
+
+    Args:
+        journal: Not opened yet.
+        migrate: How it is opened.
+        name: For messages.
+        warns: Whether forgetting to close it leaves something behind.
+    """
+
+    def __init__(self, journal: Journal, *, migrate: Migrate, name: str, warns: bool) -> None:
+        self._journal = journal
+        self._migrate: Migrate = migrate
+        self._name = name
+        self._warns = warns
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0
+        self._open = False
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return self._name
+
+    # -- where
+
+    def loop(self) -> asyncio.AbstractEventLoop | None:
+        """The loop that the journal belongs to, if it is still there and in this process."""
+        loop = self._loop
+        if loop is None or loop.is_closed() or self._pid != os.getpid():
+            return None
+        return loop
+
+    def _bind(self, here: asyncio.AbstractEventLoop) -> asyncio.AbstractEventLoop:
+        """The home loop; the running one, if there was none."""
+        with self._lock:
+            loop = self.loop()
+            if loop is None:
+                self._leave()
+                self._loop, self._pid = here, os.getpid()
+                loop = here
+            return loop
+
+    def _leave(self) -> None:
+        """Drop what belongs to a loop that is gone, or to the process this was forked from."""
+        if self._loop is not None and self._pid != os.getpid():
+            keep_forever(self._loop)  # its finaliser would reach into the parent's selector
+        if self._open:
+            self._open = False
+            self._journal.forget()
+        self._loop = None
+
+    async def call(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Await `call()` on the home loop."""
+        here = asyncio.get_running_loop()
+        home = here if self._loop is here else self._bind(here)
+        return await (call() if home is here else run_on(home, call))
+
+    def iterate(self, make: Callable[[], AsyncIterator[T]]) -> AsyncIterator[T]:
+        """Iterate over `make()` on the home loop."""
+        here = asyncio.get_running_loop()
+        home = self._bind(here)
+        return make() if home is here else iterate_on(home, make)
+
+    # -- opening
+
+    async def journal(self) -> Journal:
+        """The open journal. When it is open already, this does not suspend.
+
+        Raises:
+            UsageError: Closed, or called on another loop than home.
+            StorageError: It cannot be opened.
+        """
+        if self._open and self._loop is asyncio.get_running_loop():
+            return self._journal
+        return await self._open_here(self._migrate)
+
+    async def _open_here(self, migrate: Migrate) -> Journal:
+        self._check_not_closed()
+        here = asyncio.get_running_loop()
+        if self._bind(here) is not here:
+            raise UsageError(
+                f"{self._name} belongs to another event loop. Go through at_home() or "
+                "iterate_home()."
+            )
+        await self._journal.open(migrate)
+        self._check_not_closed()
+        self._open = True
+        _open_homes.add(self)
+        return self._journal
+
+    def _check_not_closed(self) -> None:
+        if self._closed:
+            raise UsageError(
+                f"{self._name} is closed. Open it again with `with` or `async with`, or make "
+                "another one."
+            )
+
+    async def migrate(self) -> None:
+        """Open, and create or upgrade the schema, whatever was chosen for opening."""
+        if self._migrate == "auto" or not self._open:
+            await self._open_here("auto")
+        else:
+            await (await self.journal()).driver.migrate("auto")
+
+    def reopen(self) -> None:
+        """Allow use again after `close`."""
+        self._closed = False
+
+    # -- closing
+
+    async def close(self) -> None:
+        """Wait for what is under way, release claims, close the driver. Idempotent."""
+        self._closed = True
+        loop = self.loop()
+        if loop is None:
+            with self._lock:
+                self._leave()
+        elif loop is asyncio.get_running_loop():
+            await self._close_here()
+        else:
+            await run_on(loop, self._close_here)
+
+    async def _close_here(self) -> None:
+        self._open = False
+        await self._journal.close()
+        with self._lock:
+            if self._closed:
+                self._loop = None
+
+    def drop(self) -> None:
+        """Close as well as can be done without waiting for it."""
+        loop = self.loop()
+        if loop is not None and loop.is_running():
+            self._open = False
+            with suppress(RuntimeError):  # closed just now
+                asyncio.run_coroutine_threadsafe(self._journal.close(), loop)
+        else:
+            self._leave()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_open", False):
+            return
+        try:
+            if self._warns and self._pid == os.getpid():
+                warnings.warn(
+                    f"{self._name} was never closed. Use `with`, `async with`, close() or "
+                    "aclose().",
+                    ResourceWarning,
+                    source=self,
+                    stacklevel=1,
+                )
+        finally:
+            self.drop()
+
+
+_open_homes: weakref.WeakSet[Home] = weakref.WeakSet()
+
+
+def _close_at_exit() -> None:
+    """Release what is still open, so that other processes need not wait for leases."""
+    for home in list(_open_homes):
+        loop = home.loop()
+        if loop is not None and loop.is_running():
+            with suppress(StepwellError, TimeoutError):  # nobody is left to be told
+                run_sync(
+                    lambda home=home: asyncio.wait_for(home.close(), _EXIT_MAX_S),  # type: ignore[misc]
+                    loop=loop,
+                    name="close",
+                )
+        elif home._open:  # noqa: SLF001
+            home._leave()  # noqa: SLF001
+
+
+def _after_fork_in_child() -> None:
+    for home in list(_open_homes):
+        home._lock = threading.Lock()  # noqa: SLF001  # its holder was not forked
+
+
+# After the portal's own, so before it: exit handlers run last in, first out.
+atexit.register(_close_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
