@@ -1,0 +1,380 @@
+"""Where connections come from: our own to an address, or those of a pool that was given."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import weakref
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+import asyncpg
+
+from stepwell._db._postgres_dsn import Address
+from stepwell._db._postgres_errors import replied, translate
+from stepwell.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+    Link: TypeAlias = asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]
+    """A connection, bare or out of a pool."""
+    _BaseConnection = asyncpg.Connection[asyncpg.Record]
+else:
+    _BaseConnection = asyncpg.Connection  # generic in its stubs only
+
+_log = logging.getLogger("stepwell.journal")
+
+LOCK_TIMEOUT_MS: Final = 250
+STATEMENT_TIMEOUT_MS: Final = 60_000
+COMMAND_TIMEOUT_S: Final = 70.0
+"""When the client gives up on a reply; above the server's own limit, which is exact."""
+
+RULES: Final[Mapping[str, str]] = {
+    # The fences are written for READ COMMITTED: elsewhere a lost race is an error of the batch.
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
+    "synchronous_commit": "on",
+    # Plans are cached, some since the tables were empty: never one that reads a whole table.
+    "enable_seqscan": "off",
+    "jit": "off",
+}
+"""What correctness and cost rest upon, whatever the role's defaults are."""
+
+LIMITS: Final[Mapping[str, str]] = {
+    "application_name": "stepwell",
+    "lock_timeout": str(LOCK_TIMEOUT_MS),
+    "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+    "idle_in_transaction_session_timeout": "30000",
+}
+"""What the user's own settings may override."""
+
+DEATHWATCH: Final[Mapping[str, str]] = {
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+"""Makes the server notice soon that the client's host is gone."""
+
+_WRITE: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
+_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"
+_LOCAL: Final = " ".join(
+    f"SET LOCAL {name} = '{value}';"
+    for name, value in {**RULES, **LIMITS}.items()
+    if not name.startswith(("default_", "application_"))
+)
+
+_graveyard: list[object] = []
+"""Transports and borrowed connections of forgotten sources: finalizing them would reach into
+an event loop that is gone, or that a forked child shares with its parent."""
+
+
+class _Connection(_BaseConnection):
+    """A connection that can be let go without a word."""
+
+    __slots__ = ("_forgotten", "_inode", "_wire")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._forgotten = False
+        self._wire: asyncio.BaseTransport = args[1]
+        self._inode = self._stat()
+
+    def _stat(self) -> tuple[int, tuple[int, int]] | None:
+        sock = self._wire.get_extra_info("socket")
+        if sock is None or sock.fileno() < 0:
+            return None
+        found = os.fstat(sock.fileno())
+        return sock.fileno(), (found.st_dev, found.st_ino)
+
+    def keep_alive(self, options: Mapping[str, int]) -> None:
+        """Set TCP options, named as libpq names them, where the platform has them."""
+        if self._inode is None or not options:
+            return
+        with socket.socket(fileno=os.dup(self._inode[0])) as twin:
+            if twin.family == socket.AF_UNIX:
+                return
+            twin.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, options.get("keepalives", 1))
+            for name, constant in (
+                ("keepalives_idle", "TCP_KEEPIDLE"),
+                ("keepalives_interval", "TCP_KEEPINTVL"),
+                ("keepalives_count", "TCP_KEEPCNT"),
+                ("tcp_user_timeout", "TCP_USER_TIMEOUT"),
+            ):
+                if name in options and hasattr(socket, constant):
+                    twin.setsockopt(socket.IPPROTO_TCP, getattr(socket, constant), options[name])
+
+    def forget(self) -> None:
+        """Close the socket behind the back of loop and transport, and go silent.
+
+        A socket that a forked child keeps open would hold the locks of a parent that died.
+        """
+        self._forgotten = True
+        _graveyard.append(self._wire)
+        if self._inode is None:
+            return
+        descriptor, inode = self._inode
+        try:
+            found = os.fstat(descriptor)
+            if (found.st_dev, found.st_ino) == inode:
+                os.close(descriptor)
+        except OSError:
+            # Closed already: that is what was wanted.
+            return
+
+    def __del__(self) -> None:
+        if not self._forgotten:
+            super().__del__()
+
+
+class Source(Protocol):
+    """A supplier of connections to one database."""
+
+    label: str
+    """Host and database, safe to show."""
+    pinned: bool
+    """Borrowed connections have our session settings; else each transaction brings them."""
+    pinned_kept: bool
+    """The same, for connections got by `connect`."""
+
+    async def connect(self, *, deathwatch: bool = False) -> Link:
+        """A connection for keeps, with our settings. Raises StorageError."""
+
+    async def discard(self, link: Link, *, broken: bool) -> None:
+        """Give up a connection got by `connect`."""
+
+    async def acquire(self) -> Link:
+        """Borrow a connection for a moment."""
+
+    async def release(self, link: Link) -> None:
+        """Give a borrowed connection back."""
+
+    async def close(self) -> None:
+        """Close what is ours."""
+
+    def forget(self) -> None:
+        """Drop everything without touching it."""
+
+
+class OwnSource:
+    """Connections of our own to one address."""
+
+    def __init__(self, address: Address, *, borrowed_max: int, pgbouncer: bool = False) -> None:
+        self.label = address.label
+        self.pinned = self.pinned_kept = not pgbouncer
+        self._address = address
+        self._borrowed_max = borrowed_max
+        self._live: weakref.WeakSet[_Connection] = weakref.WeakSet()
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    def _arguments(self, *, deathwatch: bool) -> dict[str, Any]:
+        settings = dict(LIMITS if self.pinned else {"application_name": "stepwell"})
+        settings |= self._address.settings
+        if self.pinned:
+            settings |= RULES
+        if deathwatch and self.pinned:
+            settings |= DEATHWATCH
+        cache = {} if self.pinned else {"statement_cache_size": 0}
+        return {
+            "command_timeout": COMMAND_TIMEOUT_S,
+            **self._address.options,
+            **cache,
+            "timeout": self._address.timeout_s,
+            "server_settings": settings,
+            "connection_class": _Connection,
+        }
+
+    async def connect(self, *, deathwatch: bool = False) -> Link:
+        try:
+            arguments = self._arguments(deathwatch=deathwatch)
+            link: Link = await asyncpg.connect(self._address.url, **arguments)
+        except (TypeError, asyncpg.ClientConfigurationError) as error:
+            raise UsageError(f"asyncpg cannot connect like this: {error}.") from error
+        except Exception as error:
+            raise translate(error, "connecting", self.label, sent=False) from error
+        await self._register(link)
+        return link
+
+    async def _register(self, link: Any) -> None:
+        self._live.add(link)
+        link.keep_alive(self._address.keepalive)
+
+    async def discard(self, link: Link, *, broken: bool) -> None:
+        await hang_up(link, broken=broken)
+
+    async def acquire(self) -> Link:
+        try:
+            if self._pool is None:
+                self._pool = asyncpg.create_pool(
+                    self._address.url,
+                    min_size=0,
+                    max_size=self._borrowed_max,
+                    init=self._register,
+                    # The default would send RESET ALL after each use, for nothing: a borrower
+                    # that leaves anything behind ends the connection.
+                    reset=_leave,
+                    **self._arguments(deathwatch=False),
+                )
+                await self._pool
+            return await self._pool.acquire()
+        except Exception as error:
+            raise translate(error, "connecting", self.label, sent=False) from error
+
+    async def release(self, link: Link) -> None:
+        if self._pool is not None:
+            await give_back(self._pool, link)
+
+    async def close(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            async with asyncio.timeout(5.0):
+                await pool.close()
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            pool.terminate()
+
+    def forget(self) -> None:
+        if self._pool is not None:
+            _graveyard.append(self._pool)
+            self._pool = None
+        for link in list(self._live):
+            link.forget()
+        self._live.clear()
+
+
+class PoolSource:
+    """Connections of a pool that the user made and will close."""
+
+    pinned = False
+    label = "the given pool"
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], *, pgbouncer: bool = False) -> None:
+        self.pinned_kept = not pgbouncer
+        self._pool = pool
+        self._taken: list[Link] = []
+
+    async def connect(self, *, deathwatch: bool = False) -> Link:
+        link = await self.acquire()
+        settings = {**RULES, **LIMITS, **(DEATHWATCH if deathwatch else {})}
+        try:
+            if self.pinned_kept:
+                for name, value in settings.items():
+                    await link.execute("SELECT set_config($1, $2, false)", name, value)
+        except BaseException as error:
+            link.terminate()
+            await give_back(self._pool, link)
+            if isinstance(error, Exception):
+                raise translate(error, "connecting", self.label, sent=False) from error
+            raise
+        self._taken.append(link)
+        return link
+
+    async def discard(self, link: Link, *, broken: bool) -> None:
+        if link in self._taken:
+            self._taken.remove(link)
+        if broken:
+            link.terminate()
+        await give_back(self._pool, link)
+
+    async def acquire(self) -> Link:
+        try:
+            return await self._pool.acquire()
+        except Exception as error:
+            raise translate(error, "connecting", self.label, sent=False) from error
+
+    async def release(self, link: Link) -> None:
+        await give_back(self._pool, link)
+
+    async def close(self) -> None:
+        """Nothing is ours: `discard` has given back what was taken."""
+
+    def forget(self) -> None:
+        _graveyard.extend(self._taken)
+        self._taken.clear()
+
+
+async def give_back(pool: asyncpg.Pool[asyncpg.Record], link: Link) -> None:
+    """Return a connection to its pool; one that cannot be reset is ended by asyncpg."""
+    try:
+        await pool.release(link)  # type: ignore[arg-type]  # it came out of this pool
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        # The work done on it is done, or has its own error: this one is about the next use.
+        _log.debug("a connection was lost while it went back to its pool: %s", error)
+
+
+async def _leave(link: Link) -> None:
+    """Reset nothing."""
+
+
+async def hang_up(link: Link, *, broken: bool) -> None:
+    """Close a connection: politely within a second, else by force."""
+    if not broken and not link.is_closed():
+        try:
+            async with asyncio.timeout(1.0):
+                await link.close()
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            link.terminate()
+    else:
+        link.terminate()
+
+
+async def run(
+    link: Link, sql: str, args: tuple[object, ...], *, pinned: bool
+) -> list[asyncpg.Record]:
+    """Run one statement that may write, under our rules. Native errors go through."""
+    if pinned:
+        return await link.fetch(sql, *args)
+    await link.execute(_WRITE + _LOCAL)
+    try:
+        rows = await link.fetch(sql, *args)
+    except Exception as error:
+        if replied(error):
+            await link.execute("ROLLBACK")
+        raise
+    await link.execute("COMMIT")
+    return rows
+
+
+@asynccontextmanager
+async def borrowed(source: Source, doing: str, *, sent: bool) -> AsyncIterator[Link]:
+    """Borrow a connection; native errors inside come out translated.
+
+    A connection whose state is not certain afterwards (the reply is missing, the borrower was
+    cancelled) is ended, so that no transaction and no lock outlives its borrower.
+    """
+    link = await source.acquire()
+    try:
+        yield link
+    except StorageError:
+        raise
+    except Exception as error:
+        if not replied(error):
+            link.terminate()
+        raise translate(error, doing, source.label, sent=sent) from error
+    except BaseException:
+        link.terminate()
+        raise
+    finally:
+        await source.release(link)
+
+
+@asynccontextmanager
+async def snapshot(source: Source, doing: str) -> AsyncIterator[Link]:
+    """A read-only transaction that sees one state of the database throughout."""
+    async with borrowed(source, doing, sent=False) as link:
+        await link.execute(_READ if source.pinned else _READ + _LOCAL)
+        try:
+            yield link
+        except Exception as error:
+            if replied(error):
+                await link.execute("ROLLBACK")
+            else:
+                link.terminate()
+            raise
+        await link.execute("COMMIT")

@@ -1,0 +1,344 @@
+"""PostgreSQL through asyncpg: connections, locks, schema. The only importer of asyncpg, with
+its siblings `_postgres_*`.
+
+A database handle owns three kinds of connections, so that none waits for another: the lane
+(commits), the control line (advisory locks, heartbeats, releases) and borrowed ones (claims
+and reads).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+from uuid import UUID
+
+try:
+    import asyncpg
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "PostgreSQL is reached through asyncpg, which is not installed: pip install asyncpg",
+        name=error.name,
+    ) from error
+
+from stepwell._db._postgres_dsn import parse_dsn
+from stepwell._db._postgres_line import Line
+from stepwell._db._postgres_locks import KEYS_MAX, LockSession
+from stepwell._db._postgres_schema import migrate, quoted
+from stepwell._db._postgres_source import OwnSource, PoolSource, Source, borrowed, run, snapshot
+from stepwell._db.migrations import load_queries
+from stepwell._ids import Ids
+from stepwell.errors import StorageError, StorageUnavailableError, UsageError
+
+if TYPE_CHECKING:
+    from stepwell._db._postgres_source import Link
+
+QUERIES: Final = Path(__file__).with_name("postgres.sql")
+SERVER_MIN: Final = 13
+POOL_MIN: Final = 3
+
+_TRIES: Final = 5
+_PAUSE_S: Final = 0.02
+
+
+@lru_cache(maxsize=8)
+def queries(schema: str) -> Mapping[str, str]:
+    """The statements of `postgres.sql` for one schema, by name."""
+    texts = load_queries(QUERIES)
+    for name, text in texts.items():
+        whole = text.replace("{thread}", texts["thread_columns"]).replace(
+            "{run}", texts["run_columns"]
+        )
+        texts[name] = whole.replace("{schema}", quoted(schema))
+    return texts
+
+
+def shifted(text: str, by: int) -> str:
+    """A fragment of a statement with its parameters numbered from `by` + 1."""
+    return re.sub(r"\$(\d+)", lambda match: f"${int(match[1]) + by}", text)
+
+
+@dataclass(slots=True)
+class _Opened:
+    """What exists only while a database is open."""
+
+    loop: asyncio.AbstractEventLoop
+    source: Source
+    replica: Source
+    lane: Line
+    control: Line
+    schema: str = ""
+    sql: Mapping[str, str] = field(default_factory=dict)
+    locks: LockSession | None = None
+
+
+class Postgres:
+    """One database, reached by an address or through a given pool.
+
+    Args:
+        dsn: `postgresql://...` with libpq's query parameters. Either this or `pool`.
+        pool: an `asyncpg.Pool` of the user's; it is used and not closed.
+        pool_size_max: how many connections of our own at most, lane and control included.
+        schema: everything lives in this schema; None: the first one of the search path.
+        pgbouncer: a pooler in transaction mode stands between: no prepared statements, no
+            session settings, no advisory locks.
+        locks: "lease" takes no advisory locks.
+        read_url: address of a replica for reads that may lag.
+        connect: extra arguments of `asyncpg.connect`.
+        ids: randomness.
+
+    Raises:
+        UsageError: the arguments make no sense together, or the DSN is none.
+    """
+
+    def __init__(
+        self,
+        dsn: str | None = None,
+        *,
+        pool: Any = None,
+        pool_size_max: int = 10,
+        schema: str | None = None,
+        pgbouncer: bool = False,
+        locks: Literal["advisory", "lease"] = "advisory",
+        read_url: str | None = None,
+        connect: Mapping[str, Any] | None = None,
+        ids: Ids,
+    ) -> None:
+        _check_pool(dsn, pool, connect)
+        if pool_size_max < POOL_MIN:
+            raise UsageError(
+                f"pool_size_max={pool_size_max} is too small: one connection commits, one holds "
+                f"the locks, the others read. Give at least {POOL_MIN}."
+            )
+        if locks not in ("advisory", "lease"):
+            raise UsageError(f"locks={locks!r}: say 'advisory' or 'lease'.")
+        if schema is not None and (not schema or "\0" in schema or len(schema.encode()) > 63):
+            raise UsageError("schema must be a name of 1 to 63 bytes without NUL.")
+        self._pool = pool
+        self._address = None if dsn is None else parse_dsn(dsn, connect)
+        self._read_address = None if read_url is None else parse_dsn(read_url, connect)
+        self._pool_size_max = pool_size_max
+        self._schema = schema
+        self._pgbouncer = pgbouncer
+        self._ids = ids
+        self.advisory = locks == "advisory" and not pgbouncer
+        self._opened: _Opened | None = None
+        self._opening: asyncio.Lock | None = None
+
+    # --- life -----------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect. Idempotent; what another, closed loop has left behind is dropped.
+
+        Raises:
+            StorageError: the server cannot be reached, refuses the role, or is too old.
+        """
+        loop = asyncio.get_running_loop()
+        if self._opened is not None and self._opened.loop is not loop:
+            self.forget()
+        if self._opening is None:
+            self._opening = asyncio.Lock()
+        async with self._opening:
+            if self._opened is None:
+                self._opened = await self._connect(loop)
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop) -> _Opened:
+        source, replica = self._sources()
+        opened = _Opened(
+            loop=loop,
+            source=source,
+            replica=replica,
+            lane=Line(source),
+            control=Line(source, deathwatch=True, patient=True),
+        )
+        try:
+            await self._look_around(opened)
+        except BaseException:
+            await _close(opened)
+            raise
+        return opened
+
+    def _sources(self) -> tuple[Source, Source]:
+        source: Source
+        if self._address is None:
+            source = PoolSource(self._pool, pgbouncer=self._pgbouncer)
+        else:
+            source = OwnSource(
+                self._address, borrowed_max=self._pool_size_max - 2, pgbouncer=self._pgbouncer
+            )
+        if self._read_address is None:
+            return source, source
+        return source, OwnSource(
+            self._read_address, borrowed_max=self._pool_size_max, pgbouncer=self._pgbouncer
+        )
+
+    async def _look_around(self, opened: _Opened) -> None:
+        """Ask the server what it is, on the lane, and settle schema and locks."""
+        label = opened.source.label
+        sql = queries("")
+        [row] = await opened.lane.run(sql["server_limits"], doing="connecting", sent=False)
+        version, lock_table, standby, _ = row
+        if version < SERVER_MIN * 10_000:
+            raise StorageError(
+                f"PostgreSQL at {label} has version {version // 10_000}; Stepwell needs "
+                f"{SERVER_MIN} or newer."
+            )
+        if standby:
+            raise StorageUnavailableError(
+                f"PostgreSQL at {label} is a standby and takes no writes. Name the primary in the "
+                "DSN, or several hosts and target_session_attrs=primary.",
+                outcome="none",
+            )
+        found = await opened.lane.run(
+            sql["schema_present"], self._schema, doing="connecting", sent=False
+        )
+        if not found and self._schema is None:
+            raise StorageError(
+                f"PostgreSQL at {label}: the search path of the role names no schema that exists. "
+                "Say which one to use with schema=."
+            )
+        opened.schema = self._schema if self._schema is not None else found[0][0]
+        opened.sql = queries(opened.schema)
+        if self.advisory:
+            opened.locks = LockSession(
+                opened.control, opened.sql, self, self._ids, keys_max=min(KEYS_MAX, lock_table // 8)
+            )
+
+    async def close(self) -> None:
+        """Give back connections and locks. Idempotent."""
+        opened, self._opened = self._opened, None
+        if opened is None:
+            return
+        if opened.loop is not asyncio.get_running_loop():
+            _forget(opened)
+            return
+        await _close(opened)
+
+    def forget(self) -> None:
+        """Drop every connection without touching it: the loop is gone, or this is a fork."""
+        opened, self._opened = self._opened, None
+        self._opening = None
+        if opened is not None:
+            _forget(opened)
+
+    @property
+    def _open(self) -> _Opened:
+        if self._opened is None:
+            raise UsageError("The driver is not open: await its open() first.")
+        return self._opened
+
+    @property
+    def sql(self) -> Mapping[str, str]:
+        """Statements by name, for the schema in use."""
+        return self._open.sql
+
+    @property
+    def locks(self) -> LockSession | None:
+        """The advisory locks of this process; None if there are none to be had."""
+        return self._open.locks
+
+    @property
+    def label(self) -> str:
+        """Host and database, without credentials."""
+        return self._open.source.label
+
+    # --- statements -----------------------------------------------------------------------
+
+    async def migrate(self, mode: Literal["auto", "check", "off"]) -> None:
+        """Create or upgrade the schema; safe when many processes do it at once."""
+        opened = self._open
+        await migrate(opened.source, opened.sql, opened.schema, mode)
+
+    async def commit(self, sql: str, args: Sequence[object]) -> list[asyncpg.Record]:
+        """Run one statement on the lane."""
+        return await self._open.lane.run(sql, *args, doing="commit")
+
+    async def control(self, name: str, *args: object) -> list[asyncpg.Record]:
+        """Run one named statement on the control line, carried through if we are cancelled."""
+        opened = self._open
+        return await opened.control.run(opened.sql[name], *args, doing=name)
+
+    async def fetch(self, name: str, *args: object, sent: bool = True) -> list[asyncpg.Record]:
+        """Run one named statement on a borrowed connection to the primary."""
+        opened = self._open
+        async with borrowed(opened.source, name, sent=sent) as link:
+            return await run(link, opened.sql[name], args, pinned=opened.source.pinned)
+
+    async def read(self, sql: str, *args: object) -> list[asyncpg.Record]:
+        """Run one statement that reads, where reads may lag."""
+        opened = self._open
+        async with borrowed(opened.replica, "reading", sent=False) as link:
+            return await link.fetch(sql, *args)
+
+    def snapshot(self, *, primary: bool) -> AbstractAsyncContextManager[Link]:
+        """A read-only transaction that sees one state of the database throughout."""
+        opened = self._open
+        return snapshot(opened.source if primary else opened.replica, "reading")
+
+    # --- what the lock session needs done (its `Rows`) --------------------------------------
+
+    async def beat(self, threads: Sequence[UUID], keys: Sequence[int]) -> None:
+        """Move the beat of rows that name these keys; those locked just now are skipped."""
+        await self.fetch("beat", threads, keys)
+
+    async def disarm(self, threads: Sequence[UUID], keys: Sequence[int]) -> None:
+        """Take these keys out of their rows.
+
+        Raises:
+            StorageUnavailableError: a row stayed locked by somebody.
+        """
+        for _ in range(_TRIES):
+            await self.fetch("disarm", threads, keys)
+            if not await self.fetch("armed", threads, keys, sent=False):
+                return
+            await asyncio.sleep(_PAUSE_S)
+        raise StorageUnavailableError("Thread rows stayed locked.", outcome="none")
+
+
+async def _close(opened: _Opened) -> None:
+    try:
+        if opened.locks is not None:
+            await opened.locks.close()
+        await opened.control.close()
+        await opened.lane.close()
+    finally:
+        await opened.source.close()
+        if opened.replica is not opened.source:
+            await opened.replica.close()
+
+
+def _forget(opened: _Opened) -> None:
+    if opened.locks is not None:
+        opened.locks.forget()
+    opened.lane.forget()
+    opened.control.forget()
+    opened.source.forget()
+    if opened.replica is not opened.source:
+        opened.replica.forget()
+
+
+def _check_pool(dsn: object, pool: Any, connect: object) -> None:
+    module = type(pool).__module__.partition(".")[0]
+    if module in {"psycopg", "psycopg_pool", "psycopg2"}:
+        raise UsageError(
+            f"{type(pool).__name__} belongs to {module}; Stepwell speaks through asyncpg. Use "
+            "PostgresSaver.from_conn_string(dsn), or give an asyncpg.Pool."
+        )
+    if pool is not None and not isinstance(pool, asyncpg.Pool):
+        raise UsageError(f"pool must be an asyncpg.Pool, not {type(pool).__name__}.")
+    if (dsn is None) == (pool is None):
+        raise UsageError("Give either a DSN (postgresql://...) or an asyncpg.Pool.")
+    if pool is None:
+        return
+    if connect is not None:
+        raise UsageError("connect= has no use with a given pool: its connections are made already.")
+    if pool.get_max_size() < POOL_MIN:
+        raise UsageError(
+            f"The pool holds at most {pool.get_max_size()} connections. One commits, one holds the "
+            f"locks, the others read: give it at least {POOL_MIN}."
+        )

@@ -1,0 +1,463 @@
+-- Every statement of the PostgreSQL driver, by name.
+--
+-- {schema} is the quoted schema; {thread} and {run} are the fragments thread_columns and
+-- run_columns. Lists travel as arrays, one parameter per column, so one round trip serves any
+-- number of threads.
+--
+-- The fragments commit_* make one statement: the fence, what the batch holds, the outcome.
+-- Each numbers its parameters from $1; they are shifted when it is joined. {keys} is the
+-- first parameter of the fence: ({keys})[r.i] is the thread key of slice r.i.
+--
+-- `(x IN (SELECT ...)) IS TRUE` asks for a hashed sub-plan: a join of two lists of unknown
+-- length may be planned as a nested loop, which is quadratic in the size of a batch.
+
+-- name: schema_present
+-- $1 schema name or null
+SELECT n.nspname, to_regclass(format('%I.stepwell_migration', n.nspname)) IS NOT NULL
+FROM pg_namespace n WHERE n.nspname = coalesce($1::text, current_schema());
+
+-- name: schema_versions
+SELECT version FROM {schema}.stepwell_migration ORDER BY version;
+
+-- name: schema_lock
+-- $1 key. Held to the end of the transaction: one process migrates, the others wait.
+SELECT pg_advisory_xact_lock($1::int8);
+
+-- name: schema_create
+CREATE SCHEMA {schema};
+
+-- name: schema_ledger
+CREATE TABLE {schema}.stepwell_migration (
+  version int4 PRIMARY KEY,
+  name text NOT NULL,
+  applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- name: schema_applied
+INSERT INTO {schema}.stepwell_migration (version, name) VALUES ($1, $2);
+
+-- name: server_limits
+SELECT current_setting('server_version_num')::int4,
+  current_setting('max_locks_per_transaction')::int8
+    * (current_setting('max_connections')::int8 + current_setting('max_prepared_transactions')::int8),
+  pg_is_in_recovery(), pg_backend_pid();
+
+-- name: lock
+-- $1 keys. The backend's pid tells whether the session is still the same.
+SELECT k, pg_try_advisory_lock(k), pg_backend_pid() FROM unnest($1::int8[]) AS k;
+
+-- name: unlock
+SELECT k, pg_advisory_unlock(k), pg_backend_pid() FROM unnest($1::int8[]) AS k;
+
+-- name: beat
+-- $1 thread keys, $2 the lock keys their rows must hold. Says to anyone who suspects: alive.
+WITH held AS (
+  SELECT t.key FROM unnest($1::uuid[], $2::int8[]) AS w(key, lock_key)
+  JOIN {schema}.stepwell_thread t ON t.key = w.key
+  WHERE t.lock_key = w.lock_key
+  FOR NO KEY UPDATE OF t SKIP LOCKED
+)
+UPDATE {schema}.stepwell_thread t SET beat = t.beat + 1 FROM held h WHERE t.key = h.key;
+
+-- name: disarm
+-- As beat; takes the lock keys out of the rows, so that a free key is no evidence of death.
+-- Returns the threads done; the others were locked just now, or hold the key no more.
+WITH held AS (
+  SELECT t.key FROM unnest($1::uuid[], $2::int8[]) AS w(key, lock_key)
+  JOIN {schema}.stepwell_thread t ON t.key = w.key
+  WHERE t.lock_key = w.lock_key
+  FOR NO KEY UPDATE OF t SKIP LOCKED
+)
+UPDATE {schema}.stepwell_thread t SET beat = t.beat + 1, lock_key = NULL
+FROM held h WHERE t.key = h.key RETURNING t.key;
+
+-- name: armed
+-- $1, $2 as beat: threads whose row still holds that lock key.
+SELECT t.key FROM unnest($1::uuid[], $2::int8[]) AS w(key, lock_key)
+JOIN {schema}.stepwell_thread t ON t.key = w.key WHERE t.lock_key = w.lock_key;
+
+-- name: thread_columns
+t.scope, t.thread_id, t.uid, t.epoch, t.owner, t.lock_key,
+extract(epoch FROM t.lease_until - clock_timestamp())::float8,
+t.beat, t.record_no, t.layout_no, t.request, t.wanted_at IS NOT NULL,
+t.status, t.run, t.graph, t.fingerprint, t.state_version, t.next_nodes, t.interrupts, t.error,
+t.checkpoints, t.bytes, t.ttl_s,
+extract(epoch FROM t.created_at)::float8, extract(epoch FROM t.updated_at)::float8,
+t.runs, t.head
+
+-- name: present
+-- $1 thread keys, $2 workers asking. The row as it stands; lock_free probes the key of a
+-- foreign owner under a live lease (null: no key, no evidence). The probe locks for the
+-- length of the statement and in shared mode: nothing can leak, probers do not see each other.
+SELECT q.i, t.epoch, t.beat, t.owner, t.late, t.lease_left,
+  CASE WHEN t.owner <> q.worker AND NOT t.late THEN pg_try_advisory_xact_lock_shared(t.lock_key) END AS lock_free,
+  r.run_id
+FROM unnest($1::uuid[], $2::uuid[]) WITH ORDINALITY AS q(key, worker, i)
+JOIN LATERAL (
+  SELECT t.*, coalesce(t.lease_until < clock_timestamp(), true) AS late,
+    extract(epoch FROM t.lease_until - clock_timestamp())::float8 AS lease_left
+  FROM {schema}.stepwell_thread t WHERE t.key = q.key
+) t ON true
+LEFT JOIN {schema}.stepwell_run r ON r.key = t.key AND r.run = t.run;
+
+-- name: claim
+-- Compare-and-set of the epoch of many threads. $1 thread keys, $2 scopes, $3 thread ids,
+-- $4 fresh uids, $5 fresh starts, $6 workers, $7 lock keys, $8 lease in seconds,
+-- $9 epoch as read (0: no row), $10 beat as read (only for a confirmed suspicion).
+-- A row locked just now is left out (the caller reads again), so claims cannot deadlock and
+-- one stranger's lock holds up nobody; new rows go in by key, for the same reason.
+WITH want AS MATERIALIZED (
+  SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::uuid[], $5::int8[], $6::uuid[],
+    $7::int8[], $8::float8[], $9::int8[], $10::int8[])
+  WITH ORDINALITY AS w(key, scope, thread_id, uid, fresh_no, worker, lock_key, ttl_s, epoch, beat, i)
+), held AS MATERIALIZED (
+  SELECT w.*, t.owner AS o,
+    (t.epoch = w.epoch AND (t.owner IS NULL OR t.owner = w.worker
+      OR t.lease_until < clock_timestamp() OR t.beat = w.beat)) IS TRUE AS free
+  FROM want w JOIN {schema}.stepwell_thread t ON t.key = w.key
+  WHERE w.epoch > 0
+  FOR NO KEY UPDATE OF t SKIP LOCKED
+), took AS (
+  UPDATE {schema}.stepwell_thread t SET
+    epoch = t.epoch + 1, owner = h.worker, lock_key = h.lock_key, beat = t.beat + 1,
+    lease_until = clock_timestamp() + make_interval(secs => h.ttl_s),
+    claim_no = t.record_no, request = NULL, wanted_at = NULL
+  FROM held h WHERE t.key = h.key AND h.free
+  RETURNING t.key, coalesce(h.o <> h.worker, false), {thread}
+), made AS (
+  INSERT INTO {schema}.stepwell_thread AS t
+    (key, scope, thread_id, uid, epoch, layout_no, owner, lock_key, lease_until)
+  SELECT w.key, w.scope, w.thread_id, w.uid, w.fresh_no, w.fresh_no, w.worker, w.lock_key,
+    clock_timestamp() + make_interval(secs => w.ttl_s)
+  FROM want w WHERE w.epoch = 0 ORDER BY w.key
+  ON CONFLICT (key) DO NOTHING
+  RETURNING t.key, false, {thread}
+)
+SELECT took.* FROM took UNION ALL SELECT made.* FROM made;
+
+-- name: commit_fence
+-- One row per slice. The locking clause yields the newest version of a thread row and leaves
+-- out rows locked by anybody just now; what follows writes for the slices in `done` only.
+-- A null status: the slice leaves the descriptive columns as they are.
+WITH want AS MATERIALIZED (
+  SELECT * FROM unnest($1::uuid[], $2::int8[], $3::uuid[], $4::int8[], $5::int8[], $6::bool[],
+    $7::float8[], $8::int8[], $9::int8[], $10::int8[], $11::int4[], $12::int2[], $13::int4[],
+    $14::bytea[], $15::bytea[], $16::int8[], $17::bytea[], $18::int4[], $19::bytea[])
+  WITH ORDINALITY AS w(key, epoch, owner, record_no, record_no_after, let_go,
+    ttl_s, checkpoints, bytes, head, runs, status, run,
+    graph, fingerprint, state_version, next_nodes, interrupts, error, i)
+), held AS MATERIALIZED (
+  SELECT w.*, t.epoch AS e, t.owner AS o, t.record_no AS n,
+    t.request AS asked, t.wanted_at IS NOT NULL AS awaited,
+    (t.epoch = w.epoch AND t.owner = w.owner AND t.record_no = w.record_no) IS TRUE AS ours
+  FROM want w JOIN {schema}.stepwell_thread t ON t.key = w.key
+  FOR NO KEY UPDATE OF t SKIP LOCKED
+), done AS (
+  UPDATE {schema}.stepwell_thread t SET
+    record_no = h.record_no_after, beat = t.beat + 1, updated_at = clock_timestamp(),
+    owner = CASE WHEN h.let_go THEN NULL ELSE t.owner END,
+    lock_key = CASE WHEN h.let_go THEN NULL ELSE t.lock_key END,
+    lease_until = CASE WHEN NOT h.let_go THEN clock_timestamp() + make_interval(secs => h.ttl_s) END,
+    checkpoints = t.checkpoints + h.checkpoints, bytes = t.bytes + h.bytes,
+    head = coalesce(h.head, t.head), runs = greatest(t.runs, h.runs),
+    status = coalesce(h.status, t.status), run = coalesce(h.run, t.run),
+    graph = CASE WHEN h.status IS NULL THEN t.graph ELSE h.graph END,
+    fingerprint = CASE WHEN h.status IS NULL THEN t.fingerprint ELSE h.fingerprint END,
+    state_version = coalesce(h.state_version, t.state_version),
+    next_nodes = coalesce(h.next_nodes, t.next_nodes),
+    interrupts = coalesce(h.interrupts, t.interrupts),
+    error = CASE WHEN h.status IS NULL THEN t.error ELSE h.error END
+  FROM held h WHERE t.key = h.key AND h.ours
+  RETURNING h.i, t.request, t.wanted_at IS NOT NULL AS wanted
+)
+
+-- name: commit_tail
+-- No ON CONFLICT: a second row in the same place is a broken invariant and must be heard.
+, tail AS (
+  INSERT INTO {schema}.stepwell_tail (key, ns, seq, parent, step, source, run, epoch, record_no,
+    format, crc, body, metadata, meta_index, id, key_id, created_at)
+  SELECT ({keys})[r.i], r.ns, r.seq, r.parent, r.step, r.source, r.run, r.epoch, r.record_no,
+    r.format, r.crc, r.body, r.metadata, r.meta_index::jsonb, r.id, r.key_id,
+    coalesce(to_timestamp(r.created), clock_timestamp())
+  FROM unnest($1::int8[], $2::int4[], $3::int8[], $4::int8[], $5::int4[], $6::int2[], $7::int4[],
+    $8::int8[], $9::int8[], $10::int2[], $11::int8[], $12::bytea[], $13::bytea[], $14::text[],
+    $15::bytea[], $16::bytea[], $17::float8[])
+  AS r(i, ns, seq, parent, step, source, run, epoch, record_no, format, crc, body, metadata,
+    meta_index, id, key_id, created)
+  WHERE (r.i IN (SELECT d.i FROM done d)) IS TRUE
+)
+
+-- name: commit_dropped
+, dropped AS (
+  DELETE FROM {schema}.stepwell_pending p
+  USING unnest($1::int8[], $2::int4[], $3::int8[]) AS r(i, ns, seq)
+  WHERE p.key = ({keys})[r.i] AND p.ns = r.ns AND p.seq = r.seq
+    AND (r.i IN (SELECT d.i FROM done d)) IS TRUE
+  RETURNING 1
+)
+
+-- name: commit_pending
+, pending AS (
+  INSERT INTO {schema}.stepwell_pending AS p (key, ns, seq, task_id, idx, task_path, channel,
+    epoch, record_no, format, crc, body, key_id)
+  SELECT ({keys})[r.i], r.ns, r.seq, r.task_id, r.idx, r.task_path, r.channel,
+    r.epoch, r.record_no, r.format, r.crc, r.body, r.key_id
+  FROM unnest($1::int8[], $2::int4[], $3::int8[], $4::bytea[], $5::int4[], $6::bytea[],
+    $7::bytea[], $8::int8[], $9::int8[], $10::int2[], $11::int8[], $12::bytea[], $13::bytea[])
+  AS r(i, ns, seq, task_id, idx, task_path, channel, epoch, record_no, format, crc, body, key_id)
+  WHERE (r.i IN (SELECT d.i FROM done d)) IS TRUE
+  ON CONFLICT (key, ns, seq, task_id, idx) DO UPDATE SET
+    task_path = excluded.task_path, channel = excluded.channel, epoch = excluded.epoch,
+    record_no = excluded.record_no, format = excluded.format, crc = excluded.crc,
+    body = excluded.body, key_id = excluded.key_id
+)
+
+-- name: commit_runs
+, runs AS (
+  INSERT INTO {schema}.stepwell_run AS u (key, run, run_id, status, attempts, supersteps,
+    idempotency_key, graph, metadata, meta_index, input, outcome, error, first_parent, finished_at)
+  SELECT ({keys})[r.i], r.run, r.run_id, r.status, r.attempts, r.supersteps,
+    r.idempotency_key, r.graph, r.metadata, r.meta_index::jsonb, r.input, r.outcome, r.error,
+    r.first_parent, CASE WHEN r.status <> 1 THEN clock_timestamp() END
+  FROM unnest($1::int8[], $2::int4[], $3::bytea[], $4::int2[], $5::int4[], $6::int4[], $7::bytea[],
+    $8::bytea[], $9::bytea[], $10::text[], $11::bytea[], $12::bytea[], $13::bytea[], $14::int8[])
+  AS r(i, run, run_id, status, attempts, supersteps, idempotency_key, graph, metadata, meta_index,
+    input, outcome, error, first_parent)
+  WHERE (r.i IN (SELECT d.i FROM done d)) IS TRUE
+  ON CONFLICT (key, run) DO UPDATE SET
+    run_id = excluded.run_id, status = excluded.status, attempts = excluded.attempts,
+    supersteps = excluded.supersteps, idempotency_key = excluded.idempotency_key,
+    graph = excluded.graph, metadata = excluded.metadata, meta_index = excluded.meta_index,
+    input = excluded.input, outcome = excluded.outcome, error = excluded.error,
+    first_parent = excluded.first_parent, finished_at = excluded.finished_at
+)
+
+-- name: commit_spaces
+, spaces AS (
+  INSERT INTO {schema}.stepwell_ns AS n (key, ns, name, head)
+  SELECT ({keys})[r.i], r.ns, r.name, r.head
+  FROM unnest($1::int8[], $2::int4[], $3::bytea[], $4::int8[]) AS r(i, ns, name, head)
+  WHERE (r.i IN (SELECT d.i FROM done d)) IS TRUE
+)
+
+-- name: commit_heads
+, heads AS (
+  UPDATE {schema}.stepwell_ns n SET head = r.head
+  FROM unnest($1::int8[], $2::int4[], $3::int8[]) AS r(i, ns, head)
+  WHERE n.key = ({keys})[r.i] AND n.ns = r.ns AND (r.i IN (SELECT d.i FROM done d)) IS TRUE
+)
+
+-- name: commit_outcome
+-- 0 written, 1 refused by the fence, 2 locked by somebody just now, 3 no such thread.
+SELECT d.i, 0 AS outcome, NULL::int8, NULL::uuid, NULL::int8, d.request, d.wanted FROM done d
+UNION ALL
+SELECT h.i, 1, h.e, h.o, h.n, h.asked, h.awaited FROM held h WHERE NOT h.ours
+UNION ALL
+SELECT w.i, CASE WHEN EXISTS (SELECT FROM {schema}.stepwell_thread t WHERE t.key = w.key)
+  THEN 2 ELSE 3 END, NULL, NULL, NULL, NULL, NULL
+FROM want w WHERE (w.i IN (SELECT h.i FROM held h)) IS NOT TRUE
+
+-- name: renew
+-- $1 thread keys, $2 epochs, $3 worker, $4 lease in seconds. Every row that exists is told
+-- of: renewed, or whether it is still the worker's (then it was locked just now).
+WITH want AS MATERIALIZED (
+  SELECT * FROM unnest($1::uuid[], $2::int8[]) WITH ORDINALITY AS w(key, epoch, i)
+), held AS MATERIALIZED (
+  SELECT w.i, t.key FROM want w JOIN {schema}.stepwell_thread t ON t.key = w.key
+  WHERE t.epoch = w.epoch AND t.owner = $3
+  FOR NO KEY UPDATE OF t SKIP LOCKED
+), done AS (
+  UPDATE {schema}.stepwell_thread t SET beat = t.beat + 1,
+    lease_until = clock_timestamp() + make_interval(secs => $4::float8)
+  FROM held h WHERE t.key = h.key
+  RETURNING h.i, t.request, t.wanted_at IS NOT NULL AS wanted
+)
+SELECT d.i, true AS renewed, true AS ours, NULL::int8 AS epoch, d.request, d.wanted FROM done d
+UNION ALL
+SELECT w.i, false, (t.epoch = w.epoch AND t.owner = $3) IS TRUE, t.epoch, t.request, t.wanted_at IS NOT NULL
+FROM want w JOIN {schema}.stepwell_thread t ON t.key = w.key
+WHERE (w.i IN (SELECT d.i FROM done d)) IS NOT TRUE;
+
+-- name: release
+-- $1 thread keys, $2 epochs, $3 worker. Returns the places of claims that are still the
+-- worker's because their rows were locked just now.
+WITH want AS MATERIALIZED (
+  SELECT * FROM unnest($1::uuid[], $2::int8[]) WITH ORDINALITY AS w(key, epoch, i)
+), held AS MATERIALIZED (
+  SELECT w.i, t.key FROM want w JOIN {schema}.stepwell_thread t ON t.key = w.key
+  WHERE t.epoch = w.epoch AND t.owner = $3
+  FOR NO KEY UPDATE OF t SKIP LOCKED
+), done AS (
+  UPDATE {schema}.stepwell_thread t SET
+    owner = NULL, lock_key = NULL, lease_until = NULL, beat = t.beat + 1
+  FROM held h WHERE t.key = h.key RETURNING h.i
+)
+SELECT w.i FROM want w JOIN {schema}.stepwell_thread t ON t.key = w.key
+WHERE t.epoch = w.epoch AND t.owner = $3 AND (w.i IN (SELECT d.i FROM done d)) IS NOT TRUE;
+
+-- name: want
+-- $1 thread keys. Returns those not marked because their rows were locked just now.
+WITH held AS MATERIALIZED (
+  SELECT t.key FROM {schema}.stepwell_thread t
+  WHERE t.key = ANY($1::uuid[]) AND t.wanted_at IS NULL
+  FOR NO KEY UPDATE OF t SKIP LOCKED
+), done AS (
+  UPDATE {schema}.stepwell_thread t SET wanted_at = clock_timestamp()
+  FROM held h WHERE t.key = h.key RETURNING t.key
+)
+SELECT t.key FROM {schema}.stepwell_thread t
+WHERE t.key = ANY($1::uuid[]) AND t.wanted_at IS NULL
+  AND (t.key IN (SELECT d.key FROM done d)) IS NOT TRUE;
+
+-- name: landed
+-- $1 thread key, $2 record_no, $3 epoch. A record without a row of its own (a status), or
+-- whose row was dropped since, is known by the present epoch having passed it.
+SELECT coalesce(
+  (SELECT c.epoch = $3 FROM {schema}.stepwell_tail c WHERE c.key = $1 AND c.record_no = $2 LIMIT 1),
+  (SELECT p.epoch = $3 FROM {schema}.stepwell_pending p WHERE p.key = $1 AND p.record_no = $2 LIMIT 1),
+  (SELECT t.epoch = $3 AND $2 > t.claim_no AND $2 <= t.record_no FROM {schema}.stepwell_thread t WHERE t.key = $1),
+  false);
+
+-- name: delete
+-- $1 thread key, $2 epoch, $3 owner. Deletes only if the row as locked is the row as seen:
+-- a commit in between would leave rows behind that this snapshot cannot see.
+-- 1 deleted, 0 not ours, null: locked or changed just now, ask again.
+WITH seen AS MATERIALIZED (
+  SELECT t.record_no, t.layout_no FROM {schema}.stepwell_thread t
+  WHERE t.key = $1 AND t.epoch = $2 AND t.owner = $3
+), held AS MATERIALIZED (
+  SELECT t.record_no, t.layout_no FROM {schema}.stepwell_thread t
+  WHERE t.key = $1 AND t.epoch = $2 AND t.owner = $3
+  FOR UPDATE SKIP LOCKED
+), gone AS (
+  DELETE FROM {schema}.stepwell_thread t
+  WHERE t.key = $1 AND EXISTS (SELECT FROM seen s JOIN held h USING (record_no, layout_no))
+  RETURNING t.key
+), ns AS (DELETE FROM {schema}.stepwell_ns x WHERE x.key IN (SELECT g.key FROM gone g)
+), run AS (DELETE FROM {schema}.stepwell_run x WHERE x.key IN (SELECT g.key FROM gone g)
+), tail AS (DELETE FROM {schema}.stepwell_tail x WHERE x.key IN (SELECT g.key FROM gone g)
+), pending AS (DELETE FROM {schema}.stepwell_pending x WHERE x.key IN (SELECT g.key FROM gone g)
+), segment AS (DELETE FROM {schema}.stepwell_segment x WHERE x.key IN (SELECT g.key FROM gone g)
+)
+SELECT CASE WHEN EXISTS (SELECT FROM gone) THEN 1 WHEN NOT EXISTS (SELECT FROM seen) THEN 0 END;
+
+-- name: load_threads
+-- $1 thread keys. The row, its other namespaces, and which tables are worth asking.
+SELECT q.i, {thread}, s.numbers, s.names, s.heads,
+  EXISTS (SELECT FROM {schema}.stepwell_tail x WHERE x.key = t.key AND x.parent IS NOT NULL)
+    OR EXISTS (SELECT FROM {schema}.stepwell_segment x WHERE x.key = t.key AND x.parent IS NOT NULL),
+  EXISTS (SELECT FROM {schema}.stepwell_segment x WHERE x.key = t.key),
+  EXISTS (SELECT FROM {schema}.stepwell_pending x WHERE x.key = t.key)
+FROM unnest($1::uuid[]) WITH ORDINALITY AS q(key, i)
+JOIN {schema}.stepwell_thread t ON t.key = q.key
+JOIN LATERAL (
+  SELECT array_agg(n.ns) AS numbers, array_agg(n.name) AS names, array_agg(n.head) AS heads
+  FROM {schema}.stepwell_ns n WHERE n.key = t.key
+) s ON true;
+
+-- name: legs
+-- $1 places, $2 thread keys, $3 namespaces, $4 seqs. The contiguous stretches that make up
+-- the chain of each seq: from it down to the nearest row with a parent of its own, on from
+-- that parent, and so forth; one index descent per leg, however many forks there are.
+WITH RECURSIVE want AS (
+  SELECT * FROM unnest($1::int8[], $2::uuid[], $3::int4[], $4::int8[]) AS w(i, key, ns, seq)
+), leg AS (
+  SELECT w.i, w.key, w.ns, w.seq AS hi, f.seq AS lo, f.parent
+  FROM want w LEFT JOIN LATERAL (
+    SELECT x.seq, x.parent FROM (
+      (SELECT c.seq, c.parent FROM {schema}.stepwell_tail c
+       WHERE c.key = w.key AND c.ns = w.ns AND c.parent IS NOT NULL AND c.seq <= w.seq
+       ORDER BY c.seq DESC LIMIT 1)
+      UNION ALL
+      (SELECT g.seq_from, g.parent FROM {schema}.stepwell_segment g
+       WHERE g.key = w.key AND g.ns = w.ns AND g.parent IS NOT NULL AND g.seq_from <= w.seq
+       ORDER BY g.seq_from DESC LIMIT 1)
+    ) x ORDER BY x.seq DESC LIMIT 1
+  ) f ON true
+  UNION ALL
+  SELECT l.i, l.key, l.ns, l.parent, f.seq, f.parent
+  FROM leg l LEFT JOIN LATERAL (
+    SELECT x.seq, x.parent FROM (
+      (SELECT c.seq, c.parent FROM {schema}.stepwell_tail c
+       WHERE c.key = l.key AND c.ns = l.ns AND c.parent IS NOT NULL AND c.seq <= l.parent
+       ORDER BY c.seq DESC LIMIT 1)
+      UNION ALL
+      (SELECT g.seq_from, g.parent FROM {schema}.stepwell_segment g
+       WHERE g.key = l.key AND g.ns = l.ns AND g.parent IS NOT NULL AND g.seq_from <= l.parent
+       ORDER BY g.seq_from DESC LIMIT 1)
+    ) x ORDER BY x.seq DESC LIMIT 1
+  ) f ON true
+  WHERE l.parent > 0
+)
+SELECT leg.i, coalesce(leg.lo, 1), leg.hi FROM leg ORDER BY leg.i, leg.hi;
+
+-- name: rows
+-- $1 places, $2 thread keys, $3 namespaces, $4 and $5 first and last seq.
+SELECT w.i, c.ns, c.seq, c.parent, c.step, c.source, c.run, c.epoch, c.record_no, c.format, c.crc,
+  c.body, c.metadata, c.meta_index::text, c.id, c.key_id, extract(epoch FROM c.created_at)::float8
+FROM unnest($1::int8[], $2::uuid[], $3::int4[], $4::int8[], $5::int8[]) AS w(i, key, ns, lo, hi)
+JOIN {schema}.stepwell_tail c ON c.key = w.key AND c.ns = w.ns AND c.seq BETWEEN w.lo AND w.hi
+ORDER BY w.i, c.seq;
+
+-- name: segments
+-- As rows: every segment that a stretch touches, once.
+SELECT DISTINCT ON (w.i, g.seq_from) w.i, g.ns, g.seq_from, g.seq_to, g.parent, g.format, g.crc,
+  g.body, g.detail, g.key_id
+FROM unnest($1::int8[], $2::uuid[], $3::int4[], $4::int8[], $5::int8[]) AS w(i, key, ns, lo, hi)
+JOIN {schema}.stepwell_segment g
+  ON g.key = w.key AND g.ns = w.ns AND g.seq_from <= w.hi AND g.seq_to >= w.lo
+ORDER BY w.i, g.seq_from;
+
+-- name: writes
+-- As rows: pending writes filed under the seqs of a stretch.
+SELECT w.i, p.ns, p.seq, p.task_id, p.idx, p.task_path, p.channel, p.epoch, p.record_no,
+  p.format, p.crc, p.body, p.key_id
+FROM unnest($1::int8[], $2::uuid[], $3::int4[], $4::int8[], $5::int8[]) AS w(i, key, ns, lo, hi)
+JOIN {schema}.stepwell_pending p ON p.key = w.key AND p.ns = w.ns AND p.seq BETWEEN w.lo AND w.hi
+ORDER BY w.i, p.record_no, p.idx;
+
+-- name: run_columns
+r.run, r.run_id, r.status, r.attempts, r.supersteps, r.idempotency_key, r.graph, r.metadata,
+r.meta_index::text, r.input, r.outcome, r.error, r.first_parent,
+extract(epoch FROM r.started_at)::float8, extract(epoch FROM r.finished_at)::float8
+
+-- name: runs_named
+-- $1 places, $2 thread keys, $3 run numbers.
+SELECT w.i, {run}
+FROM unnest($1::int8[], $2::uuid[], $3::int4[]) AS w(i, key, run)
+JOIN {schema}.stepwell_run r ON r.key = w.key AND r.run = w.run;
+
+-- name: runs
+-- $1 thread key, $2 only below this number, $3 at most so many.
+SELECT {run} FROM {schema}.stepwell_run r WHERE r.key = $1 AND r.run < $2 ORDER BY r.run DESC LIMIT $3;
+
+-- name: threads
+-- $1 scope, $2 status, $3 graph, $4 updated before, $5 updated after, $6 and $7 the place of
+-- the last item seen (the ends of the order when there is none), $8 at most so many. One of
+-- the fragments threads_by_* follows.
+SELECT {thread} FROM {schema}.stepwell_thread t
+WHERE t.scope = $1 AND ($2::int2 IS NULL OR t.status = $2) AND ($3::bytea IS NULL OR t.graph = $3)
+  AND ($4::float8 IS NULL OR t.updated_at < to_timestamp($4::float8))
+  AND ($5::float8 IS NULL OR t.updated_at > to_timestamp($5::float8))
+
+-- name: threads_by_updated_descending
+AND (t.updated_at, t.thread_id) < (to_timestamp($6::float8), $7::text)
+ORDER BY t.updated_at DESC, t.thread_id DESC LIMIT $8
+
+-- name: threads_by_updated_ascending
+AND (t.updated_at, t.thread_id) > (to_timestamp($6::float8), $7::text)
+ORDER BY t.updated_at, t.thread_id LIMIT $8
+
+-- name: threads_by_created_descending
+AND (t.created_at, t.thread_id) < (to_timestamp($6::float8), $7::text)
+ORDER BY t.created_at DESC, t.thread_id DESC LIMIT $8
+
+-- name: threads_by_created_ascending
+AND (t.created_at, t.thread_id) > (to_timestamp($6::float8), $7::text)
+ORDER BY t.created_at, t.thread_id LIMIT $8
+
+-- name: threads_by_thread_id_descending
+AND t.thread_id < $7::text AND $6::float8 IS NOT NULL ORDER BY t.thread_id DESC LIMIT $8
+
+-- name: threads_by_thread_id_ascending
+AND t.thread_id > $7::text AND $6::float8 IS NOT NULL ORDER BY t.thread_id LIMIT $8

@@ -1,0 +1,299 @@
+"""The PostgreSQL driver: threads in tables, one round trip per batch."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal
+
+from stepwell._db.postgres import Postgres
+from stepwell._ids import RANDOM_IDS, Ids
+from stepwell.checkpoint import _postgres_read as reading
+from stepwell.checkpoint._postgres_claim import PAUSE_S, ROUNDS, Claims, held_by
+from stepwell.checkpoint._postgres_commit import CommitStatements, outcomes
+from stepwell.checkpoint._postgres_rows import (
+    exact,
+    key_of,
+    run_row,
+    thread_row,
+    uuid_of,
+)
+from stepwell.checkpoint.driver import (
+    Busy,
+    Capability,
+    Claim,
+    ClaimRequest,
+    CommitOutcome,
+    Held,
+    HistoryPage,
+    Loaded,
+    LoadRequest,
+    Lost,
+    Renewed,
+    RunRow,
+    Slice,
+    ThreadKey,
+    ThreadQuery,
+    ThreadRow,
+)
+from stepwell.errors import StorageUnavailableError
+
+_RUN_MAX: Final = 2**31 - 1
+_LAST_NAME: Final = "\U0010ffff" * 129
+"""Sorts behind every thread_id, which has at most 512 bytes."""
+_UNDO_WAIT_S: Final = 2.0
+
+
+class PostgresDriver:
+    """Keeps threads in PostgreSQL 13 or newer, reached through asyncpg.
+
+    The constructor does no I/O; `open` connects. Connections are our own (to `dsn`) or come
+    out of `pool`, an `asyncpg.Pool` that the caller made and will close.
+
+    Args:
+        dsn: `postgresql://...`; query parameters are libpq's.
+        pool: an `asyncpg.Pool` in place of `dsn`; it lends two connections for as long as the
+            driver is open, and one for each read.
+        pool_size_max: connections of our own at most.
+        schema: everything lives in this schema; None: the first of the role's search path.
+        pgbouncer: a pooler in transaction mode stands between; implies `locks="lease"`.
+        locks: "advisory" shows the death of an owner at once, "lease" after its lease.
+        read_url: a replica for loads that may lag; claims never use it.
+        connect: extra arguments of `asyncpg.connect`.
+        ids: randomness.
+
+    Raises:
+        UsageError: the arguments make no sense together.
+    """
+
+    name: str = "postgres"
+
+    def __init__(
+        self,
+        dsn: str | None = None,
+        *,
+        pool: Any = None,
+        pool_size_max: int = 10,
+        schema: str | None = None,
+        pgbouncer: bool = False,
+        locks: Literal["advisory", "lease"] = "advisory",
+        read_url: str | None = None,
+        connect: Mapping[str, Any] | None = None,
+        ids: Ids = RANDOM_IDS,
+    ) -> None:
+        self._db = Postgres(
+            dsn,
+            pool=pool,
+            pool_size_max=pool_size_max,
+            schema=schema,
+            pgbouncer=pgbouncer,
+            locks=locks,
+            read_url=read_url,
+            connect=connect,
+            ids=ids,
+        )
+        self.capabilities: frozenset[Capability] = frozenset({Capability.MANY_PROCESSES}) | (
+            {Capability.ADVISORY_LOCKS} if self._db.advisory else frozenset()
+        )
+        self._claims = Claims(self._db)
+        self._statements: CommitStatements | None = None
+        self._chores: set[asyncio.Task[None]] = set()
+
+    # --- lifecycle ------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Connect. Idempotent.
+
+        Raises:
+            StorageError: the server cannot be reached or refuses us; the message says which.
+        """
+        await self._db.open()
+        self._statements = CommitStatements(self._db.sql)
+
+    async def close(self) -> None:
+        """Give back connections and locks. Idempotent; `open` may follow, on any loop."""
+        loop = asyncio.get_running_loop()
+        chores = [chore for chore in self._chores if chore.get_loop() is loop]
+        if chores:
+            await asyncio.wait(chores, timeout=_UNDO_WAIT_S)
+        await self._db.close()
+
+    def forget(self) -> None:
+        """Drop every connection without touching it: the loop is gone, or this is a fork."""
+        self._chores = set()
+        self._db.forget()
+
+    async def migrate(self, mode: Literal["auto", "check", "off"]) -> None:
+        """Create or upgrade the schema; safe when many processes do it at once."""
+        await self._db.migrate(mode)
+
+    # --- who writes -----------------------------------------------------------------------------
+
+    async def claim(self, requests: Sequence[ClaimRequest]) -> list[Claim | Busy]:
+        """Compare-and-set the epoch of each thread; outcomes in the order of `requests`.
+
+        Cancelled in the middle, it gives back what it got before it lets go of the caller (or,
+        if the server does not answer, behind the caller's back).
+        """
+        if not requests:
+            return []
+        work = asyncio.get_running_loop().create_task(self._claims.claim(requests))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            undo = asyncio.get_running_loop().create_task(self._undo(work, requests))
+            self._chores.add(undo)
+            undo.add_done_callback(self._chores.discard)
+            await asyncio.wait([undo], timeout=_UNDO_WAIT_S)
+            raise
+
+    async def _undo(
+        self, work: asyncio.Task[list[Claim | Busy]], requests: Sequence[ClaimRequest]
+    ) -> None:
+        await asyncio.wait([work])
+        if work.cancelled() or work.exception() is not None:
+            return
+        held = held_by(claim for claim in work.result() if isinstance(claim, Claim))
+        await self._claims.withdraw(held, requests)
+
+    async def renew(
+        self, worker: bytes, held: Sequence[Held], lease_ttl_s: float
+    ) -> list[Renewed | Lost]:
+        """Extend the lease of each claim still ours.
+
+        A row that somebody keeps locked is tried again for a moment; its claim is still ours,
+        so it is answered with `Renewed` although its lease could not be moved.
+        """
+        answers: list[Renewed | Lost] = [Lost(None)] * len(held)
+        waiting = list(range(len(held)))
+        for turn in range(ROUNDS):
+            if not waiting:
+                break
+            if turn:
+                await asyncio.sleep(PAUSE_S)
+            keys = [key_of(held[place].key) for place in waiting]
+            epochs = [held[place].epoch for place in waiting]
+            rows = await self._db.control("renew", keys, epochs, uuid_of(worker), lease_ttl_s)
+            locked: list[int] = []
+            for i, renewed, ours, epoch, request, wanted in rows:
+                place = waiting[i - 1]
+                answers[place] = Renewed(request, wanted) if ours else Lost(epoch)
+                if ours and not renewed:
+                    locked.append(place)
+            waiting = locked
+        return answers
+
+    async def release(self, worker: bytes, held: Sequence[Held]) -> None:
+        """Free the row of each claim still ours, then its advisory lock."""
+        if held:
+            await self._claims.release(worker, held)
+
+    async def unlock(self, held: Sequence[Held]) -> None:
+        """Give back the advisory locks of claims that were let go by a commit, or lost."""
+        if self._db.locks is not None:
+            await self._db.locks.give_back((claim.lock_key, key_of(claim.key)) for claim in held)
+
+    async def want(self, keys: Sequence[ThreadKey]) -> None:
+        """Say that somebody waits for these threads (sets `wanted_at` once)."""
+        waiting = [key_of(key) for key in keys]
+        for turn in range(ROUNDS):
+            if not waiting:
+                return
+            if turn:
+                await asyncio.sleep(PAUSE_S)
+            waiting = [row[0] for row in await self._db.fetch("want", waiting)]
+
+    async def delete(self, claim: Held, worker: bytes) -> bool:
+        """Delete the thread and all its rows, fenced by the claim."""
+        key = key_of(claim.key)
+        for turn in range(ROUNDS):
+            if turn:
+                await asyncio.sleep(PAUSE_S)
+            [[deleted]] = await self._db.fetch("delete", key, claim.epoch, uuid_of(worker))
+            if deleted is not None:
+                if deleted:
+                    await self.unlock([claim])
+                return bool(deleted)
+        raise StorageUnavailableError(
+            f"PostgreSQL at {self._db.label}: the row of thread {claim.key.thread_id!r} stayed "
+            "locked by another transaction; nothing was deleted.",
+            outcome="none",
+            thread_id=claim.key.thread_id,
+        )
+
+    # --- writing --------------------------------------------------------------------------------
+
+    async def commit(self, batch: Sequence[Slice]) -> list[CommitOutcome]:
+        """Write all slices in one statement, each behind its fence; outcomes in order.
+
+        Raises:
+            StorageUnavailableError: `.context["outcome"]` is "none" or "unknown".
+            StorageError: a slice cannot be written; nothing of the batch was.
+        """
+        if not batch:
+            return []
+        if len({piece.key for piece in batch}) < len(batch):
+            return await self._commit_in_turns(batch)
+        if self._statements is None:
+            self._statements = CommitStatements(self._db.sql)
+        text, args = self._statements.build(batch)
+        return outcomes(batch, await self._db.commit(text, args))
+
+    async def _commit_in_turns(self, batch: Sequence[Slice]) -> list[CommitOutcome]:
+        """A statement updates a thread row once: later slices of a thread go in later ones."""
+        answers: list[CommitOutcome] = []
+        turn: list[Slice] = []
+        for piece in batch:
+            if any(piece.key == other.key for other in turn):
+                answers += await self.commit(turn)
+                turn = []
+            turn.append(piece)
+        return answers + await self.commit(turn)
+
+    async def landed(self, key: ThreadKey, record_no: int, epoch: int) -> bool:
+        """Is the record numbered `record_no`, written under `epoch`, in the database?"""
+        [[found]] = await self._db.fetch("landed", key_of(key), record_no, epoch, sent=False)
+        return bool(found)
+
+    # --- reading --------------------------------------------------------------------------------
+
+    async def load(self, requests: Sequence[LoadRequest]) -> list[Loaded]:
+        """Read each chain in one consistent snapshot. Never locks."""
+        return await reading.load(self._db, requests, primary=False) if requests else []
+
+    async def history(self, key: ThreadKey, ns_name: str, upto: int | None) -> HistoryPage:
+        """Rows of one namespace with seq <= `upto` (None = all), one snapshot."""
+        return await reading.history(self._db, key, ns_name, upto)
+
+    async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
+        """One page of thread rows; their `namespaces` hold the root only."""
+        sql = self._db.sql
+        direction = "descending" if query.descending else "ascending"
+        text = f"{sql['threads']}\n{sql[f'threads_by_{query.order}_{direction}']}"
+        end = (math.inf, _LAST_NAME) if query.descending else (-math.inf, "")
+        place, name = query.after or end
+        rows = await self._db.read(
+            text,
+            exact(query.scope),
+            query.status,
+            exact(query.graph),
+            query.updated_before,
+            query.updated_after,
+            float(place),
+            name,
+            query.limit,
+        )
+        return _thread_rows(rows)
+
+    async def runs(
+        self, key: ThreadKey, *, after: int | None = None, limit: int = 100
+    ) -> list[RunRow]:
+        """One page of a thread's runs, newest first, with run < `after`."""
+        below = _RUN_MAX if after is None else min(after, _RUN_MAX)
+        rows = await self._db.read(self._db.sql["runs"], key_of(key), below, limit)
+        return [run_row(row) for row in rows]
+
+
+def _thread_rows(rows: Iterable[Any]) -> list[ThreadRow]:
+    return [thread_row(row) for row in rows]

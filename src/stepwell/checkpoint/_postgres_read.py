@@ -1,0 +1,204 @@
+"""Reading chains and histories: a few statements in one snapshot, however many are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import UUID
+
+from stepwell._db.postgres import Postgres
+from stepwell.checkpoint._postgres_rows import (
+    checkpoint_row,
+    key_of,
+    run_row,
+    segment_row,
+    text_of,
+    thread_row,
+    write_row,
+)
+from stepwell.checkpoint.driver import (
+    CheckpointRow,
+    HistoryPage,
+    Loaded,
+    LoadRequest,
+    RunRow,
+    SegmentRow,
+    ThreadKey,
+    ThreadRow,
+    WriteRow,
+)
+
+
+class _Link(Protocol):
+    """What is used of a connection."""
+
+    async def fetch(self, query: str, *args: Any) -> Sequence[Any]:
+        """Run a statement."""
+
+
+@dataclass(slots=True)
+class _Thread:
+    """What is known of a thread before its rows are read."""
+
+    row: ThreadRow
+    forked: bool
+    folded: bool
+    pending: bool
+
+    def space(self, ns_name: str) -> tuple[int, int] | None:
+        """Number and head of a namespace."""
+        for number, (name, head) in self.row.namespaces.items():
+            if name == ns_name:
+                return number, head
+        return None
+
+
+@dataclass(slots=True)
+class _Chain:
+    """One request on its way: the stretches to read, and what they held."""
+
+    key: UUID
+    thread: ThreadRow | None = None
+    ns: int = 0
+    at: int = 0
+    """The checkpoint asked for; 0: before the first."""
+    folded: bool = False
+    pending: bool = False
+    writes_from: int = 0
+    """Pending writes are wanted from this seq up to `at`."""
+    stretches: list[tuple[int, int]] = field(default_factory=list)
+    rows: list[CheckpointRow] = field(default_factory=list)
+    segments: list[SegmentRow] = field(default_factory=list)
+    writes: list[WriteRow] = field(default_factory=list)
+    runs: dict[int, RunRow] = field(default_factory=dict)
+
+    def run_numbers(self) -> set[int]:
+        """Runs that the rows name, and the newest."""
+        numbers = {row.run for row in self.rows}
+        if self.thread is not None:
+            numbers |= {self.thread.run, self.thread.runs}
+        return numbers - {0}
+
+
+async def load(db: Postgres, requests: Sequence[LoadRequest], *, primary: bool) -> list[Loaded]:
+    """Read each chain; all in one snapshot.
+
+    Args:
+        db: the database.
+        requests: chains, in any order and number.
+        primary: not from a replica, which may lag.
+    """
+    chains = [_Chain(key_of(request.key)) for request in requests]
+    async with db.snapshot(primary=primary) as link:
+        threads = await _threads(db.sql, link, {chain.key for chain in chains})
+        forked: dict[int, _Chain] = {}
+        for i, (request, chain) in enumerate(zip(requests, chains, strict=True)):
+            thread = threads.get(chain.key)
+            if thread is None:
+                continue
+            chain.thread = thread.row
+            space = thread.space(request.ns_name)
+            if space is None:
+                continue
+            chain.ns, head = space
+            at = head if request.seq is None else request.seq
+            if not 0 <= at <= head:
+                continue
+            chain.at = chain.writes_from = at
+            chain.folded, chain.pending = thread.folded, thread.pending
+            if at and thread.forked:
+                forked[i] = chain
+            elif at:
+                chain.stretches = [(1, at)]
+        await _legs(db.sql, link, forked)
+        await _fill(db.sql, link, chains)
+    return [
+        Loaded(
+            thread=chain.thread,
+            ns=chain.ns,
+            rows=chain.rows,
+            segments=chain.segments,
+            writes=chain.writes,
+            runs=chain.runs,
+        )
+        for chain in chains
+    ]
+
+
+async def history(db: Postgres, key: ThreadKey, ns_name: str, upto: int | None) -> HistoryPage:
+    """Read every row of a namespace up to a seq, over all branches, in one snapshot."""
+    chain = _Chain(key_of(key))
+    async with db.snapshot(primary=False) as link:
+        thread = (await _threads(db.sql, link, {chain.key})).get(chain.key)
+        if thread is None:
+            return HistoryPage(thread=None)
+        chain.thread = thread.row
+        space = thread.space(ns_name)
+        if space is not None:
+            chain.ns, head = space
+            chain.at = head if upto is None else max(0, min(upto, head))
+            chain.stretches = [(1, chain.at)] if chain.at else []
+            chain.folded, chain.pending = thread.folded, thread.pending
+        await _fill(db.sql, link, [chain])
+    return HistoryPage(
+        thread=chain.thread,
+        ns=chain.ns,
+        rows=chain.rows,
+        segments=chain.segments,
+        writes=chain.writes,
+        runs=chain.runs,
+    )
+
+
+async def _threads(
+    sql: Mapping[str, str], link: _Link, keys: Iterable[UUID]
+) -> dict[UUID, _Thread]:
+    asked = list(keys)
+    found: dict[UUID, _Thread] = {}
+    for record in await link.fetch(sql["load_threads"], asked):
+        i, *columns, numbers, names, heads, forked, folded, pending = record
+        spaces = {
+            number: (text_of(name) or "", head)
+            for number, name, head in zip(numbers or (), names or (), heads or (), strict=True)
+        }
+        found[asked[i - 1]] = _Thread(thread_row(columns, spaces), forked, folded, pending)
+    return found
+
+
+async def _legs(sql: Mapping[str, str], link: _Link, forked: Mapping[int, _Chain]) -> None:
+    """Find the stretches of chains in threads that have forks."""
+    if not forked:
+        return
+    columns = zip(*((i, c.key, c.ns, c.at) for i, c in forked.items()), strict=True)
+    for i, low, high in await link.fetch(sql["legs"], *columns):
+        forked[i].stretches.append((low, high))
+
+
+async def _fill(sql: Mapping[str, str], link: _Link, chains: Sequence[_Chain]) -> None:
+    """Read what stands in the stretches of `chains`. Empty questions are not asked."""
+    stretches = [
+        (i, chain.key, chain.ns, low, high)
+        for i, chain in enumerate(chains)
+        for low, high in chain.stretches
+    ]
+    if stretches:
+        columns = list(zip(*stretches, strict=True))
+        for record in await link.fetch(sql["rows"], *columns):
+            chains[record[0]].rows.append(checkpoint_row(record[1:]))
+    folded = [stretch for stretch in stretches if chains[stretch[0]].folded]
+    if folded:
+        columns = list(zip(*folded, strict=True))
+        for record in await link.fetch(sql["segments"], *columns):
+            chains[record[0]].segments.append(segment_row(record[1:]))
+    filed = [(i, c.key, c.ns, c.writes_from, c.at) for i, c in enumerate(chains) if c.pending]
+    if filed:
+        columns = list(zip(*filed, strict=True))
+        for record in await link.fetch(sql["writes"], *columns):
+            chains[record[0]].writes.append(write_row(record[1:]))
+    runs = [(i, c.key, run) for i, c in enumerate(chains) for run in sorted(c.run_numbers())]
+    if runs:
+        columns = list(zip(*runs, strict=True))
+        for record in await link.fetch(sql["runs_named"], *columns):
+            run = run_row(record[1:])
+            chains[record[0]].runs[run.run] = run

