@@ -147,15 +147,19 @@ def _make_deque(state: Any) -> deque[Any]:
     return deque(expect(list, items), None if maxlen is None else expect(int, maxlen))
 
 
-def _named(zone: tzinfo | None) -> bool:
-    """Whether ISO 8601 text cannot say which time zone this is."""
-    return zone is not None and (
-        type(zone) is not timezone or len(zone.__getinitargs__()) != 1  # type: ignore[attr-defined]  # what pickle asks
-    )
+def _needs_zone(zone: tzinfo | None) -> bool:
+    """Whether ISO 8601 text alone would not bring this time zone back."""
+    if zone is None:
+        return False
+    if type(zone) is not timezone:
+        return True
+    offset, *name = zone.__getinitargs__()  # type: ignore[attr-defined]  # what pickle asks
+    # Python 3.11 writes fractions of a second of an offset, but may drop them when it reads.
+    return bool(name or offset.microseconds)
 
 
 def _take_moment(value: datetime | time) -> Any:
-    if not _named(value.tzinfo):
+    if not _needs_zone(value.tzinfo):
         text = value.isoformat()
         return [text, None, 1] if value.fold else text
     return [value.replace(tzinfo=None).isoformat(), value.tzinfo, value.fold]

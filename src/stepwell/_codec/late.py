@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache, lru_cache
 from typing import Any
 
 from stepwell._codec.builtin import BY_CLASS, BY_KEY, expect, expect_list
@@ -43,14 +44,20 @@ def _fraction() -> list[Entry]:
 
 
 def _zoneinfo() -> list[Entry]:
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+    from pathlib import Path
+    from zoneinfo import TZPATH, ZoneInfo, available_timezones
+
+    names = cache(available_timezones)
+
+    @lru_cache(maxsize=1024)
+    def exists(key: str) -> bool:
+        # ZoneInfo itself would import a subpackage of tzdata by the name it is given.
+        return any(Path(root, key).is_file() for root in TZPATH) or key in names()
 
     def take(zone: ZoneInfo) -> str:
         if zone.key is None:
-            raise Refusal(
-                ZoneInfo, "a time zone made from a file, which has no name to store",
-                "Use ZoneInfo(name).",
-            )  # fmt: skip
+            problem = "a time zone made from a file, which has no name to store"
+            raise Refusal(ZoneInfo, problem, "Use ZoneInfo(name).")
         return zone.key
 
     def make(state: Any) -> ZoneInfo:
@@ -58,11 +65,10 @@ def _zoneinfo() -> list[Entry]:
         if not _ZONE_KEY.fullmatch(key):
             msg = "not the name of a time zone"
             raise ValueError(msg)
-        try:
-            return ZoneInfo(key)
-        except ZoneInfoNotFoundError as exc:
-            msg = f"The time zone {key!r} is not known on this machine; install tzdata."
-            raise UnknownTypeError(msg, type_name="zoneinfo.ZoneInfo") from exc
+        if not exists(key):
+            msg = f"the time zone {key!r} is not known on this machine; install tzdata."
+            raise UnknownTypeError(msg, type_name="zoneinfo.ZoneInfo")
+        return ZoneInfo(key)
 
     return [Entry("$zoneinfo", ZoneInfo, take, make, plain=True)]
 

@@ -176,18 +176,14 @@ def pydantic_model(cls: Any, key: str) -> Entry:
             state["extra"] = extra
         private = instance.__pydantic_private__
         if private is not None:
-            state["private"] = {
-                name: value
-                for name, value in private.items()
-                if type(value).__name__ != "PydanticUndefinedType"
-            }
+            state["private"] = {k: v for k, v in private.items() if not _is_undefined(v)}
         return state
 
     def make(state: Any) -> Any:
         stored = expect(dict, expect(dict, state)["fields"])
-        extra, private = state.get("extra"), state.get("private")
+        extra = state.get("extra")
         declared = cls.model_fields
-        given = set(state["set"]) if "set" in state else set(stored)
+        given = {expect(str, name) for name in state.get("set", stored)}
         fields = {name: value for name, value in stored.items() if name in declared}
         for name, info in declared.items():
             if name in fields:
@@ -200,12 +196,27 @@ def pydantic_model(cls: Any, key: str) -> Entry:
             ("__dict__", fields),
             ("__pydantic_fields_set__", given),
             ("__pydantic_extra__", None if extra is None else dict(expect(dict, extra))),
-            ("__pydantic_private__", None if private is None else dict(expect(dict, private))),
+            ("__pydantic_private__", _pydantic_private(cls, state.get("private"))),
         ):
             object.__setattr__(instance, name, value)
         return instance
 
     return Entry(key, cls, take, make, locate=at_section)
+
+
+def _is_undefined(value: Any) -> bool:
+    return type(value).__name__ == "PydanticUndefinedType"
+
+
+def _pydantic_private(cls: Any, stored: Any) -> dict[str, Any] | None:
+    """Private attributes as stored; those the class gained take their defaults."""
+    if stored is None and not cls.__private_attributes__:
+        return None
+    private = dict(expect(dict, {} if stored is None else stored))
+    for name, attribute in cls.__private_attributes__.items():
+        if name not in private and not _is_undefined(default := attribute.get_default()):
+            private[name] = default
+    return private
 
 
 def _pydantic_default(info: Any, fields: dict[str, Any]) -> Any:

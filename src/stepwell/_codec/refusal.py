@@ -108,7 +108,9 @@ def render_path(steps: list[Step]) -> str:
 
 def short(key: Any) -> str:
     """A dict key for a message: literals cut to 40 characters, anything else by its type."""
-    if type(key) in (str, int, float, bool, bytes, type(None)):
+    if type(key) in (str, float, bool, bytes, type(None)) or (
+        type(key) is int and key.bit_length() < 128  # Python refuses to spell longest ones
+    ):
         text = repr(key)
         return text if len(text) <= 40 else text[:36] + "..."
     return f"<{type(key).__qualname__}>"
@@ -124,8 +126,7 @@ def at_section(steps: list[Step], _state: Any) -> None:
     """The state is a dict of named parts: of attributes, of items, or the value itself."""
     if steps and steps[-1] == "args":
         steps[-1] = Place(".args")
-    elif len(steps) > 1:
-        steps.pop()
+    elif len(steps) > 1 and steps.pop() != "value":
         at_field(steps, None)
 
 

@@ -1,0 +1,73 @@
+"""Bytes from the database are never code: nothing in the package could make them so."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import stepwell
+from stepwell._codec import builtin, late
+
+SOURCE = Path(stepwell.__file__).parent
+MODULES = {
+    "pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "joblib",
+    "importlib", "imp", "pkgutil", "runpy", "code", "codeop", "yaml", "jsonpickle",
+}  # fmt: skip
+CALLS = {"eval", "exec", "compile", "__import__", "execfile"}
+
+
+def offences(source: str) -> list[str]:
+    """Imports of modules, and names, that could turn bytes into code."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        elif isinstance(node, ast.Name) and node.id in CALLS | MODULES - {"code"}:
+            found.append(f"{node.lineno}: {node.id}")
+        elif isinstance(node, ast.Attribute) and node.attr in {"import_module", "__import__"}:
+            found.append(f"{node.lineno}: .{node.attr}")
+        found += [f"{node.lineno}: {n}" for n in names if n.split(".")[0] in MODULES]
+    return found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle", "from marshal import loads", "import importlib.util", "eval('1')",
+        "run = exec", "__import__('os')", "x.import_module('a')", "def f():\n import dill",
+    ],
+)  # fmt: skip
+def test_the_search_finds_what_it_looks_for(source):
+    assert offences(source)
+
+
+def test_no_module_of_the_package_can_run_bytes():
+    files = list(SOURCE.rglob("*.py"))
+    assert len(files) > 20
+    found = {str(path.relative_to(SOURCE)): offences(path.read_text("utf-8")) for path in files}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+def test_the_codec_reads_no_attribute_by_a_name_it_was_given():
+    """getattr and friends take constants only: no name from a document reaches them."""
+    for path in (SOURCE / "_codec").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id in {"getattr", "attrgetter", "methodcaller", "globals", "locals"}
+            ):
+                name = node.args[1]
+                assert isinstance(name, ast.Constant), f"{path.name}:{node.lineno}"
+
+
+def test_every_tag_is_readable_by_one_entry_only():
+    for tag in late._BY_TAG:
+        assert late.builtin_of_key(tag) is not None
+    assert set(builtin.BY_KEY) == {entry.key for entry in builtin.BY_CLASS.values()}
+    assert all(key.startswith("$") and key[1].isalpha() for key in builtin.BY_KEY)
