@@ -1,4 +1,4 @@
-"""What importing the package does, and who imports whom."""
+"""What importing the package does, and what its modules offer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import subprocess
 import sys
 import types
 
-import grimp
 import pytest
 
 from tests.arch._rules import package_sources
@@ -122,43 +121,3 @@ def test_a_public_name_without_docstring_is_seen():
 
     module = types.SimpleNamespace(__all__=["Bare", "Told"], Bare=Bare, Told=Told)
     assert undocumented(module) == ["Bare", "Told.method"]
-
-
-def test_no_module_imports_itself_through_others():
-    """Zero import cycles at run time, between modules of all packages."""
-    graph = grimp.build_graph("stepwell", exclude_type_checking_imports=True, cache_dir=None)
-    assert (
-        cycles({name: graph.find_modules_directly_imported_by(name) for name in graph.modules})
-        == []
-    )
-
-
-def test_a_planted_cycle_is_seen():
-    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
-
-
-def cycles(imports: dict[str, set[str]]) -> list[list[str]]:
-    """Groups of modules that reach each other: leaves are peeled off both ends, the rest is met."""
-    left = {name: set(seen) for name, seen in imports.items()}
-    while True:
-        imported = set().union(*left.values()) if left else set()
-        keep = {name for name, seen in left.items() if seen & left.keys() and name in imported}
-        if len(keep) == len(left):
-            break
-        left = {name: left[name] & keep for name in keep}
-    groups = {frozenset(_reach(left, name) & _reached_by(left, name)) for name in left}
-    return sorted(sorted(group) for group in groups if group)
-
-
-def _reach(imports: dict[str, set[str]], start: str) -> set[str]:
-    seen: set[str] = set()
-    ahead = [start]
-    while ahead:
-        for name in imports[ahead.pop()] - seen:
-            seen.add(name)
-            ahead.append(name)
-    return seen
-
-
-def _reached_by(imports: dict[str, set[str]], goal: str) -> set[str]:
-    return {name for name in imports if goal in _reach(imports, name)}
