@@ -193,7 +193,11 @@ class Core:
         if unlock and handle.held.lock_key is not None:
             self._unlocks.submit(handle.held)
         self._claimer.courtesy.released(
-            handle.key, wanted=outbox.wanted, held_s=now - outbox.claimed_at, now=now
+            handle.key,
+            handle.epoch,
+            wanted=outbox.wanted,
+            held_s=now - outbox.claimed_at,
+            now=now,
         )
         self._lines.pass_on(handle.turn)
 

@@ -10,12 +10,13 @@ import asyncio
 import logging
 from typing import NamedTuple
 
+from stepwell._journal.courtesy import POLL_LEAST_S, POLL_MOST_S, Courtesy, poll_interval
 from stepwell._journal.gather import Gather
 from stepwell._journal.inline import InlineClaim
 from stepwell._journal.lineup import Lineups, Turn
 from stepwell._journal.options import Surroundings
 from stepwell._journal.outage import Backoff, persist
-from stepwell.checkpoint.driver import Busy, Claim, ClaimRequest, Held, ThreadKey
+from stepwell.checkpoint.driver import Busy, Claim, ClaimRequest, Held, LoadRequest, ThreadKey
 from stepwell.errors import (
     StorageError,
     StorageUnavailableError,
@@ -25,85 +26,7 @@ from stepwell.errors import (
 
 _log = logging.getLogger("stepwell.lock")
 
-_POLL_LEAST_S = 0.05
-_POLL_MOST_S = 1.0
-_LOCAL_HANDOVERS_MAX = 8
 _TORN_LOADS_MAX = 10
-
-
-class _Contest:
-    __slots__ = ("away_until", "longest_s", "streak", "touched", "wanted_since")
-
-    def __init__(self) -> None:
-        self.streak = 0
-        self.longest_s = 0.0
-        self.wanted_since: float | None = None
-        self.away_until = 0.0
-        self.touched = 0.0
-
-
-class Courtesy:
-    """Fairness between processes: when to leave a thread to others for a while.
-
-    An owner that has seen `wanted` hands the thread on inside its process for 50 ms or 8
-    times at most; then it stays away for as long as the longest poll interval of a waiter
-    that saw its claims. Knows only threads that another process has asked for.
-    """
-
-    __slots__ = ("_contests",)
-
-    def __init__(self) -> None:
-        self._contests: dict[ThreadKey, _Contest] = {}
-
-    def released(self, key: ThreadKey, *, wanted: bool, held_s: float, now: float) -> None:
-        """A claim of this process ended."""
-        contest = self._contests.get(key)
-        if contest is None:
-            if not wanted:
-                return
-            self._forget_old(now)
-            contest = self._contests[key] = _Contest()
-        contest.touched = now
-        if wanted and contest.wanted_since is None:
-            contest.wanted_since = now - held_s
-        if contest.wanted_since is None:
-            return
-        contest.streak += 1
-        contest.longest_s = max(contest.longest_s, held_s)
-        if contest.streak >= _LOCAL_HANDOVERS_MAX or now - contest.wanted_since >= _POLL_LEAST_S:
-            contest.away_until = now + poll_interval(contest.longest_s) + _POLL_LEAST_S
-            self._begin_anew(contest)
-
-    def foreign(self, key: ThreadKey) -> None:
-        """Another process was seen to hold the thread: it had its turn."""
-        contest = self._contests.get(key)
-        if contest is not None:
-            self._begin_anew(contest)
-            contest.away_until = 0.0
-
-    def away_s(self, key: ThreadKey, now: float) -> float:
-        """Seconds to stay away from the thread."""
-        contest = self._contests.get(key)
-        return 0.0 if contest is None else contest.away_until - now
-
-    @staticmethod
-    def _begin_anew(contest: _Contest) -> None:
-        contest.streak = 0
-        contest.longest_s = 0.0
-        contest.wanted_since = None
-
-    def _forget_old(self, now: float) -> None:
-        if len(self._contests) >= 1000:
-            self._contests = {
-                key: contest
-                for key, contest in self._contests.items()
-                if now - contest.touched < 10.0
-            }
-
-
-def poll_interval(seen_s: float) -> float:
-    """Longest pause between two tries, `seen_s` after a waiter first saw the owner's epoch."""
-    return min(_POLL_MOST_S, max(_POLL_LEAST_S, seen_s / 2))
 
 
 class Won(NamedTuple):
@@ -211,9 +134,7 @@ class Claimer:
         attempt = _Attempt(self, turn, request)
         try:
             if wait:
-                away = self.courtesy.away_s(turn.key, around.clock.monotonic())
-                if away > 0:
-                    await asyncio.sleep(self._bounded(away, deadline))
+                await self._stay_away(turn.key, deadline)
             return await self._claim(attempt, wait=wait, deadline=deadline)
         except BaseException:
             self._abandon(attempt)
@@ -245,28 +166,48 @@ class Claimer:
                 raise self._refusal(answer)
             if seen is None or seen[0] != answer.epoch:
                 seen = answer.epoch, now
+            confirmed = None
             if answer.lock_free:
                 # Its process is gone, or only its lock session: a live owner beats meanwhile.
-                attempt.request = attempt.request._replace(confirmed=(answer.epoch, answer.beat))
-                pause = min(around.options.grace_s, max(answer.lease_left_s, 0.0) + 0.001)
+                grace = around.options.grace_s
+                pause = self._bounded(min(grace, answer.lease_left_s + 0.001), deadline)
+                if pause >= grace:
+                    confirmed = answer.epoch, answer.beat
+            elif flagged != answer.epoch:
+                # Ask again at once: if the epoch is the same then, its owner is still there
+                # and will see the flag; else the new claim has cleared it.
+                flagged = answer.epoch
+                await self._want(key)
+                pause = 0.0
             else:
-                attempt.request = attempt.request._replace(confirmed=None)
-                if flagged != answer.epoch:
-                    # Ask again at once: if the epoch is the same then, its owner is still
-                    # there and will see the flag; else the new claim has cleared it.
-                    flagged = answer.epoch
-                    await self._want(key)
-                    continue
                 most = poll_interval(now - seen[1])
-                pause = around.ids.uniform(most / 2, most)
-                if answer.lease_left_s > 0:
-                    pause = min(pause, answer.lease_left_s + 0.001)
-            await asyncio.sleep(self._bounded(pause, deadline))
+                pause = min(around.ids.uniform(most / 2, most), answer.lease_left_s + 0.001)
+                pause = self._bounded(pause, deadline)
+            attempt.request = attempt.request._replace(confirmed=confirmed)
+            await asyncio.sleep(pause)
 
     def _bounded(self, pause: float, deadline: float | None) -> float:
-        if deadline is None:
-            return pause
-        return max(0.0, min(pause, deadline - self._around.clock.monotonic()))
+        if deadline is not None:
+            pause = min(pause, deadline - self._around.clock.monotonic())
+        return max(0.0, pause)
+
+    async def _stay_away(self, key: ThreadKey, deadline: float | None) -> None:
+        """Leave the thread to another process that waits, until it has had it, or for as long
+        as it needs to notice that the thread is free."""
+        around, courtesy = self._around, self.courtesy
+        while (away := courtesy.away(key, around.clock.monotonic())) is not None:
+            left_s, epoch = away
+            pause = self._bounded(min(left_s, POLL_LEAST_S / 2), deadline)
+            if not pause:
+                break
+            await asyncio.sleep(pause)
+            try:
+                (loaded,) = await around.driver.load([LoadRequest(key, seq=0)])
+            except StorageError as error:
+                _log.debug("Could not see who has a thread: %s", error)
+                break  # the claim that follows knows how to wait for a database
+            if loaded.thread is None or loaded.thread.epoch != epoch:
+                courtesy.foreign(key)
 
     async def _want(self, key: ThreadKey) -> None:
         try:
@@ -282,7 +223,7 @@ class Claimer:
             "again later.",
             owner=busy.owner.hex(),
             run_id=busy.run_id,
-            retry_after_s=min(_POLL_MOST_S, max(_POLL_LEAST_S, left)),
+            retry_after_s=min(POLL_MOST_S, max(POLL_LEAST_S, left)),
             thread_id=busy.key.thread_id,
             code="held",
         )
@@ -322,6 +263,15 @@ class Claimer:
         except Exception as error:  # noqa: BLE001  # handed to who asked
             future.set_exception(error)
         return future
+
+    async def insist(self, request: ClaimRequest) -> Claim | Busy:
+        """Claim through an outage as long as a lease lasts: after that it does not matter."""
+        return await persist(
+            self._around,
+            "claim",
+            lambda: asyncio.shield(self.submit(request)),
+            budget_s=self._around.options.lease_ttl_s,
+        )
 
     def withdraw(self, future: asyncio.Future[Claim | Busy]) -> bool:
         """Take back a claim that was not sent yet."""
@@ -398,7 +348,7 @@ class _Attempt:
                 self._lost_reply = True
         if answer is None and self._lost_reply:
             # A claim of ours passes a row that is ours already, so ask once more.
-            answer = await asyncio.shield(self._claimer.submit(self.request))
+            answer = await self._claimer.insist(self.request)
         self._lost_reply = False
         if isinstance(answer, Claim):
             await self._claimer.release(Held(answer.key, answer.epoch, answer.lock_key))
