@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 
 
 class Bound:
@@ -18,7 +17,7 @@ class Bound:
     def __init__(self, rows_max: int, bytes_max: int) -> None:
         self._rows_max = rows_max
         self._bytes_max = bytes_max
-        self._waiting: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._waiting: dict[_Waiter, None] = {}
         self._loop = asyncio.get_running_loop()
         self.rows = 0
         self.bytes = 0
@@ -41,33 +40,36 @@ class Bound:
             self._let_in(self._rows_max - self.rows)
 
     def _let_in(self, count: int) -> None:
-        for future in self._waiting:
+        for waiter in self._waiting:
             if count <= 0:
                 break
-            if not future.done():
-                future.set_result(None)
+            if not waiter.woken.done():
+                waiter.woken.set_result(None)
                 count -= 1
 
     async def room(self) -> None:
         """Return at once when there is room and nobody is in front; else wait in line."""
         if not self.crowded:
             return
-        again = False
-        while True:
-            future: asyncio.Future[None] = self._loop.create_future()
-            self._waiting[future] = None
-            if again:
-                # Others took the room this one was woken for; it does not lose its place.
-                self._waiting.move_to_end(future, last=False)
-            if not self.full:
-                self._let_in(1)
-            try:
-                await future
-            finally:
-                del self._waiting[future]
-                # Whoever leaves without using the room, or finds more of it, tells the next.
+        waiter = _Waiter()
+        self._waiting[waiter] = None
+        try:
+            while True:
+                # Woken but too late (others took the room), it keeps its place in line.
+                waiter.woken = self._loop.create_future()
                 if not self.full:
                     self._let_in(1)
+                await waiter.woken
+                if not self.full:
+                    return
+        finally:
+            del self._waiting[waiter]
+            # Whoever leaves without using the room, or leaves some of it, tells the next.
             if not self.full:
-                return
-            again = True
+                self._let_in(1)
+
+
+class _Waiter:
+    __slots__ = ("woken",)
+
+    woken: asyncio.Future[None]
