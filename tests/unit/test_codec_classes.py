@@ -113,6 +113,36 @@ class Unslotted:
     a: int
 
 
+@attrs.define(slots=False)
+class Lazy(Generic[T]):
+    a: T
+
+    @functools.cached_property
+    def slow(self) -> object:
+        return object()
+
+
+@attrs.define
+class Partly:
+    a: int
+    later: int = attrs.field(init=False)
+
+
+@dataclass
+class Backed:
+    """Keeps its field under another name, behind a property of the field's name."""
+
+    size: int
+
+    @property  # type: ignore[no-redef]
+    def size(self) -> int:
+        return self._size
+
+    @size.setter
+    def size(self, value: int) -> None:
+        self._size = value
+
+
 class Pair(NamedTuple):
     left: Any
     right: Any = "default"
@@ -132,6 +162,11 @@ class Model(pydantic.BaseModel):
     @functools.cached_property
     def slow(self) -> object:
         return object()
+
+
+class Derive(pydantic.BaseModel):
+    a: int
+    twice: int = pydantic.Field(default_factory=lambda given: given["a"] * 2)
 
 
 class Loose(pydantic.BaseModel):
@@ -239,6 +274,15 @@ def test_attrs_classes_come_back():
     for value in (Slotted(1, [2]), Frozen(a="1"), Unslotted(1)):
         assert same(copied(value), value)
     assert copied(Slotted(1, private=9))._private == 9
+    assert not hasattr(copied(Partly(1)), "later")
+    lazy = Lazy[int](1)
+    assert lazy.slow is lazy.slow
+    assert vars(copied(lazy)) == {"a": 1}
+
+
+def test_a_field_behind_a_property_comes_back_through_the_name_it_is_kept_under():
+    revived = copied(Backed(3))
+    assert (revived.size, vars(revived)) == (3, {"_size": 3})
 
 
 def test_named_tuples_come_back_with_the_attributes_of_a_subclass():
@@ -346,6 +390,7 @@ def test_a_field_that_was_added_takes_its_default():
     assert read({"a": 1}, Slotted) == Slotted(1)
     assert read({"left": 1}, Pair) == Pair(1)
     assert read({"fields": {"a": 1}}, Model) == Model(a=1)
+    assert read({"fields": {"a": 2}}, Derive) == Derive(a=2, twice=4).model_copy()
     slotted = make_dataclass(
         "S", [("a", int), ("n", int, field(init=False, default=5))], slots=True
     )

@@ -194,6 +194,26 @@ def test_a_failing_encode_hook_is_named_and_chained():
     assert isinstance(error.__cause__, AttributeError)
 
 
+def test_an_item_that_appears_behind_the_walk_is_refused_by_the_encoder():
+    rows: list[Any] = [[], Thing()]
+    registry = Registry()
+    registry.register(
+        Thing, encode=lambda _thing: rows[0].append(len), decode=lambda _state: Thing()
+    )
+    with pytest.raises(UnsupportedTypeError, match="changed while it was written"):
+        Codec(registry).encode(rows)
+
+
+def test_a_value_that_changes_while_it_is_written_is_refused():
+    holder: dict[str, Any] = {"a": Thing()}
+    registry = Registry()
+    registry.register(
+        Thing, encode=lambda _thing: holder.update(b=1), decode=lambda _state: Thing()
+    )
+    with pytest.raises(UnsupportedTypeError, match=r"'c'.*changed while it was written"):
+        Codec(registry).encode(holder, channel="c")
+
+
 def test_a_failing_decode_hook_is_a_codec_error_and_chained():
     registry = Registry()
     registry.register(Thing, "t", encode=lambda _thing: 1, decode=lambda state: state.missing)
@@ -301,6 +321,13 @@ def test_a_call_deep_down_the_stack_is_refused_not_crashed():
         depth, frame = depth + 1, frame.f_back
     with pytest.raises(UnsupportedTypeError):
         descend(sys.getrecursionlimit() - depth - 60)
+    stored = CODEC.encode([value, (1,)])
+
+    def read(frames: int) -> Any:
+        return read(frames - 1) if frames else CODEC.decode(*stored, channel="c")
+
+    with pytest.raises(CorruptRecordError, match="'c' is nested too deep"):
+        read(sys.getrecursionlimit() - depth - 60)
 
 
 # --- broken documents ------------------------------------------------------------------------

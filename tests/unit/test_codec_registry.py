@@ -335,6 +335,19 @@ def test_a_recursive_alias_ends():
     assert classes(dict[str, Tree]) == {A}
 
 
+def test_an_alias_that_cannot_be_evaluated_names_nothing():
+    """`type X = Missing` is evaluated only when somebody asks for its value."""
+
+    class TypeAliasType:
+        __module__ = __name__
+
+        @property
+        def __value__(self) -> Any:
+            raise NameError
+
+    assert classes(dict[A, TypeAliasType()]) == {A}
+
+
 def test_classes_known_to_the_parent_keep_their_id():
     parent = Registry()
     parent.register(A, "a")

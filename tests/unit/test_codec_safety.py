@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,29 @@ def test_the_codec_reads_no_attribute_by_a_name_it_was_given():
             ):
                 name = node.args[1]
                 assert isinstance(name, ast.Constant), f"{path.name}:{node.lineno}"
+
+
+LATE = ("decimal", "fractions", "zoneinfo", "ipaddress", "pathlib")
+
+
+def test_modules_of_rare_types_are_imported_when_the_first_value_is_met():
+    """They would cost a tenth of a second's worth of imports to programs that never use them."""
+    program = f"""
+import sys
+before = set(sys.modules)
+from stepwell._codec import Codec
+late = {LATE!r}
+assert not [name for name in late if name in set(sys.modules) - before], "imported too early"
+codec = Codec()
+assert str(codec.decode(b'{{"$decimal":"1.5"}}', True)) == "1.5"
+from fractions import Fraction
+assert codec.encode(Fraction(1, 2)).data == b'{{"$fraction":[1,2]}}'
+assert "ipaddress" not in set(sys.modules) - before
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_tag_is_readable_by_one_entry_only():

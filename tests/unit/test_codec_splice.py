@@ -94,6 +94,10 @@ def test_the_cut_never_falls_into_a_character():
     assert splice is not None
     assert splice[2].decode() == "ö"
     assert apply_splice(old, splice) == new
+    new = ("ä" * 200 + "Ĥ" + "ä" * 199).encode()  # ends with the same byte
+    splice = make_splice(old, new)
+    assert splice is not None
+    assert splice[2].decode() == "Ĥ"
 
 
 class Counting(bytes):

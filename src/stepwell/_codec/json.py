@@ -13,7 +13,7 @@ The document is canonical: `orjson.dumps(orjson.loads(document)) == document`.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -22,8 +22,6 @@ from stepwell._codec.refusal import Refusal, too_deep, unsupported
 from stepwell._codec.registry import GLOBAL, Registry
 from stepwell._codec.reviving import Reviving
 from stepwell.errors import CodecError, CorruptRecordError
-
-_STILL: Final = "Do not change a value from another thread while its superstep ends."
 
 
 class Encoded(NamedTuple):
@@ -61,8 +59,7 @@ class Codec:
         try:
             return Encoded(document(lowered), tagged)
         except TypeError as exc:
-            changed = Refusal(type(value), "something that changed while it was written", _STILL)
-            raise unsupported(changed, channel) from exc
+            raise unsupported(_changed(value), channel) from exc
 
     def decode(self, data: bytes, tagged: bool, *, channel: str | None = None) -> Any:
         """The value of a document. Classes that are not registered come back as `Opaque`.
@@ -95,6 +92,8 @@ class Codec:
             raise unsupported(refusal, channel) from refusal.__cause__
         except RecursionError as exc:
             raise unsupported(too_deep(type(value), LEVELS_MAX), channel) from exc
+        except RuntimeError as exc:  # a dict or set that changed its size
+            raise unsupported(_changed(value), channel) from exc
         return lowered, lowered is not value
 
     def revive(self, lowered: Any, *, channel: str | None = None) -> Any:
@@ -116,6 +115,14 @@ class Codec:
             raise CorruptRecordError(
                 f"{_whose(channel)} is nested too deep.", channel=channel
             ) from exc
+
+
+def _changed(value: Any) -> Refusal:
+    return Refusal(
+        type(value),
+        "something that changed while it was written",
+        "Do not change a value from another thread while its superstep ends.",
+    )
 
 
 def _whose(channel: str | None) -> str:

@@ -67,9 +67,15 @@ def _inside(annotation: Any) -> Iterator[Any]:
     elif isinstance(annotation, InitVar):
         yield annotation.type
     elif type(annotation).__name__ == "TypeAliasType":
-        yield from _resolved(
-            {"alias": annotation.__value__}, sys.modules.get(annotation.__module__)
-        )
+        yield from _aliased(annotation)
+
+
+def _aliased(alias: Any) -> Iterator[Any]:
+    try:
+        value = alias.__value__
+    except Exception:  # noqa: BLE001  # evaluated only now, so anything may be missing
+        return
+    yield from _resolved({"alias": value}, sys.modules.get(alias.__module__))
 
 
 def _allow(registry: Registry, cls: type) -> None:
