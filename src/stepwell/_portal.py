@@ -337,7 +337,7 @@ def background_loop() -> asyncio.AbstractEventLoop:
 
 
 def _stop_at_exit() -> None:
-    global _background  # noqa: PLW0603
+    global _background
     background, _background = _background, None
     if background is not None:
         background.stop()

@@ -29,20 +29,31 @@ class Home:
     Views of one saver share one home.
 
     Args:
-        journal: Not opened yet.
+        make: Makes the journal, not opened yet; called once, on the first home loop.
         migrate: How it is opened.
         name: For messages.
         warns: Whether forgetting to close it leaves something behind.
+        loop: The only loop it can live on, where that is known from the beginning.
     """
 
-    def __init__(self, journal: Journal, *, migrate: Migrate, name: str, warns: bool) -> None:
-        self._journal = journal
+    def __init__(
+        self,
+        make: Callable[[], Awaitable[Journal]],
+        *,
+        migrate: Migrate,
+        name: str,
+        warns: bool,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._make = make
+        self._made: Journal | None = None
         self._migrate: Migrate = migrate
         self._name = name
         self._warns = warns
         self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pid = 0
+        self._born_on = loop
+        self._loop = loop
+        self._pid = os.getpid()
         self._open = False
         self._closed = False
 
@@ -72,9 +83,9 @@ class Home:
         """Drop what belongs to a loop that is gone, or to the process this was forked from."""
         if self._loop is not None and self._pid != os.getpid():
             keep_forever(self._loop)  # its finaliser would reach into the parent's selector
-        if self._open:
+        if self._open and self._made is not None:
             self._open = False
-            self._journal.forget()
+            self._made.forget()
         self._loop = None
 
     async def call(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -98,8 +109,8 @@ class Home:
             UsageError: Closed, or called on another loop than home.
             StorageError: It cannot be opened.
         """
-        if self._open and self._loop is asyncio.get_running_loop():
-            return self._journal
+        if self._open and self._made is not None and self._loop is asyncio.get_running_loop():
+            return self._made
         return await self._open_here(self._migrate)
 
     async def _open_here(self, migrate: Migrate) -> Journal:
@@ -110,11 +121,16 @@ class Home:
                 f"{self._name} belongs to another event loop. Go through at_home() or "
                 "iterate_home()."
             )
-        await self._journal.open(migrate)
+        if self._made is None:
+            fresh = await self._make()
+            if self._made is None:  # else somebody was faster, and this one was never opened
+                self._made = fresh
+        journal = self._made
+        await journal.open(migrate)
         self._check_not_closed()
         self._open = True
         _open_homes.add(self)
-        return self._journal
+        return journal
 
     def _check_not_closed(self) -> None:
         if self._closed:
@@ -150,18 +166,19 @@ class Home:
 
     async def _close_here(self) -> None:
         self._open = False
-        await self._journal.close()
+        if self._made is not None:
+            await self._made.close()
         with self._lock:
             if self._closed:
-                self._loop = None
+                self._loop = self._born_on
 
     def drop(self) -> None:
         """Close as well as can be done without waiting for it."""
-        loop = self.loop()
-        if loop is not None and loop.is_running():
+        loop, journal = self.loop(), self._made
+        if journal is not None and loop is not None and loop.is_running():
             self._open = False
-            with suppress(RuntimeError):  # closed just now
-                asyncio.run_coroutine_threadsafe(self._journal.close(), loop)
+            with suppress(RuntimeError):  # the loop was closed just now
+                asyncio.run_coroutine_threadsafe(journal.close(), loop)
         else:
             self._leave()
 

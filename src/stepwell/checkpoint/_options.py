@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, TypedDict
 
 from stepwell._journal.journal import JournalOptions
 from stepwell.errors import UsageError
@@ -73,6 +73,7 @@ class OpenOptions(SqliteOptions, PostgresOptions, total=False):
 
 
 _COMMON = frozenset(SaverOptions.__annotations__)
+GENERAL = _COMMON | {"locks"}
 MEMORY = _COMMON
 SQLITE = frozenset(SqliteOptions.__annotations__) | {"locks"} | _COMMON
 POSTGRES = frozenset(PostgresOptions.__annotations__) | {"locks"} | _COMMON
@@ -106,17 +107,23 @@ def check_options(options: Mapping[str, Any], allowed: Iterable[str], whose: str
         if name in _FLAGS and not isinstance(value, bool):
             raise UsageError(f"{name} must be True or False, not {value!r}.")
         if name in _SPANS:
-            checked[name] = _seconds(name, value)
+            checked[name] = seconds(name, value)
     return checked
 
 
-def _seconds(name: str, value: Any) -> float:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+def seconds(name: str, value: Any, *, least: float | None = None) -> float:
+    """A time span in seconds; greater than 0, or at least `least`.
+
+    Raises:
+        UsageError: It is neither a number nor a timedelta, or too small, or without end.
+    """
+    span = value.total_seconds() if isinstance(value, timedelta) else value
+    if not isinstance(span, int | float) or isinstance(span, bool):
         raise UsageError(f"{name} must be a number of seconds or a timedelta, not {value!r}.")
-    if not (seconds > 0 and math.isfinite(seconds)):
-        raise UsageError(f"{name} must be greater than 0 and finite, not {value!r}.")
-    return float(seconds)
+    if not math.isfinite(span) or span < (least or 0) or (least is None and span == 0):
+        bound = "greater than 0" if least is None else f"at least {least}"
+        raise UsageError(f"{name} must be {bound} and finite, not {value!r}.")
+    return float(span)
 
 
 def journal_options(options: Mapping[str, Any]) -> JournalOptions:
@@ -133,7 +140,7 @@ def observers(observe: Observer | Sequence[Observer] | None) -> Observers:
     """
     if observe is None:
         return Observers()
-    several = observe if isinstance(observe, Sequence) else (cast("Observer", observe),)
+    several = observe if isinstance(observe, Sequence) else (observe,)
     for each in several:
         if not callable(each):
             raise UsageError(f"An observer must be callable with one event; {each!r} is not.")

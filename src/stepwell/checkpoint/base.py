@@ -2,86 +2,373 @@
 
 from __future__ import annotations
 
-import asyncio
-import copy
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from types import TracebackType
-from typing import Any, ClassVar, NoReturn, Self, TypeVar
+from collections.abc import AsyncIterator, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, NoReturn
 
-from stepwell._clock import SYSTEM_CLOCK, Clock
-from stepwell._codec import Codec
-from stepwell._ids import RANDOM_IDS, Ids
-from stepwell._journal.journal import Journal
-from stepwell._portal import run_sync
-from stepwell.checkpoint._home import Home
-from stepwell.checkpoint._names import rule_of, scope_of, thread_id_of
-from stepwell.checkpoint._options import MEMORY, check_options, journal_options, observers
-from stepwell.checkpoint.driver import Driver, ThreadKey
+from stepwell._portal import iterate_sync
+from stepwell.checkpoint import _listing as listing
+from stepwell.checkpoint import _reading as reading
+from stepwell.checkpoint._lifecycle import Opening
+from stepwell.checkpoint._options import seconds
+from stepwell.checkpoint._results import CheckpointTuple, RunInfo, ThreadInfo
+from stepwell.checkpoint.driver import LoadRequest, RunStatus
+from stepwell.errors import StaleWriterError, UsageError
 
-T = TypeVar("T")
+Config = Mapping[str, Any]
+
+_DELETE_WAIT_S = 2.0
+"""Longer than it takes to see that an owner's process has died."""
 
 
-class Saver:
-    """Threads in one database."""
+class Saver(Opening):
+    """Threads in one database: checkpoints of their states, and the runs that made them.
 
-    codec: Codec
+    Usable directly (it opens at first use), in `with`, and in `async with`. It belongs to the
+    event loop that uses it first; calls from other loops and threads are forwarded there.
+    Every coroutine `a...` has a sync twin without the prefix.
 
-    def __init__(self, driver: Driver, options: Mapping[str, Any]) -> None:
-        self.codec = Codec()
-        self._home = Home(
-            Journal(
-                driver,
-                options=journal_options(options),
-                observers=observers(options.get("observe")),
+    Args:
+        driver: Code for one database; or a coroutine function that finds it at first use.
+        clock: The only source of time.
+        ids: The only source of randomness.
+        options: `SaverOptions`, and `locks`.
+
+    Raises:
+        UsageError: An option has a value it cannot have.
+    """
+
+    # -- threads
+
+    def alist_threads(
+        self,
+        *,
+        status: str | None = None,
+        graph: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        updated_before: datetime | float | None = None,
+        updated_after: datetime | float | None = None,
+        order: listing.Order = "updated",
+        descending: bool = True,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[ThreadInfo]:
+        """Threads of this scope. Nothing is locked; a page at a time is read.
+
+        Args:
+            status: "idle" | "running" | "interrupted" | "failed" | "done".
+            graph: Name of the graph that wrote them last.
+            metadata: Top-level keys that the newest run's metadata must have, with these
+                values (text, number, boolean or None).
+            updated_before: Aware datetime or unix seconds, exclusive.
+            updated_after: The same.
+            order: What to sort by.
+            descending: Largest first.
+            after: The `cursor` of the last item seen, in the same order.
+            limit: How many at most.
+
+        Raises:
+            UsageError: An argument is none that it can be.
+        """
+        query = listing.thread_query(
+            self._scope,
+            status=status,
+            graph=graph,
+            updated_before=updated_before,
+            updated_after=updated_after,
+            order=order,
+            descending=descending,
+            after=after,
+        )
+        listing.check_wanted(metadata, "metadata=")
+        listing.check_limit(limit)
+        return self.iterate_home(
+            lambda: listing.list_threads(self._reader, query, metadata=metadata, limit=limit)
+        )
+
+    def list_threads(
+        self,
+        *,
+        status: str | None = None,
+        graph: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        updated_before: datetime | float | None = None,
+        updated_after: datetime | float | None = None,
+        order: listing.Order = "updated",
+        descending: bool = True,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[ThreadInfo]:
+        """Sync twin of `alist_threads`."""
+        return iterate_sync(
+            lambda: self.alist_threads(
+                status=status,
+                graph=graph,
+                metadata=metadata,
+                updated_before=updated_before,
+                updated_after=updated_after,
+                order=order,
+                descending=descending,
+                after=after,
+                limit=limit,
             ),
-            migrate=options.get("migrate", "auto"),
-            name=type(self).__name__,
-            warns=False,
+            loop=self.home(),
+            name="list_threads",
         )
-        self._scope = ""
-        self._is_view = False
-        self._check_thread_id = rule_of(options.get("thread_id_rule"))
 
-    def key(self, thread_id: Any) -> ThreadKey:
-        """The key of a thread in this saver's scope."""
-        text = thread_id_of(thread_id)
-        if self._check_thread_id is not None:
-            self._check_thread_id(text)
-        return ThreadKey(self._scope, text)
+    async def aget_thread(self, thread_id: Any) -> ThreadInfo | None:
+        """One thread; None if there is none.
 
-    def home(self) -> asyncio.AbstractEventLoop | None:
-        return self._home.loop()
+        Raises:
+            InvalidIdError: The id is none.
+        """
+        key = self.key(thread_id)
 
-    async def journal(self) -> Journal:
-        return await self._home.journal()
+        async def get() -> ThreadInfo | None:
+            return await listing.get_thread(await self._reader(), key)
 
-    async def at_home(self, call: Callable[[], Awaitable[T]]) -> T:
-        return await self._home.call(call)
+        return await self.at_home(get)
 
-    def iterate_home(self, make: Callable[[], AsyncIterator[T]]) -> AsyncIterator[T]:
-        return self._home.iterate(make)
+    def get_thread(self, thread_id: Any) -> ThreadInfo | None:
+        """Sync twin of `aget_thread`."""
+        return self._now(lambda: self.aget_thread(thread_id), "get_thread")
 
-    async def aclose(self) -> None:
-        if not self._is_view:
-            await self._home.close()
+    async def adelete_thread(
+        self, thread_id: Any, *, lock_timeout: float | timedelta | None = _DELETE_WAIT_S
+    ) -> None:
+        """Delete a thread with all it holds. If there is none, nothing happens.
 
-    def close(self) -> None:
-        run_sync(self.aclose, loop=self.home(), name="close")
+        Args:
+            lock_timeout: How long to wait for a run that holds it; None = no limit.
 
-    async def __aenter__(self) -> Self:
-        self._home.reopen()
-        await self.at_home(self.journal)
-        return self
+        Raises:
+            ThreadBusyError: It is running.
+            StaleWriterError: Another worker took it over meanwhile; it is still there.
+            InvalidIdError: The id is none.
+        """
+        key = self.key(thread_id)
+        timeout = None if lock_timeout is None else seconds("lock_timeout", lock_timeout, least=0)
 
-    async def __aexit__(self, *exc: object) -> None:
-        await self.aclose()
+        async def delete() -> None:
+            journal = await self.journal()
+            # Claiming would create the thread.
+            if (await journal.load(LoadRequest(key, "", 0))).thread is None:
+                return
+            handle = await journal.acquire(key, timeout=timeout, load_seq=0)
+            try:
+                if not await handle.delete():
+                    raise StaleWriterError(
+                        f"Thread {key.thread_id!r} was taken over while it was deleted.",
+                        thread_id=key.thread_id,
+                    )
+            finally:
+                await handle.release()
 
-    def __enter__(self) -> Self:
-        self._home.reopen()
-        run_sync(
-            lambda: self.at_home(self.journal), loop=self.home(), name="open", instead="async with"
+        await self.at_home(delete)
+
+    def delete_thread(
+        self, thread_id: Any, *, lock_timeout: float | timedelta | None = _DELETE_WAIT_S
+    ) -> None:
+        """Sync twin of `adelete_thread`."""
+        self._now(
+            lambda: self.adelete_thread(thread_id, lock_timeout=lock_timeout), "delete_thread"
         )
-        return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    # -- runs
+
+    def alist_runs(
+        self,
+        thread_id: Any = None,
+        *,
+        status: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[RunInfo]:
+        """Runs of one thread, newest first; or of all, the thread written last coming first.
+
+        Args:
+            thread_id: None = all threads of this scope.
+            status: "running" | "interrupted" | "failed" | "done" | "cancelled" | "superseded".
+            after: The `cursor` of the last item seen in the same listing.
+            limit: How many at most.
+
+        Raises:
+            UsageError: An argument is none that it can be.
+            InvalidIdError: The id is none.
+        """
+        key = None if thread_id is None else self.key(thread_id)
+        wanted = listing.status_of(RunStatus, status)
+        listing.check_limit(limit)
+        if key is None:
+            all_after = listing.all_runs_position(after)
+            return self.iterate_home(
+                lambda: listing.list_all_runs(
+                    self._reader, self._scope, status=wanted, after=all_after, limit=limit
+                )
+            )
+        one_after = listing.run_position(after)
+        return self.iterate_home(
+            lambda: listing.list_runs(
+                self._reader, key, status=wanted, after=one_after, limit=limit
+            )
+        )
+
+    def list_runs(
+        self,
+        thread_id: Any = None,
+        *,
+        status: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[RunInfo]:
+        """Sync twin of `alist_runs`."""
+        return iterate_sync(
+            lambda: self.alist_runs(thread_id, status=status, after=after, limit=limit),
+            loop=self.home(),
+            name="list_runs",
+        )
+
+    async def aget_run(self, thread_id: Any, run_id: Any) -> RunInfo | None:
+        """The newest run of a thread with this name; None if there is none.
+
+        Raises:
+            InvalidIdError: The thread id is none.
+        """
+        key = self.key(thread_id)
+
+        async def get() -> RunInfo | None:
+            return await listing.get_run(await self._reader(), key, str(run_id))
+
+        return await self.at_home(get)
+
+    def get_run(self, thread_id: Any, run_id: Any) -> RunInfo | None:
+        """Sync twin of `aget_run`."""
+        return self._now(lambda: self.aget_run(thread_id, run_id), "get_run")
+
+    # -- checkpoints, as LangGraph's savers give them
+
+    async def aget_tuple(self, config: Config) -> CheckpointTuple | None:
+        """The checkpoint a config names (no `checkpoint_id`: the newest); None if none.
+
+        Values are decoded; those of classes that are not registered are `Opaque`.
+
+        Raises:
+            UsageError: The config names no thread.
+            CorruptRecordError: A record is damaged.
+        """
+        place = reading.place_of(config)
+        key = self.key(place.thread_id)
+
+        async def get() -> CheckpointTuple | None:
+            return await reading.get_tuple(await self._reader(), key, place)
+
+        return await self.at_home(get)
+
+    def get_tuple(self, config: Config) -> CheckpointTuple | None:
+        """Sync twin of `aget_tuple`."""
+        return self._now(lambda: self.aget_tuple(config), "get_tuple")
+
+    async def aget(self, config: Config) -> dict[str, Any] | None:
+        """`aget_tuple(config).checkpoint`, or None."""
+        found = await self.aget_tuple(config)
+        return None if found is None else found.checkpoint
+
+    def get(self, config: Config) -> dict[str, Any] | None:
+        """Sync twin of `aget`."""
+        return self._now(lambda: self.aget(config), "get")
+
+    def alist(
+        self,
+        config: Config | None,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002  # LangGraph's name
+        before: Config | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        """Checkpoints, newest first within a thread, over all branches.
+
+        Args:
+            config: The thread; with `checkpoint_ns`, one namespace of it. None: every
+                thread of this scope, the one written last coming first.
+            filter: Top-level metadata they must have (text, number, boolean or None).
+            before: A config with a `checkpoint_id`; only older checkpoints are given.
+            limit: How many at most.
+
+        Raises:
+            UsageError: An argument is none that it can be.
+            CorruptRecordError: A record is damaged.
+        """
+        place = None if config is None else reading.place_of(config)
+        key = None if place is None else self.key(place.thread_id)
+        oldest = None if before is None else reading.record_no_of(before)
+        listing.check_wanted(filter, "filter=")
+        listing.check_limit(limit)
+        which = reading.Which(filter, oldest, limit)
+        if place is None or key is None:
+            return self.iterate_home(
+                lambda: reading.list_all_tuples(self._reader, self._scope, which)
+            )
+        return self.iterate_home(lambda: reading.list_tuples(self._reader, key, place, which))
+
+    def list(
+        self,
+        config: Config | None,
+        *,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002  # LangGraph's name
+        before: Config | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        """Sync twin of `alist`."""
+        return iterate_sync(
+            lambda: self.alist(config, filter=filter, before=before, limit=limit),
+            loop=self.home(),
+            name="list",
+        )
+
+    # -- what only a driver may do
+
+    def put(self, *_: Any, **__: Any) -> NoReturn:
+        """Refused: checkpoints are written by graphs, under a claim of their thread.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise _not_written_by_hand("put")
+
+    def put_writes(self, *_: Any, **__: Any) -> NoReturn:
+        """Refused, as `put` is.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise _not_written_by_hand("put_writes")
+
+    async def aput(self, *_: Any, **__: Any) -> NoReturn:
+        """Refused, as `put` is.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise _not_written_by_hand("aput")
+
+    async def aput_writes(self, *_: Any, **__: Any) -> NoReturn:
+        """Refused, as `put` is.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise _not_written_by_hand("aput_writes")
+
+    async def _reader(self) -> listing.Reader:
+        return listing.Reader(await self.journal(), self.codec, self._clock)
+
+
+def _not_written_by_hand(verb: str) -> UsageError:
+    return UsageError(
+        f"{verb}() is not how records get into a Stepwell saver: they are deltas, fenced by a "
+        "claim of their thread. Use update_state() of a graph to change a state; to keep "
+        "threads in a database of your own, write a driver (docs/drivers.md)."
+    )
+
+
+__all__ = ["CheckpointTuple", "RunInfo", "Saver", "ThreadInfo"]

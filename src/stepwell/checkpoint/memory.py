@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint._options import MEMORY, SaverOptions, check_options
@@ -10,10 +10,27 @@ from stepwell.checkpoint.base import Saver
 
 
 class InMemorySaver(Saver):
-    """Keeps threads for as long as it lives; closing it loses nothing."""
+    """Keeps threads for as long as it lives, for one process; closing it loses nothing.
+
+    Args:
+        options: `SaverOptions`.
+
+    Raises:
+        UsageError: An option is unknown, or has a value it cannot have.
+    """
+
+    _warns_when_forgotten: ClassVar[bool] = False  # it leaves nothing behind
 
     def __init__(self, **options: Unpack[SaverOptions]) -> None:
-        super().__init__(MemoryDriver(), check_options(options, MEMORY, "InMemorySaver"))
+        check_options(options, MEMORY, "InMemorySaver")
+        super().__init__(MemoryDriver(), **options)
+
+    def setup(self) -> None:
+        """Open. There is no schema."""
+        self._now(self.asetup, "setup")
 
 
 MemorySaver = InMemorySaver
+"""LangGraph's older name."""
+
+__all__ = ["InMemorySaver", "MemorySaver"]

@@ -1,0 +1,187 @@
+"""How savers are opened, shared between loops and threads, and closed."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Any, ClassVar, Self, TypeVar, Unpack
+
+from stepwell._clock import SYSTEM_CLOCK, Clock
+from stepwell._codec import Codec
+from stepwell._ids import RANDOM_IDS, Ids
+from stepwell._journal.journal import Journal
+from stepwell._portal import run_sync
+from stepwell.checkpoint._home import Home
+from stepwell.checkpoint._names import rule_of, scope_of, thread_id_of
+from stepwell.checkpoint._options import (
+    GENERAL,
+    LockOptions,
+    check_options,
+    journal_options,
+    observers,
+)
+from stepwell.checkpoint.driver import Driver, ThreadKey
+
+T = TypeVar("T")
+FindDriver = Callable[[], Awaitable[Driver]]
+
+
+class Opening:
+    """A journal on one event loop, and the ways to it from everywhere else."""
+
+    codec: Codec
+    """For values whose graph is not known; graphs put their own classes on top."""
+
+    _warns_when_forgotten: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        driver: Driver | FindDriver,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        ids: Ids = RANDOM_IDS,
+        **options: Unpack[LockOptions],
+    ) -> None:
+        given = check_options(options, GENERAL, type(self).__name__)
+        settings, watchers = journal_options(given), observers(given.get("observe"))
+
+        async def make() -> Journal:
+            found = await driver() if callable(driver) else driver
+            return Journal(found, options=settings, clock=clock, ids=ids, observers=watchers)
+
+        self.codec = Codec()
+        self._clock = clock
+        self._scope = ""
+        self._is_view = False
+        self._check_thread_id = rule_of(given.get("thread_id_rule"))
+        self._home = Home(
+            make,
+            migrate=given.get("migrate", "auto"),
+            name=type(self).__name__,
+            warns=self._warns_when_forgotten,
+        )
+
+    # -- names
+
+    def key(self, thread_id: Any) -> ThreadKey:
+        """The key of a thread in this saver's scope.
+
+        Raises:
+            InvalidIdError: The id is none, or `thread_id_rule` does not allow it.
+        """
+        text = thread_id_of(thread_id)
+        if self._check_thread_id is not None:
+            self._check_thread_id(text)
+        return ThreadKey(self._scope, text)
+
+    def scoped(self, scope: str) -> Self:
+        """The same saver for another scope: it sees and writes only threads of that scope.
+
+        Connections and limits are shared. Closing the view closes nothing.
+
+        Raises:
+            InvalidIdError: The scope is no text of at most 512 bytes.
+        """
+        view = copy.copy(self)
+        view._scope = scope_of(scope)  # noqa: SLF001  # it is one of us
+        view._is_view = True  # noqa: SLF001
+        return view
+
+    # -- loops
+
+    def home(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop this saver belongs to.
+
+        Returns:
+            None when it belongs to none: never used, closed, that loop has closed, or this
+            is a forked child.
+        """
+        return self._home.loop()
+
+    async def journal(self) -> Journal:
+        """The open journal; to be called on the home loop.
+
+        The first call makes the running loop home, opens and migrates. While the journal is
+        open, this does not suspend.
+
+        Raises:
+            UsageError: The saver is closed, or belongs to another loop.
+            StorageError: The database cannot be opened, or has another schema.
+        """
+        return await self._home.journal()
+
+    async def at_home(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Await `call()` on the home loop, in the caller's context; cancellation is passed on.
+
+        Raises:
+            UsageError: Nobody runs the home loop.
+        """
+        return await self._home.call(call)
+
+    def iterate_home(self, make: Callable[[], AsyncIterator[T]]) -> AsyncIterator[T]:
+        """Iterate over `make()` on the home loop; closing this closes that."""
+        return self._home.iterate(make)
+
+    def _now(self, call: Callable[[], Awaitable[T]], name: str, instead: str | None = None) -> T:
+        """Run `call` on the home loop from a thread that waits for it."""
+        return run_sync(call, loop=self.home(), name=name, instead=instead)
+
+    # -- opening and closing
+
+    async def asetup(self) -> None:
+        """Open, and create or upgrade the schema. Needed only with `migrate="check"` or "off".
+
+        Raises:
+            StorageError: The database cannot be opened, or has a newer schema.
+        """
+        await self.at_home(self._home.migrate)
+
+    def setup(self) -> Awaitable[None] | None:
+        """Sync twin of `asetup`; a coroutine on the `Async*` classes, as in LangGraph."""
+        return self._now(self.asetup, "setup")
+
+    async def aclose(self) -> None:
+        """Wait for commits in flight, release claims, give back connections. Idempotent.
+
+        A closed saver refuses to work until it is opened again by `with` or `async with`.
+        On a view, this does nothing.
+        """
+        if not self._is_view:
+            await self._home.close()
+
+    def close(self) -> None:
+        """Sync twin of `aclose`."""
+        if not self._is_view:
+            self._now(self.aclose, "close")
+
+    async def _open(self) -> None:
+        if not self._is_view:
+            self._home.reopen()
+        await self.at_home(self.journal)
+
+    async def __aenter__(self) -> Self:
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __enter__(self) -> Self:
+        self._now(self._open, "__enter__", "async with")
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if not self._is_view:
+            self._now(self.aclose, "__exit__", "async with")

@@ -1,0 +1,418 @@
+"""Listing threads and runs: pages of the driver become items with cursors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import orjson
+
+from stepwell._clock import Clock
+from stepwell._codec import Codec
+from stepwell._journal.journal import Journal
+from stepwell.checkpoint._results import RunInfo, ThreadInfo
+from stepwell.checkpoint.driver import (
+    LoadRequest,
+    RunRow,
+    RunStatus,
+    ThreadKey,
+    ThreadQuery,
+    ThreadRow,
+    ThreadStatus,
+)
+from stepwell.errors import UsageError
+
+Order = Literal["updated", "created", "thread_id"]
+Status = TypeVar("Status", ThreadStatus, RunStatus)
+
+PAGE = 100
+_ORDERS = ("updated", "created", "thread_id")
+
+
+class Reader(NamedTuple):
+    """What reading needs of a saver: its journal, open on this loop, and its codec."""
+
+    journal: Journal
+    codec: Codec
+    clock: Clock
+
+
+OpenReader = Callable[[], Awaitable[Reader]]
+
+
+# --- what callers ask for -----------------------------------------------------------------------
+
+
+def status_of(kind: type[Status], name: str | None) -> Status | None:
+    """The status a caller names.
+
+    Raises:
+        UsageError: There is no such status.
+    """
+    if name is None:
+        return None
+    known = {member.name.lower(): member for member in kind}
+    if name not in known:
+        raise UsageError(f"status must be one of {', '.join(known)}, not {name!r}.")
+    return known[name]
+
+
+def check_wanted(wanted: Mapping[str, Any] | None, what: str) -> None:
+    """Refuse a filter by values that cannot be compared everywhere.
+
+    Raises:
+        UsageError: A value is no text, number, boolean or None.
+    """
+    for key, value in (wanted or {}).items():
+        if not isinstance(value, str | int | float | bool | None):
+            raise UsageError(
+                f"{what} compares text, numbers, booleans and None; {key!r} is a "
+                f"{type(value).__name__}."
+            )
+
+
+def matches(metadata: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> bool:
+    """Whether all wanted keys are there with the wanted values. True is not 1 here."""
+    return all(
+        key in metadata
+        and metadata[key] == value
+        and isinstance(metadata[key], bool) is isinstance(value, bool)
+        for key, value in (wanted or {}).items()
+    )
+
+
+def check_limit(limit: int | None) -> None:
+    """Refuse a limit that is no count.
+
+    Raises:
+        UsageError: It is negative.
+    """
+    if limit is not None and limit < 0:
+        raise UsageError(f"limit must be 0 or more, not {limit}.")
+
+
+def _moment(value: datetime | float | None, name: str) -> float | None:
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise UsageError(f"{name} must be an aware datetime or unix seconds, not {value!r}.")
+    return value.timestamp()
+
+
+def thread_query(
+    scope: str,
+    *,
+    status: str | None,
+    graph: str | None,
+    updated_before: datetime | float | None,
+    updated_after: datetime | float | None,
+    order: Order,
+    descending: bool,
+    after: str | None,
+) -> ThreadQuery:
+    """The first page of a listing.
+
+    Raises:
+        UsageError: An argument is none that it can be.
+    """
+    if order not in _ORDERS:
+        raise UsageError(f"order must be one of {', '.join(_ORDERS)}, not {order!r}.")
+    return ThreadQuery(
+        scope=scope,
+        status=status_of(ThreadStatus, status),
+        graph=graph,
+        updated_before=_moment(updated_before, "updated_before"),
+        updated_after=_moment(updated_after, "updated_after"),
+        order=order,
+        descending=descending,
+        after=None if after is None else _thread_position(after, order),
+    )
+
+
+# --- cursors ------------------------------------------------------------------------------------
+
+
+def _cursor(*parts: str | float) -> str:
+    return orjson.dumps(parts).decode()
+
+
+def _parsed(cursor: str, first: str, length: int) -> list[Any]:
+    try:
+        parts = orjson.loads(cursor)
+    except (ValueError, TypeError):
+        parts = None
+    if not isinstance(parts, list) or len(parts) != length or parts[0] != first:
+        raise _no_cursor(cursor)
+    return parts
+
+
+def _place(row: ThreadRow, order: Order) -> tuple[float, str]:
+    value = {"updated": row.updated_at, "created": row.created_at, "thread_id": 0.0}[order]
+    return value, row.key.thread_id
+
+
+def _thread_position(cursor: str, order: Order) -> tuple[float, str]:
+    _, value, thread_id = _parsed(cursor, order, 3)
+    return _thread_place(value, thread_id, cursor)
+
+
+def _thread_place(value: object, thread_id: object, cursor: str) -> tuple[float, str]:
+    if not isinstance(value, int | float) or not isinstance(thread_id, str):
+        raise _no_cursor(cursor)
+    return value, thread_id
+
+
+def _whole(value: object, cursor: str) -> int:
+    if not isinstance(value, int):
+        raise _no_cursor(cursor)
+    return value
+
+
+def _no_cursor(cursor: object) -> UsageError:
+    return UsageError(
+        f"after={cursor!r} is no cursor of this listing: pass the `cursor` of an item that the "
+        "same listing gave."
+    )
+
+
+# --- threads ------------------------------------------------------------------------------------
+
+
+async def list_threads(
+    opened: OpenReader,
+    query: ThreadQuery,
+    *,
+    metadata: Mapping[str, Any] | None,
+    limit: int | None,
+) -> AsyncIterator[ThreadInfo]:
+    """Threads in the query's order; a page at a time is read."""
+    reader = await opened()
+    left = limit
+    while left is None or left > 0:
+        # What a filter leaves of a page is not known before: ask for whole pages then.
+        size = PAGE if left is None or metadata else min(PAGE, left)
+        page = await reader.journal.threads(query._replace(limit=size))
+        runs = await asyncio.gather(*(_newest_run(reader.journal, row) for row in page))
+        for row, run in zip(page, runs, strict=True):
+            known = metadata_of(run.metadata if run else None, reader.codec)
+            if matches(known, metadata):
+                yield _thread_info(reader, row, run, known, query.order)
+                if left is not None:
+                    left -= 1
+                    if not left:
+                        return
+        if len(page) < size:
+            return
+        query = query._replace(after=_place(page[-1], query.order))
+
+
+async def _newest_run(journal: Journal, row: ThreadRow) -> RunRow | None:
+    if not row.run:
+        return None
+    runs = await journal.runs(row.key, after=row.run + 1, limit=1)
+    return runs[0] if runs else None
+
+
+async def thread_keys(journal: Journal, scope: str) -> AsyncGenerator[ThreadKey, None]:
+    """Keys of all threads of a scope, the one written last first."""
+    async with aclosing(_rows(journal, ThreadQuery(scope=scope))) as rows:
+        async for row in rows:
+            yield row.key
+
+
+async def _rows(journal: Journal, query: ThreadQuery) -> AsyncGenerator[ThreadRow, None]:
+    while True:
+        page = await journal.threads(query._replace(limit=PAGE))
+        for row in page:
+            yield row
+        if len(page) < PAGE:
+            return
+        query = query._replace(after=_place(page[-1], query.order))
+
+
+async def get_thread(reader: Reader, key: ThreadKey) -> ThreadInfo | None:
+    """One thread; None if there is none."""
+    # The chain of "no checkpoint" is empty: only the thread's own row is read, and its run's.
+    loaded = await reader.journal.load(LoadRequest(key, "", 0))
+    row = loaded.thread
+    if row is None:
+        return None
+    run = loaded.runs.get(row.run)
+    known = metadata_of(run.metadata if run else None, reader.codec)
+    return _thread_info(reader, row, run, known, "updated")
+
+
+def _thread_info(
+    reader: Reader,
+    row: ThreadRow,
+    run: RunRow | None,
+    metadata: dict[str, Any],
+    order: Order,
+) -> ThreadInfo:
+    left = row.lease_left_s
+    return ThreadInfo(
+        thread_id=row.key.thread_id,
+        status=ThreadStatus(row.status).name.lower(),
+        graph=row.graph,
+        fingerprint=row.fingerprint,
+        state_version=row.state_version,
+        run_id=None if run is None else run.run_id,
+        owner=None if row.owner is None else row.owner.hex(),
+        lease_expires_at=None if left is None else moment(reader.clock.wall() + left),
+        orphaned=row.status == ThreadStatus.RUNNING and (left is None or left < 0),
+        next=tuple(orjson.loads(row.next_nodes)),
+        interrupts=row.interrupts,
+        error=row.error,
+        checkpoints=row.checkpoints,
+        bytes=row.bytes,
+        metadata=metadata,
+        created_at=moment(row.created_at),
+        updated_at=moment(row.updated_at),
+        cursor=_cursor(order, *_place(row, order)),
+    )
+
+
+# --- runs ---------------------------------------------------------------------------------------
+
+
+async def list_runs(
+    opened: OpenReader,
+    key: ThreadKey,
+    *,
+    status: RunStatus | None,
+    after: int | None,
+    limit: int | None,
+) -> AsyncIterator[RunInfo]:
+    """Runs of one thread, newest first; `after`: a run's number."""
+    reader = await opened()
+    left = limit
+    async with aclosing(_run_rows(reader.journal, key, after)) as rows:
+        async for row in rows:
+            if left is not None and left <= 0:
+                return
+            if status is None or row.status == status:
+                yield _run_info(reader, key, row, _cursor("run", row.run))
+                if left is not None:
+                    left -= 1
+
+
+async def list_all_runs(
+    opened: OpenReader,
+    scope: str,
+    *,
+    status: RunStatus | None,
+    after: tuple[tuple[float, str], int] | None,
+    limit: int | None,
+) -> AsyncIterator[RunInfo]:
+    """Runs of all threads: the thread written last comes first, its newest run before older.
+
+    `after`: where a thread stands, and a run's number in it.
+    """
+    reader = await opened()
+    left = limit
+    async with aclosing(_all_run_rows(reader.journal, scope, after)) as rows:
+        async for key, place, row in rows:
+            if left is not None and left <= 0:
+                return
+            if status is None or row.status == status:
+                yield _run_info(reader, key, row, _cursor("runs", *place, row.run))
+                if left is not None:
+                    left -= 1
+
+
+def run_position(after: str | None) -> int | None:
+    """The run that a cursor of one thread's runs names.
+
+    Raises:
+        UsageError: It is no such cursor.
+    """
+    return None if after is None else _whole(_parsed(after, "run", 2)[1], after)
+
+
+def all_runs_position(after: str | None) -> tuple[tuple[float, str], int] | None:
+    """The thread's place and the run that a cursor of all runs names.
+
+    Raises:
+        UsageError: It is no such cursor.
+    """
+    if after is None:
+        return None
+    _, value, thread_id, number = _parsed(after, "runs", 4)
+    return _thread_place(value, thread_id, after), _whole(number, after)
+
+
+async def _all_run_rows(
+    journal: Journal, scope: str, after: tuple[tuple[float, str], int] | None
+) -> AsyncGenerator[tuple[ThreadKey, tuple[float, str], RunRow], None]:
+    query = ThreadQuery(scope=scope)
+    if after is not None:
+        place, number = after
+        query = query._replace(after=place)
+        key = ThreadKey(scope, place[1])
+        async with aclosing(_run_rows(journal, key, number)) as rows:
+            async for run in rows:
+                yield key, place, run
+    async with aclosing(_rows(journal, query)) as threads:
+        async for thread in threads:
+            if thread.runs:
+                async with aclosing(_run_rows(journal, thread.key, None)) as rows:
+                    async for run in rows:
+                        yield thread.key, _place(thread, "updated"), run
+
+
+async def _run_rows(
+    journal: Journal, key: ThreadKey, after: int | None
+) -> AsyncGenerator[RunRow, None]:
+    while True:
+        page = await journal.runs(key, after=after, limit=PAGE)
+        for row in page:
+            yield row
+        if len(page) < PAGE:
+            return
+        after = page[-1].run
+
+
+async def get_run(reader: Reader, key: ThreadKey, run_id: str) -> RunInfo | None:
+    """The newest run of a thread with this name; None if there is none."""
+    async with aclosing(_run_rows(reader.journal, key, None)) as rows:
+        async for row in rows:
+            if row.run_id == run_id:
+                return _run_info(reader, key, row, _cursor("run", row.run))
+    return None
+
+
+def _run_info(reader: Reader, key: ThreadKey, row: RunRow, cursor: str) -> RunInfo:
+    return RunInfo(
+        run_id=row.run_id,
+        thread_id=key.thread_id,
+        graph=row.graph,
+        status=RunStatus(row.status).name.lower(),
+        idempotency_key=row.idempotency_key,
+        attempts=row.attempts,
+        started_at=None if row.started_at is None else moment(row.started_at),
+        finished_at=None if row.finished_at is None else moment(row.finished_at),
+        supersteps=row.supersteps,
+        error=row.error,
+        metadata=metadata_of(row.metadata, reader.codec),
+        cursor=cursor,
+    )
+
+
+# --- values -------------------------------------------------------------------------------------
+
+
+def moment(seconds: float) -> datetime:
+    """Unix seconds as an aware datetime in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def metadata_of(stored: bytes | None, codec: Codec) -> dict[str, Any]:
+    """Stored metadata, `{"v": value}` with "t" if it holds tags; {} for none."""
+    if stored is None:
+        return {}
+    document = orjson.loads(stored)
+    value = codec.revive(document["v"]) if document.get("t") else document["v"]
+    return dict(value)

@@ -1,0 +1,123 @@
+"""What savers tell about threads, runs and checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from stepwell.config import RunnableConfig
+
+
+class _Record:
+    """A result: immutable, and convertible to a dict."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Fields by name; times as ISO 8601 text in UTC, tuples as lists."""
+        return {
+            field.name: _plain(getattr(self, field.name))
+            for field in fields(self)  # type: ignore[arg-type]  # subclasses are dataclasses
+        }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return list(value) if isinstance(value, tuple) else value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadInfo(_Record):
+    """A thread as its row says it is; times are aware and in UTC.
+
+    Attributes:
+        thread_id: Its name in the scope of the saver that was asked.
+        status: "idle" | "running" | "interrupted" | "failed" | "done".
+        graph: Name of the graph that wrote it last.
+        fingerprint: Of that graph.
+        state_version: Of that graph's state.
+        run_id: The newest run.
+        owner: The worker that holds the thread (hex digits); None: it is free.
+        lease_expires_at: When the owner's claim ends unless it is renewed.
+        orphaned: Status "running", but nobody holds a live claim.
+        next: Nodes that are still to run.
+        interrupts: How many questions wait for an answer.
+        error: Why the newest run failed.
+        checkpoints: How many there are.
+        bytes: What they take.
+        metadata: Of the newest run.
+        created_at: When the thread was first written.
+        updated_at: When it was last written.
+        cursor: For `after=`: the listing goes on behind this thread.
+    """
+
+    thread_id: str
+    status: str
+    graph: str | None
+    fingerprint: str | None
+    state_version: int
+    run_id: str | None
+    owner: str | None
+    lease_expires_at: datetime | None
+    orphaned: bool
+    next: tuple[str, ...]
+    interrupts: int
+    error: str | None
+    checkpoints: int
+    bytes: int
+    metadata: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    cursor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInfo(_Record):
+    """A run of a thread; times are aware and in UTC.
+
+    Attributes:
+        run_id: Its name.
+        thread_id: The thread it is a run of.
+        graph: The graph that ran.
+        status: "running" | "interrupted" | "failed" | "done" | "cancelled" | "superseded".
+        idempotency_key: The key it was started under.
+        attempts: How many workers have run it, one after the other.
+        started_at: When its first record was written.
+        finished_at: When it last stopped; None while it runs.
+        supersteps: How many it has made.
+        error: Why it failed.
+        metadata: `config["metadata"]` of the call that started it.
+        cursor: For `after=`: the listing goes on behind this run.
+    """
+
+    run_id: str
+    thread_id: str
+    graph: str | None
+    status: str
+    idempotency_key: str | None
+    attempts: int
+    started_at: datetime | None
+    finished_at: datetime | None
+    supersteps: int
+    error: str | None
+    metadata: dict[str, Any]
+    cursor: str
+
+
+class CheckpointTuple(NamedTuple):
+    """A checkpoint in the shape that LangGraph's savers give it.
+
+    `checkpoint` has the keys v, id, ts, channel_values, channel_versions, versions_seen and
+    updated_channels; `pending_writes` are (task id, channel, value).
+    """
+
+    config: RunnableConfig
+    checkpoint: dict[str, Any]
+    metadata: dict[str, Any]
+    parent_config: RunnableConfig | None = None
+    pending_writes: list[tuple[str, str, Any]] | None = None
+
+
+__all__ = ["CheckpointTuple", "RunInfo", "ThreadInfo"]
