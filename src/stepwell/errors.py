@@ -3,7 +3,7 @@
     StepwellError(Exception)
       GraphDefinitionError(ValueError)      InvalidUpdateError      EmptyInputError
       EmptyChannelError                     GraphRecursionError(RecursionError)
-      UnknownInterruptError                 TaskNotFound            TaskOrderError
+      UnknownInterruptError(RuntimeError)   TaskNotFound            TaskOrderError
       NodeTimeoutError [R]                  NodeCancelledError      RunPreemptedError
       ThreadBusyError [R]                   IdempotencyConflictError
       GraphMismatchError                    NotFoundError(LookupError)
@@ -88,7 +88,7 @@ class GraphRecursionError(StepwellError, RecursionError):
     code = "recursion_limit"
 
 
-class UnknownInterruptError(StepwellError):
+class UnknownInterruptError(StepwellError, RuntimeError):
     """A resume value names no question that is waiting for an answer."""
 
     code = "unknown_interrupt"

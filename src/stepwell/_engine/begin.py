@@ -88,7 +88,7 @@ def _answer(run: Run, resume: Any) -> list[Any]:
         msg = "Cannot use Command(resume=...) without checkpointer: compile the graph with one."
         raise UsageError(msg)
     waiting = run.pending.open_interrupts()
-    if isinstance(resume, Mapping) and resume and all(_is_interrupt_id(k) for k in resume):
+    if isinstance(resume, Mapping) and all(_is_interrupt_id(k) for k in resume):
         run.resume_map = resume
         return []
     if len(waiting) > 1:
@@ -164,10 +164,11 @@ def new_input(run: Run, writes: Sequence[Write]) -> None:
     is not lost; the others are dropped.
     """
     open_tasks = plan(run.spec, run.state, inputs=False)
+    known = {} if run.replaying else run.pending.outputs
     done = []
     entries = []
     for task in sorted(open_tasks, key=lambda t: t.order):
-        left = run.pending.outputs.get(task.id(run.checkpoint_id, run.ns, run.step), [])
+        left = known.get(task.id(run.checkpoint_id, run.ns, run.step), [])
         consumables = task.node.consumables if task.index < 0 else ()
         done.append(TaskWrites(task.order, task.name, task.triggers, consumables, left))
         entries.append(Entry(task.name, task.index, task.triggers if task.index < 0 else (), left))

@@ -70,7 +70,7 @@ def _wants(parameter: inspect.Parameter, words: tuple[str, ...]) -> bool:
     if not words:
         return True
     text = annotation if isinstance(annotation, str) else repr(annotation)
-    return any(word in text for word in words) or text in {"Any", "typing.Any"}
+    return any(word in text for word in words)
 
 
 def injections(fn: Any) -> list[tuple[str, Callable[[TaskRun], Any]]]:

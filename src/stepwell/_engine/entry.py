@@ -77,17 +77,30 @@ async def run_graph(program: Program, given: Any, config: RunConfig, options: Ru
 
 
 def _configure(run: Run, options: RunOptions) -> None:
-    run.context = options.context
+    mapper = run.graph.context_mapper
+    run.context = (
+        mapper(options.context)
+        if mapper is not None and isinstance(options.context, dict)
+        else options.context
+    )
     run.control = options.control
     run.publisher.sink = options.sink
-    if options.interrupt_before is not None:
+    if options.interrupt_before:
         run.interrupt_before = options.interrupt_before
-    if options.interrupt_after is not None:
+    if options.interrupt_after:
         run.interrupt_after = options.interrupt_after
     if options.output_keys is not None:
-        run.publisher.output_keys = options.output_keys
+        run.publisher.output_keys = _known_keys(run, options.output_keys)
     outer = current_task.get()
     run.outer = outer if isinstance(outer, TaskRun) else None
+
+
+def _known_keys(run: Run, keys: Sequence[str] | str) -> Sequence[str] | str:
+    for key in (keys,) if isinstance(keys, str) else keys:
+        if key not in run.spec.state_set:
+            msg = f"output_keys names {key!r}, which is no key of the state: {run.spec.state_keys}"
+            raise UsageError(msg)
+    return keys
 
 
 async def _run_without_thread(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from stepwell._engine.retry import attempts, once
 from stepwell._engine.task import TaskRun
-from stepwell.errors import GraphBubbleUp, GraphInterrupt
+from stepwell.errors import GraphBubbleUp, GraphInterrupt, NodeCancelledError
 
 Settle = Callable[[TaskRun, bool], None]
 """Called when a task has ended: (task, whether others of its superstep still run)."""
@@ -30,7 +30,8 @@ async def execute(task: TaskRun) -> None:
         if current is None or current.cancelling():
             raise
         # The node raised it although nobody cancelled the run.
-        task.failure = exc
+        task.failure = NodeCancelledError(task.name)
+        task.failure.__cause__ = exc
     except GraphBubbleUp:
         raise
     except Exception as exc:  # noqa: BLE001  # whatever a node raises is its caller's business

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stepwell._codec import Codec
 from stepwell._context import current_task
-from stepwell._engine.pending import Pending
+from stepwell._engine.pending import NULL_TASK, Pending
 from stepwell._engine.program import Program, RunConfig
 from stepwell._engine.snapshot import Place, View
 from stepwell._engine.task import TaskRun
 from stepwell._ids import parse_checkpoint_id
 from stepwell._journal.load import Contribution, Folded, add_row, chain, contributions
+from stepwell._journal.record import KIND_INPUT, KIND_UPDATE
 from stepwell._plan.tasks import Task, plan
 from stepwell.checkpoint.driver import (
     CheckpointRow,
@@ -276,24 +277,46 @@ def past_pending(program: Program, codec: Codec, view: View, page: HistoryPage) 
     """What the tasks of a checkpoint in the past left: in its rows, and in its first child's."""
     pending = Pending.from_rows((w for w in page.writes if w.seq == view.row.seq), codec)
     for row in page.rows:
-        if row.source == Source.LOOP and parent_of(row) == view.row.seq:
+        if shows_tasks(row) and parent_of(row) == view.row.seq:
             folded = Folded()
-            document = {}
+            document: dict[str, Any] = {}
             for ancestor in ancestors(page, row.seq):
                 document = add_row(folded, ancestor)
             add_contributions(program, view, pending, contributions(document, folded, codec))
-            break
     return pending
+
+
+def shows_tasks(row: CheckpointRow) -> bool:
+    """Whether a checkpoint's body tells what the tasks planned at its parent did."""
+    return row.source in (Source.LOOP, Source.UPDATE)
 
 
 def add_contributions(
     program: Program, view: View, pending: Pending, found: Iterable[Contribution]
 ) -> None:
-    """File contributions of a checkpoint's first child under the tasks that made them."""
+    """File contributions of a checkpoint's child under the tasks they are from.
+
+    An update as a node counts as the result of that node's task; what a command wrote counts
+    for the checkpoint itself.
+    """
     tasks: Sequence[Task] = plan(program.spec, view.state, inputs=False)
-    names = {(t.name, t.index): t.id(view.name, view.place.ns, view.row.step + 1) for t in tasks}
+    ids = [t.id(view.name, view.place.ns, view.row.step + 1) for t in tasks]
+    names = {(t.name, t.index): i for t, i in zip(tasks, ids, strict=True)}
     for contribution in found:
-        name = names.get((contribution.name, contribution.kind))
+        if contribution.kind == KIND_INPUT:
+            pending.outputs.setdefault(NULL_TASK, contribution.writes)
+            continue
+        if contribution.kind == KIND_UPDATE:
+            name = next(
+                (
+                    i
+                    for t, i in zip(tasks, ids, strict=True)
+                    if t.name == contribution.name and i not in pending.outputs
+                ),
+                None,
+            )
+        else:
+            name = names.get((contribution.name, contribution.kind))
         if name is not None:
             pending.add(name, contribution)
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from stepwell._codec import Codec
 from stepwell._plan.spec import GraphSpec
+from stepwell.checkpoint._names import thread_id_of
 from stepwell.config import RunnableConfig
 from stepwell.constants import CONF
-from stepwell.errors import InvalidIdError, UsageError
+from stepwell.errors import UsageError
 from stepwell.types import Durability
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ _KEYS = frozenset(
     ("tags", "metadata", "callbacks", "run_name", "max_concurrency", "recursion_limit",
      "configurable", "run_id")
 )  # fmt: skip
-THREAD_ID_BYTES_MAX = 512
 
 
 class Program:
@@ -31,6 +30,7 @@ class Program:
 
     __slots__ = (
         "codec",
+        "context_mapper",
         "durability",
         "fingerprint",
         "interrupt_after",
@@ -39,7 +39,6 @@ class Program:
         "name",
         "on_conflict",
         "on_mismatch",
-        "output_mapper",
         "saver",
         "spec",
         "state_version",
@@ -62,32 +61,8 @@ class Program:
         self.strict = False
         self.state_version = 0
         self.fingerprint = ""
-        self.output_mapper: Callable[[Any], Any] | None = None
-
-
-def thread_id_of(value: Any) -> str:
-    """A thread id as text.
-
-    Raises:
-        InvalidIdError: It is not a str, int or UUID, or not 1-512 bytes of plain UTF-8.
-    """
-    if isinstance(value, (int, uuid.UUID)) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str):
-        msg = f"thread_id must be a str (int and UUID are accepted), not {type(value).__name__}"
-        raise InvalidIdError(msg)
-    try:
-        size = len(value.encode())
-    except UnicodeEncodeError:
-        msg = "thread_id contains a lone surrogate, which no database can store; use plain text."
-        raise InvalidIdError(msg) from None
-    if not 0 < size <= THREAD_ID_BYTES_MAX or "\0" in value:
-        msg = (
-            f"thread_id must be 1 to {THREAD_ID_BYTES_MAX} bytes of UTF-8 without NUL; "
-            f"this one has {size} bytes."
-        )
-        raise InvalidIdError(msg)
-    return value
+        self.context_mapper: Callable[[dict[str, Any]], Any] | None = None
+        """How a dict given as context becomes the graph's context schema."""
 
 
 class RunConfig:
@@ -97,6 +72,7 @@ class RunConfig:
         "checkpoint_id",
         "checkpoint_ns",
         "configurable",
+        "limited",
         "max_concurrency",
         "metadata",
         "recursion_limit",
@@ -127,12 +103,14 @@ class RunConfig:
         self.configurable = configurable
         self.metadata: dict[str, Any] = dict(given.get("metadata") or {})
         self.tags: list[str] = list(given.get("tags") or ())
-        self.recursion_limit = int(given.get("recursion_limit") or recursion_limit)
+        limit = given.get("recursion_limit")
+        self.limited = limit is not None
+        self.recursion_limit = recursion_limit if limit is None else int(limit)
         if self.recursion_limit < 1:
             msg = f"recursion_limit must be at least 1, not {self.recursion_limit}"
             raise ValueError(msg)
-        limit = given.get("max_concurrency")
-        self.max_concurrency: int | None = None if not limit else int(limit)
+        at_once = given.get("max_concurrency")
+        self.max_concurrency: int | None = None if not at_once else int(at_once)
         run_id = given.get("run_id")
         self.run_id: str | None = None if run_id is None else str(run_id)
         self.run_name = given.get("run_name")
@@ -156,4 +134,4 @@ class _MissingThreadError(UsageError, ValueError):
     """The config names no thread."""
 
 
-__all__ = ["Program", "RunConfig", "thread_id_of"]
+__all__ = ["Program", "RunConfig"]

@@ -17,7 +17,7 @@ from stepwell._engine.publish import Publisher
 from stepwell._engine.recorder import Recorder
 from stepwell._engine.task import TaskRun
 from stepwell._ids import Ids
-from stepwell._journal.record import KIND_INPUT, SLOT_INTERRUPT, SLOT_RESUME, Entry
+from stepwell._journal.record import KIND_INPUT, SLOT_ERROR, SLOT_INTERRUPT, SLOT_RESUME, Entry
 from stepwell._plan.apply import TaskWrites, apply, compose, deltas
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Task, Write, due_names, plan
@@ -160,15 +160,17 @@ class Run:
         if config.thread_id is not None:
             node_metadata["thread_id"] = config.thread_id
         given: RunnableConfig = {
-            "tags": list(config.tags),
             "metadata": {**config.metadata, **node_metadata, **task.task.node.metadata},
-            "recursion_limit": config.recursion_limit,
             "configurable": {
                 **config.configurable,
                 "checkpoint_ns": task.ns,
                 "checkpoint_id": None,
             },
         }
+        if config.tags:
+            given["tags"] = list(config.tags)
+        if config.limited:
+            given["recursion_limit"] = config.recursion_limit
         if config.run_id is not None:
             given["run_id"] = config.run_id
         if config.max_concurrency is not None:
@@ -214,7 +216,7 @@ class Run:
 
     def plan(self) -> list[Task]:
         """What is due now."""
-        return plan(self.spec, self.state)
+        return plan(self.spec, self.state, remaining=self.stop - self.step)
 
     def _task_runs(self, due: Sequence[Task]) -> list[TaskRun]:
         if not self.pending and not self.resume_map:
@@ -264,6 +266,7 @@ class Run:
     def _leave(self, rec: Recorder, run: TaskRun) -> None:
         """File what a task left behind under the current checkpoint."""
         path, name = task_path(run.task), run.id_bytes
+        run.left = True
         if run.writes is not None:
             rec.finished(name, path, run.writes, run.encoded)
         elif run.interrupts:
@@ -280,7 +283,15 @@ class Run:
                        if t.task.index < 0 else (), t.writes or ())
             for t in self.tasks
         ]  # fmt: skip
-        changed = apply(self.spec, self.state, done)
+        try:
+            changed = apply(self.spec, self.state, done)
+        except Exception:
+            # What finished stays finished: the barrier can be tried again after an update.
+            if self.rec is not None and not self.rec.exits:
+                for task in self.tasks:
+                    if not task.left:
+                        self._leave(self.rec, task)
+            raise
         self.publisher.values(done)
         step = self.step
         self.step = step + 1
@@ -330,10 +341,17 @@ class Run:
 
     def _control(self, run: TaskRun) -> dict[int, Any] | None:
         """What a finished task asked and was told on the way: history shows it."""
-        if not run.answers:
+        if not run.answers and not self.pending:
             return None
-        asked = self.pending.interrupts.get(run.id_bytes, ())
-        return {SLOT_INTERRUPT: dump_interrupts(asked), SLOT_RESUME: run.answers}
+        control: dict[int, Any] = {}
+        name = run.id_bytes
+        if asked := self.pending.interrupts.get(name):
+            control[SLOT_INTERRUPT] = dump_interrupts(asked)
+        if name in self.pending.errors:
+            control[SLOT_ERROR] = self.pending.errors[name]
+        if run.answers:
+            control[SLOT_RESUME] = run.answers
+        return control or None
 
     # -- how a run ends ------------------------------------------------------------------------
 

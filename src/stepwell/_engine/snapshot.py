@@ -133,7 +133,7 @@ def snapshot(spec: GraphSpec, view: View, *, live: bool) -> StateSnapshot:
             for t, i in zip(tasks, ids, strict=True)
             if i in finished
         ]
-        apply(spec, state, done)
+        state = _applied(spec, view, done)
     shown = tuple(
         _task(spec, task, name, pending, live=live) for task, name in zip(tasks, ids, strict=True)
     )
@@ -147,6 +147,17 @@ def snapshot(spec: GraphSpec, view: View, *, live: bool) -> StateSnapshot:
         tasks=shown,
         interrupts=tuple(i for t in shown for i in t.interrupts),
     )
+
+
+def _applied(spec: GraphSpec, view: View, done: list[TaskWrites]) -> ThreadState:
+    """The state with what finished tasks wrote; as it was, where that breaks a channel's rule
+    (the run failed at that barrier, and its thread must stay readable)."""
+    before = view.state.copy(spec)
+    try:
+        apply(spec, view.state, done)
+    except Exception:  # noqa: BLE001  # whatever a reducer raises: the run has reported it
+        return before
+    return view.state
 
 
 def _task(spec: GraphSpec, task: Task, name: bytes, pending: Pending, *, live: bool) -> PregelTask:
@@ -172,7 +183,6 @@ def checkpoint_chunk(run: Run, due: Sequence[Task]) -> dict[str, Any]:
         else place.config(run.parent_checkpoint),
         "values": project(run.spec, run.state, state_selector(run.spec)),
         "metadata": {
-            **run.config.metadata,
             "source": SOURCE_NAMES[run.source],
             "step": run.step - 1,
             "parents": {},

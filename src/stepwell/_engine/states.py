@@ -6,14 +6,20 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from stepwell._codec import Codec
-from stepwell._engine.open import add_contributions, parent_of, past_pending, revive
+from stepwell._engine.open import (
+    add_contributions,
+    parent_of,
+    past_pending,
+    revive,
+    shows_tasks,
+)
 from stepwell._engine.pending import Pending
 from stepwell._engine.program import Program, RunConfig
 from stepwell._engine.snapshot import Place, View, empty_snapshot, row_metadata, snapshot
 from stepwell._ids import parse_checkpoint_id
 from stepwell._journal.load import Contribution, Folded, add_row, chain, contributions
 from stepwell.checkpoint.base import Saver
-from stepwell.checkpoint.driver import CheckpointRow, HistoryPage, LoadRequest, Source
+from stepwell.checkpoint.driver import CheckpointRow, HistoryPage, LoadRequest
 from stepwell.config import RunnableConfig
 from stepwell.types import StateSnapshot
 
@@ -134,15 +140,16 @@ def _views(
     branch_points = {r.parent for r in rows if r.parent is not None}
     saved: dict[int, Folded] = {}
     kept: dict[int, Folded] = {}
-    children: dict[int, list[Contribution]] = {}
+    children: dict[int, list[list[Contribution]]] = {}
     current = Folded()
     for row in rows:
         if row.parent is not None:
             current = saved[row.parent].snapshot() if row.parent else Folded()
         document = add_row(current, row)
         parent = parent_of(row)
-        if row.source == Source.LOOP and parent in chosen and parent not in children:
-            children[parent] = contributions(document, current.snapshot(), codec)
+        if parent in chosen and shows_tasks(row):
+            found = contributions(document, current.snapshot(), codec)
+            children.setdefault(parent, []).append(found)
         if row.seq in branch_points:
             saved[row.seq] = current.snapshot()
         if row.seq in chosen:
@@ -156,8 +163,8 @@ def _views(
             pending=Pending.from_rows((w for w in page.writes if w.seq == seq), codec),
             run=page.runs.get(row.run),
         )  # fmt: skip
-        if seq in children:
-            add_contributions(program, view, view.pending, children[seq])
+        for found in children.get(seq, ()):
+            add_contributions(program, view, view.pending, found)
         views[seq] = view
     return views
 

@@ -33,6 +33,7 @@ class TaskRun:
         "failure",
         "first_attempt_at",
         "interrupts",
+        "left",
         "loaded",
         "new_answers",
         "run",
@@ -53,6 +54,8 @@ class TaskRun:
         self.encoded: Any = None
         self.loaded = False
         """Whether it had finished before this run began."""
+        self.left = False
+        """Whether what it left behind has been filed under its checkpoint."""
         self.interrupts: tuple[Interrupt, ...] = ()
         self.failure: BaseException | None = None
         self.error: NodeError | None = None

@@ -47,6 +47,9 @@ async def update_state(
             from, or breaks a channel's rule. Nothing of its superstep was written.
         ThreadBusyError: A run holds the thread.
     """
+    if not supersteps:
+        msg = "No supersteps provided: pass at least one list of StateUpdate."
+        raise InvalidUpdateError(msg)
     opened = await claim_thread(program, config, on_conflict=on_conflict, lock_timeout=lock_timeout)
     try:
         run = _run_for(program, opened, config)

@@ -24,6 +24,7 @@ class NodeSpec:
         "consumables",
         "deferred",
         "hidden",
+        "managed_reads",
         "mapper",
         "metadata",
         "name",
@@ -40,6 +41,7 @@ class NodeSpec:
         self.triggers: tuple[str, ...] = ()
         self.reads: tuple[str, ...] | None = ()
         self.reads_all = False
+        self.managed_reads: tuple[tuple[str, Any], ...] = ()
         self.mapper: Callable[[dict[str, Any]], Any] | None = None
         self.consumables: tuple[str, ...] = ()
         self.deferred = False

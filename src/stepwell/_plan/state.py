@@ -60,6 +60,18 @@ class ThreadState:
         }
         self.live: set[str] = {k for k in spec.stepping if self.channels[k].is_available()}
 
+    def copy(self, spec: GraphSpec) -> ThreadState:
+        """A state that can be changed on its own (values are shared)."""
+        stored = {k: c.copy().checkpoint() for k, c in self.channels.items()}
+        return ThreadState(
+            spec,
+            stored,
+            version=self.version,
+            versions=dict(self.versions),
+            seen={k: dict(v) for k, v in self.seen.items()},
+            interrupt_seen=self.interrupt_seen,
+        )
+
     @property
     def started(self) -> bool:
         """Whether anything was ever written."""

@@ -81,8 +81,13 @@ def is_due(state: ThreadState, node: NodeSpec) -> bool:
     return False
 
 
-def read_input(state: ThreadState, node: NodeSpec, *, mapped: bool = True) -> Any:
-    """The input of a triggered node: a fresh dict of the keys it reads (or the bare value)."""
+def read_input(
+    state: ThreadState, node: NodeSpec, *, remaining: int = 0, mapped: bool = True
+) -> Any:
+    """The input of a triggered node: a fresh dict of the keys it reads (or the bare value).
+
+    `remaining` is the number of supersteps the run may still take, for managed keys.
+    """
     if node.name == START:
         return state.channels[START].get()
     values = state.values
@@ -92,6 +97,8 @@ def read_input(state: ThreadState, node: NodeSpec, *, mapped: bool = True) -> An
         value = values.get(ROOT)
     else:
         value = {k: values[k] for k in node.reads if k in values}
+    for key, managed in node.managed_reads:
+        value[key] = managed.get(remaining)
     if mapped and node.mapper is not None:
         return node.mapper(value)
     return value
@@ -110,14 +117,18 @@ def _pushed(spec: GraphSpec, state: ThreadState) -> Iterable[Task]:
             yield Task(spec.nodes[packet.node], packet.arg, index, packet.timeout)
 
 
-def plan(spec: GraphSpec, state: ThreadState, *, inputs: bool = True) -> list[Task]:
+def plan(
+    spec: GraphSpec, state: ThreadState, *, remaining: int = 0, inputs: bool = True
+) -> list[Task]:
     """The tasks of the next superstep: sends in their order, then due nodes.
 
     Args:
+        remaining: Supersteps the run may still take, for managed values.
         inputs: Whether to map node inputs to the node's schema (False: to look, not to run).
 
-    Nodes come sorted by name when the last barrier is known (its cost is then that of the
-    channels it changed), else in the order the graph defines them.
+    Nodes come sorted by name to be run, and in the order the graph defines them to be looked
+    at after a load. When the last barrier is known, the cost is that of the channels it
+    changed.
     """
     tasks = list(_pushed(spec, state)) if TASKS in state.live else []
     updated = state.updated
@@ -136,11 +147,11 @@ def plan(spec: GraphSpec, state: ThreadState, *, inputs: bool = True) -> list[Ta
     elif not state.versions:
         names = ()
     else:
-        names = spec.nodes
+        names = sorted(spec.nodes) if inputs else spec.nodes
     for name in names:
         node = spec.nodes[name]
         if is_due(state, node):
-            tasks.append(Task(node, read_input(state, node, mapped=inputs)))
+            tasks.append(Task(node, read_input(state, node, remaining=remaining, mapped=inputs)))
     return tasks
 
 

@@ -81,6 +81,7 @@ def assemble(builder: StateGraph, name: str) -> Program:
     for schema in builder.schemas:
         register_schema(registry, schema)
     program = Program(spec, Codec(registry))
+    program.context_mapper = mapper_of(builder.context_schema, [])
     program.fingerprint = _fingerprint(spec)
     return program
 
@@ -104,6 +105,9 @@ def _node(builder: StateGraph, key: str, described: NodeDef) -> NodeSpec:
     keys = list(builder.schemas[described.input_schema])
     node.triggers = (to_channel(key),)
     node.reads = None if keys == [ROOT] else tuple(keys)
+    node.managed_reads = tuple(
+        (k, builder.managed[k]) for k in builder.managed_keys[described.input_schema]
+    )
     node.mapper = mapper_of(described.input_schema, keys)
     node.deferred = described.defer
     node.metadata = dict(described.metadata)

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing
+from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from stepwell._engine.entry import DEFAULT_RECURSION_LIMIT, RunOptions, run_graph
@@ -13,6 +22,7 @@ from stepwell._engine.program import Program, RunConfig
 from stepwell._engine.states import get_state, history
 from stepwell._engine.stream import Sink
 from stepwell._engine.update import update_state
+from stepwell._plan.output import state_selector
 from stepwell._portal import iterate_sync, run_sync
 from stepwell.checkpoint.base import Saver
 from stepwell.config import RunnableConfig
@@ -53,8 +63,23 @@ class CompiledStateGraph:
         self.name = program.name
         self.checkpointer: Saver | None = checkpointer or None
         self.store = program.store
+        self.config: RunnableConfig = {}
+        """Defaults for the config of every call; see `with_config`."""
         self._program = program
         program.saver = self.checkpointer
+
+    def with_config(self, config: Config | None = None, **more: Any) -> CompiledStateGraph:
+        """The same graph with defaults for the config of every call.
+
+        A call's own config wins; metadata and `configurable` are merged, tags are added up.
+        """
+        bound = copy(self)
+        bound.config = merge_configs({**self.config}, {**(config or {}), **more})
+        return bound
+
+    def _settings(self, config: Config | None) -> RunConfig:
+        merged = merge_configs({**self.config}, config) if self.config else config
+        return RunConfig(merged, RECURSION_LIMIT)
 
     # -- running -----------------------------------------------------------------------------
 
@@ -96,7 +121,7 @@ class CompiledStateGraph:
             ThreadBusyError: Another run holds the thread.
             StorageError: The run could not be made durable; it can be resumed.
         """
-        settings = RunConfig(config, RECURSION_LIMIT)
+        settings = self._settings(config)
         options = _options(
             context=context, control=control, durability=durability, lock_timeout=lock_timeout,
             interrupt_before=interrupt_before, interrupt_after=interrupt_after,
@@ -132,17 +157,19 @@ class CompiledStateGraph:
         its chunks, a list of modes yields (mode, chunk). Leaving the iteration early cancels
         the run; its thread can be resumed.
         """
-        settings = RunConfig(config, RECURSION_LIMIT)
+        settings = self._settings(config)
         options = _options(
             context=context, control=control, durability=durability, lock_timeout=lock_timeout,
             interrupt_before=interrupt_before, interrupt_after=interrupt_after,
             on_conflict=on_conflict, output_keys=output_keys,
         )  # fmt: skip
+        if output_keys is None:
+            options.output_keys = state_selector(self._program.spec)
         mode: Any = "updates" if stream_mode is None else stream_mode
         modes = _modes(mode)
         saver = self.checkpointer
         if saver is None or saver.home() in (None, asyncio.get_running_loop()):
-            stream = self._stream(input, settings, options, modes, mode)
+            stream: AsyncIterator[Any] = self._stream(input, settings, options, modes, mode)
         else:
             stream = saver.iterate_home(lambda: self._stream(input, settings, options, modes, mode))
         async with aclosing(stream):  # type: ignore[type-var]
@@ -156,7 +183,7 @@ class CompiledStateGraph:
         options: RunOptions,
         modes: Sequence[str],
         shape: Any,
-    ) -> AsyncIterator[Any]:
+    ) -> AsyncGenerator[Any, None]:
         sink = options.sink = Sink(modes)
         single = isinstance(shape, str)
         run = asyncio.create_task(run_graph(self._program, given, settings, options))
@@ -198,7 +225,7 @@ class CompiledStateGraph:
         Raises:
             UsageError: The graph has no checkpointer.
         """
-        saver, settings = self._saver("aget_state"), RunConfig(config, RECURSION_LIMIT)
+        saver, settings = self._saver("aget_state"), self._settings(config)
         return await saver.at_home(lambda: get_state(self._program, saver, settings))
 
     async def aget_state_history(
@@ -217,7 +244,7 @@ class CompiledStateGraph:
             before: A config with a `checkpoint_id`; only older states are shown.
             limit: How many at most.
         """
-        saver, settings = self._saver("aget_state_history"), RunConfig(config, RECURSION_LIMIT)
+        saver, settings = self._saver("aget_state_history"), self._settings(config)
         older = None if before is None else RunConfig(before, RECURSION_LIMIT).checkpoint_id
         states = saver.iterate_home(
             lambda: history(
@@ -268,7 +295,7 @@ class CompiledStateGraph:
         lock_timeout: float | None = None,
     ) -> RunnableConfig:
         """Apply several supersteps of updates; see `aupdate_state`."""
-        saver, settings = self._saver("aupdate_state"), RunConfig(config, RECURSION_LIMIT)
+        saver, settings = self._saver("aupdate_state"), self._settings(config)
         program = self._program
         return await saver.at_home(
             lambda: update_state(
@@ -347,6 +374,20 @@ class CompiledStateGraph:
 
     def _sync(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
         return run_sync(call, loop=self._home(), name=name)
+
+
+def merge_configs(base: Mapping[str, Any], config: Mapping[str, Any] | None) -> RunnableConfig:
+    """One config over another: metadata and `configurable` are merged, tags are added up."""
+    merged: dict[str, Any] = dict(base)
+    for key, value in (config or {}).items():
+        known = merged.get(key)
+        if key in ("metadata", "configurable"):
+            merged[key] = {**(known or {}), **(value or {})}
+        elif key == "tags":
+            merged[key] = [*(known or ()), *(value or ())]
+        elif value is not None:
+            merged[key] = value
+    return merged  # type: ignore[return-value]  # the keys are those of the two configs
 
 
 class _NoCheckpointerError(UsageError, ValueError):

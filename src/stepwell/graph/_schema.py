@@ -22,21 +22,37 @@ from stepwell.channels.base import BaseChannel
 from stepwell.channels.binop import BinaryOperatorAggregate
 from stepwell.channels.last_value import LastValue
 from stepwell.errors import GraphDefinitionError
+from stepwell.managed import ManagedValue
 from stepwell.types import Command
 
 Channels = dict[str, BaseChannel[Any, Any, Any]]
+Managed = dict[str, type[ManagedValue]]
 
 
-def channels_of(schema: Any) -> Channels:
-    """One channel per annotated key; a schema without annotations is one bare value.
+def channels_of(schema: Any) -> tuple[Channels, Managed]:
+    """One channel per annotated key, or a managed value where the annotation names one.
+
+    A schema without annotations is one bare value.
 
     Raises:
         GraphDefinitionError: A reducer does not take two arguments.
     """
     if not hasattr(schema, "__annotations__"):
-        return {ROOT: _channel(ROOT, schema)}
+        return {ROOT: _channel(ROOT, schema)}, {}
     hints = get_type_hints(schema, include_extras=True)
-    return {name: _channel(name, hint) for name, hint in hints.items() if name != "__slots__"}
+    hints.pop("__slots__", None)
+    managed = {name: kind for name, hint in hints.items() if (kind := _managed(hint)) is not None}
+    channels = {name: _channel(name, hint) for name, hint in hints.items() if name not in managed}
+    return channels, managed
+
+
+def _managed(annotation: Any) -> type[ManagedValue] | None:
+    if get_origin(annotation) in (Required, NotRequired):
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) is not Annotated:
+        return None
+    kind = annotation.__metadata__[-1]
+    return kind if inspect.isclass(kind) and issubclass(kind, ManagedValue) else None
 
 
 def _channel(name: str, annotation: Any) -> BaseChannel[Any, Any, Any]:
@@ -140,6 +156,6 @@ def literal_targets(router: Any) -> dict[Any, str] | None:
 
 
 __all__ = [
-    "Channels", "channels_of", "command_targets", "input_schema_of", "literal_targets",
+    "Channels", "Managed", "channels_of", "command_targets", "input_schema_of", "literal_targets",
     "mapper_of",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from stepwell.graph._compile import BranchDef, NodeDef, assemble
 from stepwell.graph._compiled import CompiledStateGraph
 from stepwell.graph._schema import (
     Channels,
+    Managed,
     channels_of,
     command_targets,
     input_schema_of,
@@ -59,7 +60,9 @@ class StateGraph:
         self.waiting_edges: dict[tuple[tuple[str, ...], str], None] = {}
         self.branches: dict[str, dict[str, BranchDef]] = defaultdict(dict)
         self.schemas: dict[Any, Channels] = {}
+        self.managed_keys: dict[Any, tuple[str, ...]] = {}
         self.channels: Channels = {}
+        self.managed: Managed = {}
         self.compiled = False
         self.state_schema = state_schema
         self.context_schema = context_schema
@@ -71,7 +74,9 @@ class StateGraph:
     def _add_schema(self, schema: Any) -> None:
         if schema in self.schemas:
             return
-        channels = channels_of(schema)
+        channels, managed = channels_of(schema)
+        self.managed.update(managed)
+        self.managed_keys[schema] = tuple(managed)
         for key, channel in channels.items():
             known = self.channels.get(key)
             if known is None:
