@@ -56,16 +56,17 @@ class _OfdDescriptor:
     )  # struct flock of 64-bit Linux: type, whence, start, len, pid
 
     def __init__(self, path: str) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        self._file = os.fdopen(fd, "r+b", buffering=0)  # warns when it is left open
         try:
             self.is_free(0)
         except OSError:
-            os.close(self._fd)
+            self._file.close()
             raise
 
     def _call(self, command: int, kind: int, byte: int) -> int:
         asked = self._FLOCK.pack(kind, os.SEEK_SET, byte, 1, 0)
-        return int(self._FLOCK.unpack(fcntl.fcntl(self._fd, command, asked))[0])
+        return int(self._FLOCK.unpack(fcntl.fcntl(self._file, command, asked))[0])
 
     def lock(self, byte: int) -> bool:
         try:
@@ -83,10 +84,10 @@ class _OfdDescriptor:
         return self._call(fcntl.F_OFD_GETLK, fcntl.F_WRLCK, byte) == fcntl.F_UNLCK
 
     def is_at(self, path: str) -> bool:
-        return _is_at(self._fd, path)
+        return _is_at(self._file.fileno(), path)
 
     def close(self) -> None:
-        os.close(self._fd)
+        self._file.close()
 
 
 class _ClassicFile:

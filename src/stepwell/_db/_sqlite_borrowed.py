@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import aiosqlite
 
@@ -27,34 +28,32 @@ class BorrowedLane(BaseLane):
         self._connection: AnyConnection | None = connection
         self._text_factory: Any = None
 
-    async def open(self) -> str:
-        """Look at the connection: the path of its file, "" for a database in memory.
+    async def open(self) -> None:
+        """Begin to use the connection."""
 
-        Raises:
-            UsageError: it is closed, or bound to another thread.
-        """
-        hop = Hop(_begin_use)
+        def begin(connection: sqlite3.Connection, _: Hop[Any]) -> None:
+            self._text_factory = connection.text_factory
+            connection.text_factory = exact_text
+
+        await self.run(begin)
+
+    async def _send(self, hop: Hop[Any]) -> None:
+        connection = self._connection
+        if connection is None:
+            raise StorageUnavailableError("The connection was given back.", outcome="none")
         try:
-            await self._send(hop)
+            if isinstance(connection, sqlite3.Connection):
+                hop.go(connection)
+                return
+            # A connection made without our factory has no public call that takes a function.
+            run: Callable[..., Awaitable[None]] = connection._execute  # noqa: SLF001
+            await run(lambda: hop.go(connection._conn))  # noqa: SLF001
         except (sqlite3.ProgrammingError, ValueError) as error:
             raise UsageError(
                 "The connection given is closed, or belongs to another thread. Open it with "
                 "check_same_thread=False (aiosqlite: await it first), or pass the path of the "
                 f"file instead. ({error})"
             ) from error
-        file, self._text_factory = cast("tuple[str, Any]", hop.result)
-        return file
-
-    async def _send(self, hop: Hop[Any]) -> None:
-        connection = self._connection
-        if connection is None:
-            raise StorageUnavailableError("The connection was given back.", outcome="none")
-        if isinstance(connection, sqlite3.Connection):
-            hop.go(connection)
-            return
-        # A connection made without our factory has no public call that takes a function.
-        run: Callable[..., Awaitable[None]] = connection._execute  # noqa: SLF001
-        await run(lambda: hop.go(connection._conn))  # noqa: SLF001
 
     async def close(self) -> None:
         """Give the connection back as it was."""
@@ -67,19 +66,24 @@ class BorrowedLane(BaseLane):
         self._connection = None
 
 
-def _begin_use(connection: sqlite3.Connection, _: Hop[Any]) -> tuple[str, Any]:
-    file = database_file(connection)
-    before = connection.text_factory
-    if not file:
-        connection.text_factory = exact_text
-    return file, before
+async def file_of_connection(connection: AnyConnection) -> str:
+    """The absolute path of the file a given connection is open on; "" if it is in memory.
+
+    Raises:
+        UsageError: the connection is closed, or bound to another thread.
+    """
+    return await BorrowedLane(connection).run(lambda opened, _: database_file(opened))
 
 
 def database_file(connection: sqlite3.Connection) -> str:
-    """The absolute path of the file a connection is open on; "" for one in memory."""
-    cursor = connection.cursor()
-    cursor.row_factory = None
-    for _, name, file in cursor.execute(SQL["database_files"]).fetchall():
-        if name == "main":
-            return file.decode() if isinstance(file, bytes) else str(file or "")
+    """The absolute path of the file a connection is open on; "" if it is in memory."""
+    before, connection.text_factory = connection.text_factory, bytes  # a path may be any bytes
+    try:
+        cursor = connection.cursor()
+        cursor.row_factory = None
+        for _, name, file in cursor.execute(SQL["database_files"]).fetchall():
+            if name == b"main":
+                return os.fsdecode(file or b"")
+    finally:
+        connection.text_factory = before
     return ""

@@ -25,7 +25,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import aiosqlite
 
-from stepwell.errors import StorageError, StorageUnavailableError
+from stepwell.errors import StorageError, StorageUnavailableError, UsageError
 
 T = TypeVar("T")
 
@@ -101,6 +101,15 @@ def exact_text(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogatepass")
 
 
+def exact_parameter(value: Any) -> Any:
+    """The other way: a text that UTF-8 forbids as the bytes that CAST(? AS TEXT) takes for it;
+    anything else as it is."""
+    if isinstance(value, str):
+        raw = value.encode("utf-8", "surrogatepass")
+        return value if raw.decode("utf-8", "ignore") == value else raw
+    return value
+
+
 class BaseLane:
     """A connection, and the place where functions run on it one after the other."""
 
@@ -142,7 +151,7 @@ class BaseLane:
     ) -> None:
         # Nobody waits for the outcome of either hop any more: the caller hears that it was
         # cancelled, and what an undo that failed leaves behind ends with its lease.
-        with contextlib.suppress(StorageError, sqlite3.Error):
+        with contextlib.suppress(StorageError, UsageError, sqlite3.Error, ValueError):
             await self._send(Hop(_nothing))  # the queue is served in order
             if hop.done and undo is not None:
                 result = cast("T", hop.result)

@@ -15,8 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from stepwell._db._sqlite_borrowed import AnyConnection, BorrowedLane, database_file
-from stepwell._db._sqlite_connection import IN_MEMORY, Hop, Lane, finish
+from stepwell._db._sqlite_borrowed import (
+    AnyConnection,
+    BorrowedLane,
+    database_file,
+    file_of_connection,
+)
+from stepwell._db._sqlite_connection import IN_MEMORY, Hop, Lane, exact_parameter, finish
 from stepwell._db._sqlite_errors import is_poison, storage_error
 from stepwell._db._sqlite_host import (
     HostLeaseClock,
@@ -31,6 +36,7 @@ T = TypeVar("T")
 
 READERS_MAX = 4
 _OPEN_WAIT_S = 30.0
+_VERSION_MIN = (3, 37, 0)  # STRICT tables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +79,13 @@ class Database:
                 write-ahead mode does not work; the message says what to do.
             UsageError: a borrowed connection cannot be used from here.
         """
+        if sqlite3.sqlite_version_info < _VERSION_MIN:
+            raise StorageError(
+                f"This Python brings SQLite {sqlite3.sqlite_version}; stepwell needs "
+                f"{'.'.join(map(str, _VERSION_MIN))} or newer."
+            )
         if isinstance(self._writer, BorrowedLane):
-            self.file = await self._writer.open()
+            await self._writer.open()
         else:
             await self._connect(self._writer, self._prepare_writer)
 
@@ -243,7 +254,8 @@ __all__ = [
     "LeaseClock",
     "LeaseTime",
     "Settings",
-    "database_file",
+    "exact_parameter",
+    "file_of_connection",
     "is_poison",
     "storage_error",
 ]

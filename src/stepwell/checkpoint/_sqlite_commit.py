@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stepwell._clock import Clock
-from stepwell._db.sqlite import SQL, Cursor, LeaseClock, is_poison, storage_error
+from stepwell._db.sqlite import SQL, Cursor, LeaseClock, exact_parameter, is_poison, storage_error
 from stepwell.checkpoint.driver import (
     CommitOutcome,
     Committed,
@@ -208,11 +208,4 @@ class _Rows:
 
 def _as_bytes(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """Texts that UTF-8 forbids, as the bytes that CAST(? AS TEXT) takes for them."""
-    return [tuple(map(_exact, row)) for row in rows]
-
-
-def _exact(value: Any) -> Any:
-    if isinstance(value, str):
-        raw = value.encode("utf-8", "surrogatepass")
-        return value if raw.decode("utf-8", "ignore") == value else raw
-    return value
+    return [tuple(map(exact_parameter, row)) for row in rows]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from stepwell._clock import SYSTEM_CLOCK, Clock
 from stepwell._db._filelock import HAS_FILE_LOCKS, ByteLocks
@@ -16,6 +18,7 @@ from stepwell._db.sqlite import (
     HostLeaseClock,
     LeaseClock,
     Settings,
+    file_of_connection,
 )
 from stepwell._ids import RANDOM_IDS, Ids
 from stepwell.checkpoint import _sqlite_claim as owning
@@ -87,50 +90,71 @@ class SqliteDriver:
         self._settings = Settings(
             path=path, uri=uri, synchronous=synchronous, busy_timeout_s=busy_timeout_s
         )
-        self._wants_locks = locks == "advisory" and HAS_FILE_LOCKS and not private
-        self.capabilities = _capabilities(shared=not private, locks=self._wants_locks)
+        self._locks_mode = locks
+        self.capabilities = self._declared()
+        """What this driver can do; of a given connection it is known once it was opened."""
         self._ids = ids
         self._clock = clock
         self._leases = HostLeaseClock() if leases is None else leases
         self._borrowed: AnyConnection | None = None
-        self._opening = asyncio.Lock()
+        self._opening: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._database: Database | None = None
         self._locks: ByteLocks | None = None
         self._numbers: Numbers = {}
 
     @classmethod
-    def from_connection(cls, connection: AnyConnection) -> SqliteDriver:
-        """A driver on an open connection of `:memory:`, sqlite3's or aiosqlite's.
+    def from_connection(cls, connection: AnyConnection, **options: Any) -> SqliteDriver:
+        """A driver on what a given sqlite3 or aiosqlite connection is open on.
 
-        The connection is used, not closed. It must be usable from the event loop's thread:
-        a plain one has to be opened with `check_same_thread=False` unless that thread opened
-        it. `open` raises `UsageError` if it is not, or if it is open on a file: other
-        processes could not see what is going on there, so give the path instead.
+        A database in memory: the connection itself is used, and not closed. A plain one must
+        be usable in the event loop's thread: open it with `check_same_thread=False` unless
+        that thread opened it. A file: its path is used, and connections of our own.
+
+        Args:
+            connection: an open connection, not inside a transaction.
+            options: as for the constructor; all but `path`, `uri` and `private_memory`.
         """
-        driver = cls(":memory:")
+        driver = cls(":memory:", **options)
         driver._borrowed = connection
         return driver
+
+    @property
+    def _uses_locks(self) -> bool:
+        return self._locks_mode == "advisory" and HAS_FILE_LOCKS and not self._settings.private
+
+    def _declared(self) -> frozenset[Capability]:
+        if self._settings.private:
+            return frozenset()
+        locks = {Capability.ADVISORY_LOCKS} if self._uses_locks else set()
+        return frozenset({Capability.MANY_PROCESSES, *locks})
+
+    def _lock(self) -> asyncio.Lock:
+        """One opens or closes at a time, in the loop the driver lives on now."""
+        loop = asyncio.get_running_loop()
+        if self._opening is None or self._opening[0] is not loop:
+            self._opening = (loop, asyncio.Lock())
+        return self._opening[1]
 
     async def open(self) -> None:
         """Connect. Idempotent.
 
         Raises:
             StorageError: the file cannot be opened; the message says what to do.
-            UsageError: a given connection cannot be used.
+            UsageError: a given connection is closed, or bound to another thread.
         """
-        async with self._opening:
+        async with self._lock():
             if self._database is not None:
                 return
+            if self._borrowed is not None:
+                file = await file_of_connection(self._borrowed)
+                if file:
+                    self._settings = dataclasses.replace(self._settings, path=file)
+                    self._borrowed = None
+                    self.capabilities = self._declared()
             database = Database(self._settings, self._borrowed)
             try:
                 await database.open()
-                if self._borrowed is not None and database.file:
-                    raise UsageError(
-                        f"The connection given is open on {database.file}. Give the path: the "
-                        "driver opens connections of its own, for writing and for reading."
-                    )
-                if self._wants_locks:
-                    self._locks = _open_locks(database.file)
+                self._locks = _open_locks(database.file) if self._uses_locks else None
             except BaseException:
                 await database.close()
                 raise
@@ -138,7 +162,7 @@ class SqliteDriver:
 
     async def close(self) -> None:
         """Finish what is under way, give back connections and locks. Idempotent."""
-        async with self._opening:
+        async with self._lock():
             database, self._database = self._database, None
             locks, self._locks = self._locks, None
             self._numbers.clear()
@@ -153,7 +177,7 @@ class SqliteDriver:
         """Let go of connections and locks without waiting (dead loop, fork's child)."""
         database, self._database = self._database, None
         locks, self._locks = self._locks, None
-        self._opening = asyncio.Lock()
+        self._opening = None
         self._numbers.clear()
         if database is not None:
             database.forget()
@@ -173,6 +197,8 @@ class SqliteDriver:
 
     async def claim(self, requests: Sequence[ClaimRequest]) -> list[Claim | Busy]:
         """Become the owner of each thread, or learn who is; outcomes in order."""
+        if not requests:
+            return []
         batch = owning.ClaimBatch(
             requests, self._locks, self._ids, clock=self._clock, leases=self._leases
         )
@@ -188,6 +214,8 @@ class SqliteDriver:
 
     async def commit(self, batch: Sequence[Slice]) -> list[CommitOutcome]:
         """Write all slices in one transaction, each behind its fence; outcomes in order."""
+        if not batch:
+            return []
         database = self._opened()
         path = database.file or self._settings.path
         writer = CommitBatch(batch, self._numbers, path, clock=self._clock, leases=self._leases)
@@ -201,8 +229,11 @@ class SqliteDriver:
         self, worker: bytes, held: Sequence[Held], lease_ttl_s: float
     ) -> list[Renewed | Lost]:
         """Heartbeat: extend the lease of each claim still ours."""
+        if not held:
+            return []
         if self._locks is not None:
-            self._locks.refresh()
+            with contextlib.suppress(OSError):  # the lease goes on without evidence
+                self._locks.refresh()
         leases = self._leases
         return await self._opened().write(
             lambda cursor: owning.renew(cursor, worker, held, leases.now().seconds + lease_ttl_s)
@@ -210,7 +241,8 @@ class SqliteDriver:
 
     async def release(self, worker: bytes, held: Sequence[Held]) -> None:
         """Free the row of each claim still ours, then its advisory lock."""
-        await self._opened().write(lambda cursor: owning.release(cursor, worker, held))
+        if held:
+            await self._opened().write(lambda cursor: owning.release(cursor, worker, held))
         await self.unlock(held)
 
     async def unlock(self, held: Sequence[Held]) -> None:
@@ -223,7 +255,8 @@ class SqliteDriver:
     async def want(self, keys: Sequence[ThreadKey]) -> None:
         """Say that somebody waits for these threads."""
         wall = self._clock.wall()
-        await self._opened().write(lambda cursor: owning.want(cursor, keys, wall))
+        if keys:
+            await self._opened().write(lambda cursor: owning.want(cursor, keys, wall))
 
     async def delete(self, claim: Held, worker: bytes) -> bool:
         """Delete the thread and all its rows, fenced by the claim."""
@@ -260,11 +293,6 @@ class SqliteDriver:
     ) -> list[RunRow]:
         """One page of a thread's runs, newest first, with run < `after`."""
         return await self._opened().read(lambda cursor: reading.runs(cursor, key, after, limit))
-
-
-def _capabilities(*, shared: bool, locks: bool) -> frozenset[Capability]:
-    found = {Capability.MANY_PROCESSES} if shared else set()
-    return frozenset(found | {Capability.ADVISORY_LOCKS} if locks else found)
 
 
 def _open_locks(file: str) -> ByteLocks:

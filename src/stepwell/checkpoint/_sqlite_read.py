@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from stepwell._db.sqlite import SQL, Cursor, LeaseTime
+from stepwell._db.sqlite import SQL, Cursor, LeaseTime, exact_parameter
 from stepwell.checkpoint.driver import (
     CheckpointRow,
     HistoryPage,
@@ -178,7 +178,8 @@ def threads(cursor: Cursor, query: ThreadQuery, now: LeaseTime) -> list[ThreadRo
     """One page of threads."""
     indexed = query.status in _INDEXED_STATUSES
     parameters: list[Any] = [query.scope]
-    for wanted in (query.status, query.graph, query.updated_before, query.updated_after):
+    graph = exact_parameter(query.graph)
+    for wanted in (query.status, graph, query.updated_before, query.updated_after):
         parameters += (wanted, wanted)
     if indexed:
         parameters.append(query.status)

@@ -1,0 +1,215 @@
+"""SQLite: segments in chains, plans of queries, the views for people."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import sqlite3
+
+import pytest
+
+from stepwell._db._sqlite_schema import MIGRATIONS
+from stepwell._db.sqlite import SQL
+from stepwell.checkpoint import _sqlite_read
+from stepwell.checkpoint._sqlite_driver import SqliteDriver
+from stepwell.checkpoint.driver import RunStatus, SegmentRow, ThreadQuery, ThreadStatus
+from stepwell.errors import StorageError
+from stepwell.testing._rows import (
+    change,
+    checkpoint,
+    loaded,
+    pending,
+    run_row,
+    seqs,
+    take,
+    thread_key,
+    worker,
+)
+
+ALICE = worker("alice")
+
+
+@pytest.fixture
+async def driver(tmp_path):
+    driver = SqliteDriver(str(tmp_path / "threads.db"))
+    await driver.open()
+    await driver.migrate("auto")
+    yield driver
+    await driver.close()
+
+
+async def fold(driver, first, last, parent=None):
+    """Put the rows first..last of the root namespace into a segment, as compaction does."""
+
+    def work(cursor):
+        cursor.execute("DELETE FROM stepwell_tail WHERE seq BETWEEN ? AND ?", (first, last))
+        assert cursor.rowcount == last - first + 1
+        cursor.execute(
+            "INSERT INTO stepwell_segment "
+            "SELECT t, 0, ?, ?, ?, 1, 2, 'k', ?, ? FROM stepwell_thread",
+            (first, last, parent, b"body", b"detail"),
+        )
+
+    await driver._database.write(work)
+    return SegmentRow(0, first, last, parent, 1, 2, b"body", b"detail", "k")
+
+
+async def test_segments_stand_in_for_the_rows_they_fold(driver):
+    """1..10 in a line, 11 from 4, 12: legs through, into and behind segments."""
+    alice = await take(driver, thread_key(), ALICE)
+    parents = [None] * 10 + [4, None]
+    for number, parent in enumerate(parents, 1):
+        await alice.append(checkpoint(parent=parent), pending(f"t{number}"))
+    low, high = await fold(driver, 1, 3), await fold(driver, 4, 7)
+    expected = {
+        2: ([low], []),
+        4: ([low, high], []),
+        7: ([low, high], []),
+        9: ([low, high], [8, 9]),
+        12: ([low, high], [11, 12]),
+        None: ([low, high], [11, 12]),
+    }
+    for seq, (segments, rows) in expected.items():
+        answer = await loaded(driver, thread_key(), seq=seq)
+        assert (list(answer.segments), seqs(answer.rows)) == (segments, rows)
+        assert [write.task_path for write in answer.writes] == [f"t{seq or 12}"]
+    assert list((await loaded(driver, thread_key(), seq=13)).segments) == []
+    page = await driver.history(thread_key(), "", 8)
+    assert (list(page.segments), seqs(page.rows)) == ([low, high], [8])
+    page = await driver.history(thread_key(), "", 3)
+    assert (list(page.segments), seqs(page.rows)) == ([low], [])
+
+
+async def test_a_segment_may_begin_a_leg(driver):
+    """1..4 in a line, 5..7 from 2 and folded: 3 and 4 are no ancestors of 8."""
+    alice = await take(driver, thread_key(), ALICE)
+    for parent in (None, None, None, None, 2, None, None, None):
+        await alice.append(checkpoint(parent=parent))
+    branch = await fold(driver, 5, 7, parent=2)
+    answer = await loaded(driver, thread_key())
+    assert (list(answer.segments), seqs(answer.rows)) == ([branch], [1, 2, 8])
+    answer = await loaded(driver, thread_key(), seq=6)
+    assert (list(answer.segments), seqs(answer.rows)) == ([branch], [1, 2])
+    answer = await loaded(driver, thread_key(), seq=4)
+    assert (list(answer.segments), seqs(answer.rows)) == ([], [1, 2, 3, 4])
+
+
+async def test_a_parent_that_is_not_older_is_an_error_not_a_loop(driver):
+    alice = await take(driver, thread_key(), ALICE)
+    await alice.append(checkpoint(), checkpoint())
+    await driver._database.write(
+        lambda cursor: cursor.execute("UPDATE stepwell_tail SET parent = 2 WHERE seq = 2")
+    )
+    with pytest.raises(StorageError, match="not older"):
+        await loaded(driver, thread_key())
+
+
+@pytest.mark.parametrize("legs", [1, 40])
+async def test_a_chain_costs_statements_by_legs_not_by_rows(driver, legs):
+    alice = await take(driver, thread_key(), ALICE)
+    rows, cut = 400, 400 // legs
+    parents = [n - 1 if n > 1 and n % cut == 0 else None for n in range(1, rows + 1)]
+    await alice.append(*(checkpoint(parent=parent) for parent in parents))
+    counts = itertools.count()
+    connection = driver._database._writer._native
+
+    def counted(cursor):
+        connection.set_trace_callback(lambda _: next(counts))
+        raw = _sqlite_read.read_thread(cursor, thread_key())
+        found = _sqlite_read.load_chain(cursor, raw, "", None, driver._leases.now())
+        connection.set_trace_callback(None)
+        return found
+
+    answer = await driver._database.write(counted)
+    assert len(answer.rows) == rows
+    assert next(counts) <= 3 * (legs + 1) + 6
+
+
+# --- plans ------------------------------------------------------------------------------------
+
+SORTED = {"listed_by_updated_desc", "listed_by_updated_asc"}
+"""Listings by update time: no index may hold what every commit changes."""
+
+FRAGMENTS = {"thread_columns", "run_columns", "listed", "listed_open"}
+
+
+def statements():
+    whole = {name: sql for name, sql in SQL.items() if "stepwell_" in sql}
+    for name in ("thread_by_id", "thread_by_key"):
+        whole[name] = SQL["thread_columns"] + "\n" + SQL[name]
+    for name in ("runs_named", "runs_page"):
+        whole[name] = SQL["run_columns"] + "\n" + SQL[name]
+    for key, sql in _sqlite_read._LISTS.items():
+        whole["listed_by_{}_{}_{}".format(*key)] = sql
+    return {name: sql for name, sql in whole.items() if name not in FRAGMENTS}
+
+
+@pytest.fixture
+def schema():
+    connection = sqlite3.connect(":memory:")
+    connection.executescript(MIGRATIONS[0].sql)
+    yield connection
+    connection.close()
+
+
+def plan(connection, sql):
+    bound = (None,) * sql.count("?")
+    return [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + sql, bound)]
+
+
+@pytest.mark.parametrize("name", sorted(statements()))
+def test_no_statement_walks_through_a_table(schema, name):
+    steps = plan(schema, statements()[name])
+    assert [step for step in steps if re.match(r"SCAN (stepwell|a\b)", step)] == []
+
+
+@pytest.mark.parametrize("descending", [True, False])
+@pytest.mark.parametrize("order", ["created", "thread_id"])
+def test_listings_that_can_follow_an_index_do_not_sort(schema, order, descending):
+    steps = plan(schema, _sqlite_read._LISTS[order, descending, False])
+    assert not any("TEMP B-TREE" in step for step in steps), steps
+
+
+def test_open_threads_are_found_by_their_own_index(schema):
+    """Recovery asks for running threads often: however many others there are."""
+    steps = plan(schema, _sqlite_read._LISTS["updated", False, True])
+    assert any("stepwell_thread_open" in step for step in steps), steps
+
+
+def test_no_index_holds_what_every_commit_changes(schema):
+    names = [
+        row[0] for row in schema.execute("SELECT name FROM sqlite_master WHERE type = 'index'")
+    ]
+    held = {row[2] for name in names for row in schema.execute(f"PRAGMA index_info('{name}')")}
+    changing = {"beat", "record_no", "lease_until", "updated_at", "request", "wanted_at", "head"}
+    assert held & changing == set()
+    assert {"scope", "thread_id", "seq"} <= held
+
+
+# --- views ------------------------------------------------------------------------------------
+
+
+async def test_people_see_names_in_the_views(driver):
+    alice = await take(driver, thread_key("my thread", "tenant"), ALICE)
+    await alice.append(
+        checkpoint(b"{}", run=1, meta_index='{"user":"u"}'),
+        checkpoint(b"{}", ns=1, run=1, parent=0),
+        namespaces=[(1, "sub")],
+        runs=[run_row(1, run_id="the run", status=RunStatus.DONE)],
+        change=change(ThreadStatus.FAILED, run=1, graph="g", error="ValueError"),
+    )
+    threads = "SELECT scope, thread_id, status, graph, run_id, checkpoints FROM stepwell_threads"
+    rows = (
+        "SELECT thread_id, ns, seq, parent_seq, source, run_id, metadata FROM stepwell_checkpoints"
+    )
+    found = await driver._database.read(
+        lambda cursor: (cursor.execute(threads).fetchall(), cursor.execute(rows).fetchall())
+    )
+    assert found == (
+        [("tenant", "my thread", "failed", "g", "the run", 2)],
+        [
+            ("my thread", "", 1, 0, "loop", "the run", '{"user":"u"}'),
+            ("my thread", "sub", 1, 0, "loop", "the run", None),
+        ],
+    )
+    assert len(await driver.threads(ThreadQuery(scope="tenant"))) == 1
