@@ -291,7 +291,7 @@ def json_values(max_leaves: int = 12) -> st.SearchStrategy[Any]:
         st.none(),
         st.booleans(),
         st.integers(-(2**63), 2**64 - 1),
-        st.floats(allow_nan=False, allow_infinity=False),
+        st.floats(-1e15, 1e15),
         st.text(max_size=8),
     )
     return st.recursive(

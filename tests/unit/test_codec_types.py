@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, OrderedDict, defaultdict, deque
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal, localcontext
@@ -34,8 +35,9 @@ PLAIN = [
     (-(2**63), b"-9223372036854775808"),
     (1.0, b"1.0"),
     (-0.0, b"-0.0"),
-    (1e16, None),
-    (5e-324, None),
+    (9999999999999998.0, b"9999999999999998.0"),
+    (5e-324, b"5e-324"),
+    (1e-7, b"1e-7"),
     ("", b'""'),
     ("NUL \0 in text", b'"NUL \\u0000 in text"'),
     ("é😀", '"é😀"'.encode()),
@@ -48,7 +50,10 @@ TAGGED = [
     (2**64, b'{"$int":"10000000000000000"}'),
     (-(2**63) - 1, b'{"$int":"-8000000000000001"}'),
     (math.nan, b'{"$float":"nan"}'),
-    (-math.nan, b'{"$float":"fff8000000000000"}'),
+    (-math.nan, b'{"$float":"nan:fff8000000000000"}'),
+    (1e16, b'{"$float":"1e+16"}'),
+    (-1.7976931348623157e308, b'{"$float":"-1.7976931348623157e+308"}'),
+    (1.23456789012e17, b'{"$float":"1.23456789012e+17"}'),
     (math.inf, b'{"$float":"inf"}'),
     (-math.inf, b'{"$float":"-inf"}'),
     (complex(-0.0, math.inf), b'{"$complex":[-0.0,{"$float":"inf"}]}'),
@@ -147,16 +152,27 @@ def test_integers_longer_than_python_spells_in_decimal_come_back():
 
 
 @pytest.mark.parametrize("item", [1, 1.5, "text", True, None], ids=repr)
-@pytest.mark.parametrize("odd", [2**70, math.nan, "\ud800", (1,), True, 2.5, None], ids=repr)
+@pytest.mark.parametrize("odd", [2**70, 1e16, math.nan, "\ud800", (1,), True, 2.5, None], ids=repr)
 def test_one_odd_item_at_the_end_of_a_long_list_is_not_overlooked(item, odd):
     """Long runs of one scalar type take a short cut."""
     value = [item] * 40 + [odd]
     assert same(CODEC.decode(*CODEC.encode(value)), value)
 
 
-def test_a_long_list_of_floats_whose_sum_overflows_is_plain():
-    value = [1.7e308] * 40
+def test_a_long_list_of_floats_is_plain_unless_one_is_large():
+    value = [float(n) for n in range(40)]
     assert CODEC.encode(value) == (orjson.dumps(value), False)
+    for large in (1.7e308, -1e16):
+        for many in ([*value, large], [large] * 40):
+            assert same(CODEC.decode(*CODEC.encode(many)), many)
+
+
+def test_a_document_holds_no_float_that_releases_of_orjson_spell_differently():
+    """3.10 writes 1e16, 3.13 writes 1e+16: a splice over such bytes would not survive."""
+    value = [sign * 10.0**power for sign in (1, -1) for power in range(-320, 309)]
+    document = CODEC.encode(value).data
+    assert document.count(b'"$float"') == 2 * (309 - 16)
+    assert b"e+" not in re.sub(rb'"\$float":"[^"]*"', b"", document)
 
 
 def test_infinities_that_cancel_are_not_overlooked():

@@ -4,7 +4,8 @@ Each is written as an object with one key, `{"$name": state}`. States:
 
     $str        base64 of UTF-8 that lets lone surrogates pass (only for such strings)
     $int        hexadecimal (only beyond 64 bits: decimal text would be slow and is limited)
-    $float      "nan", "inf", "-inf", or the 16 hex digits of any other NaN
+    $float      "inf", "-inf", "nan", "nan:" and the hex digits of any other NaN; also floats
+                of 1e16 and more, as Python spells them
     $complex    [real, imaginary]              $range      [start, stop, step]
     $bytes $bytearray   base64                 $slice      [start, stop, step]
     $tuple $set $frozenset   [items]; the items of sets ordered by their bytes
@@ -93,14 +94,14 @@ def _make_bytes(state: Any) -> bytes:
 
 def _take_float(value: float) -> str:
     if isnan(value) and (bits := pack(">d", value).hex()) != _QUIET_NAN:
-        return bits
+        return f"nan:{bits}"
     return repr(value)
 
 
 def _make_float(state: Any) -> float:
     text = expect(str, state)
-    if len(text) == 16:
-        return float(unpack(">d", bytes.fromhex(text))[0])
+    if text.startswith("nan:"):
+        return float(unpack(">d", bytes.fromhex(text[4:]))[0])
     return float(text)
 
 

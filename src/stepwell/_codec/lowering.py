@@ -23,6 +23,9 @@ LEVELS_MAX: Final = 200
 writes up to 254: the rest is for what a document is embedded in."""
 _INT_MIN: Final = -(1 << 63)
 _INT_MAX: Final = (1 << 64) - 1
+_FLOAT_MAX: Final = 1e16
+"""From here on releases of orjson spell floats differently (1e16, 1e+16). A stored document
+must be the one that any release writes, or a splice made by one does not fit in another."""
 _RUN_MIN: Final = 16
 """From this length on, a list is first tried as a run of one scalar type, without a loop."""
 # Objects that only orjson would know: never there after the walk, unless the value was
@@ -69,7 +72,7 @@ class Lowering:
         if kind is int:
             return value if _INT_MIN <= value <= _INT_MAX else _tagged(BIG_INT, value)
         if kind is float:
-            return value if isfinite(value) else _tagged(ODD_FLOAT, value)
+            return value if -_FLOAT_MAX < value < _FLOAT_MAX else _tagged(ODD_FLOAT, value)
         return self._lower_other(value, kind, depth)
 
     def _lower_dict(self, value: dict[Any, Any], depth: int) -> Any:
@@ -222,6 +225,6 @@ def _is_plain_run(items: list[Any]) -> bool:
     if kind is str:
         return all(map(str.isascii, items))
     if kind is float:
-        # A sum of finite numbers is finite, but for overflow.
-        return isfinite(sum(items)) or all(map(isfinite, items))
+        # Where the sum is finite, no item is NaN: then min and max tell the truth.
+        return isfinite(sum(items)) and min(items) > -_FLOAT_MAX and max(items) < _FLOAT_MAX
     return kind is int and min(items) >= _INT_MIN and max(items) <= _INT_MAX
