@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ from stepwell.checkpoint.driver import RunStatus, Source, ThreadStatus
 from stepwell.constants import START
 from stepwell.errors import EmptyInputError, InvalidUpdateError, UnknownInterruptError, UsageError
 from stepwell.types import Command
+
+logger = logging.getLogger("stepwell")
 
 _INTERRUPT_ID_LENGTH = 32
 
@@ -157,21 +160,45 @@ def _null_entries(run: Run) -> list[Entry]:
     return [Entry(INPUT, KIND_INPUT, (), run.null_writes)] if run.null_writes else []
 
 
+def close_superstep(
+    run: Run, step: int, known: Mapping[bytes, list[Write]]
+) -> tuple[list[TaskWrites], list[Entry]]:
+    """What the open superstep contributes when it is closed: finished tasks what they wrote,
+    the others nothing.
+
+    Where the writes break a channel's rule (the run failed at that very barrier, and said
+    so), none of them counts: else the thread could never go on.
+    """
+    tasks = sorted(plan(run.spec, run.state, inputs=False), key=lambda t: t.order)
+    done, entries = [], []
+    for task in tasks:
+        left = known.get(task.id(run.checkpoint_id, run.ns, step), [])
+        pull = task.index < 0
+        consumables = task.node.consumables if pull else ()
+        done.append(TaskWrites(task.order, task.name, task.triggers, consumables, left))
+        entries.append(Entry(task.name, task.index, task.triggers if pull else (), left))
+    if any(d.writes for d in done):
+        try:
+            apply(run.spec, run.state.copy(run.spec), done)
+        except Exception as exc:  # noqa: BLE001  # whatever a reducer raises: it was reported
+            logger.warning(
+                "The open superstep of thread %r cannot be applied and is dropped: %r",
+                run.thread_id,
+                exc,
+            )
+            done = [d._replace(writes=()) for d in done]
+            entries = [e._replace(writes=()) for e in entries]
+    return done, entries
+
+
 def new_input(run: Run, writes: Sequence[Write]) -> None:
     """Apply input writes, closing whatever superstep was open.
 
     Writes of tasks that had finished in it are applied first, so that what `get_state` showed
     is not lost; the others are dropped.
     """
-    open_tasks = plan(run.spec, run.state, inputs=False)
     known = {} if run.replaying else run.pending.outputs
-    done = []
-    entries = []
-    for task in sorted(open_tasks, key=lambda t: t.order):
-        left = known.get(task.id(run.checkpoint_id, run.ns, run.step), [])
-        consumables = task.node.consumables if task.index < 0 else ()
-        done.append(TaskWrites(task.order, task.name, task.triggers, consumables, left))
-        entries.append(Entry(task.name, task.index, task.triggers if task.index < 0 else (), left))
+    done, entries = close_superstep(run, run.step, known)
     done.append(TaskWrites((9, "", 0), INPUT, (), (), writes))
     entries.append(Entry(INPUT, KIND_INPUT, (), writes))
     entries = _null_entries(run) + entries
@@ -197,4 +224,4 @@ def new_input(run: Run, writes: Sequence[Write]) -> None:
     run.step += 1
 
 
-__all__ = ["begin", "new_input"]
+__all__ = ["begin", "close_superstep", "new_input"]

@@ -11,7 +11,7 @@ from stepwell._clock import SYSTEM_CLOCK
 from stepwell._context import current_task
 from stepwell._engine.begin import begin
 from stepwell._engine.open import Opened, claim_thread
-from stepwell._engine.program import Program, RunConfig
+from stepwell._engine.program import ArgumentError, Program, RunConfig
 from stepwell._engine.recorder import Recorder
 from stepwell._engine.run import Breakpoints, Run
 from stepwell._engine.snapshot import View
@@ -99,7 +99,7 @@ def _known_keys(run: Run, keys: Sequence[str] | str) -> Sequence[str] | str:
     for key in (keys,) if isinstance(keys, str) else keys:
         if key not in run.spec.state_set:
             msg = f"output_keys names {key!r}, which is no key of the state: {run.spec.state_keys}"
-            raise UsageError(msg)
+            raise ArgumentError(msg)
     return keys
 
 
@@ -164,7 +164,7 @@ def _make_run(
     durability: Durability = options.durability or program.durability or "async"
     if durability not in ("sync", "async", "exit"):
         msg = f"durability must be 'sync', 'async' or 'exit', not {durability!r}"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     state = ThreadState(program.spec) if view is None else view.state
     run = Run(program, state, config, clock=SYSTEM_CLOCK, ids=ids, run_id=run_id)
     if not silent:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stepwell._codec import Codec
 from stepwell._context import current_task
 from stepwell._engine.pending import NULL_TASK, Pending
-from stepwell._engine.program import Program, RunConfig
+from stepwell._engine.program import ArgumentError, Program, RunConfig
 from stepwell._engine.snapshot import Place, View
 from stepwell._engine.task import TaskRun
 from stepwell._ids import parse_checkpoint_id
@@ -139,7 +139,7 @@ async def claim_thread(
         raise StorageError(msg)
     if on_conflict not in ("wait", "reject"):
         msg = f"on_conflict must be 'wait' or 'reject', not {on_conflict!r}"
-        raise ValueError(msg)
+        raise ArgumentError(msg)
     journal = await saver.journal()
     key = saver.key(thread_id)
     seq = _seq_of(config.checkpoint_id, thread_id)
@@ -282,13 +282,24 @@ def past_pending(program: Program, codec: Codec, view: View, page: HistoryPage) 
             document: dict[str, Any] = {}
             for ancestor in ancestors(page, row.seq):
                 document = add_row(folded, ancestor)
-            add_contributions(program, view, pending, contributions(document, folded, codec))
+            found = told(row, contributions(document, folded, codec))
+            add_contributions(program, view, pending, found)
     return pending
 
 
 def shows_tasks(row: CheckpointRow) -> bool:
     """Whether a checkpoint's body tells what the tasks planned at its parent did."""
     return row.source in (Source.LOOP, Source.UPDATE)
+
+
+def told(row: CheckpointRow, found: list[Contribution]) -> list[Contribution]:
+    """The contributions that tell how tasks of the superstep before `row` ended.
+
+    Of an update only what it did as a node: tasks it closed have pending writes, or none.
+    """
+    if row.source != Source.UPDATE:
+        return found
+    return [c for c in found if c.kind == KIND_UPDATE]
 
 
 def add_contributions(
@@ -323,5 +334,5 @@ def add_contributions(
 
 __all__ = [
     "Opened", "add_contributions", "ancestors", "check_graph", "claim_thread", "held_handles",
-    "parent_of", "past_pending", "revive",
+    "parent_of", "past_pending", "revive", "shows_tasks", "told",
 ]  # fmt: skip

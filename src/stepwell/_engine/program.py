@@ -11,7 +11,7 @@ from stepwell._plan.spec import GraphSpec
 from stepwell.checkpoint._names import thread_id_of
 from stepwell.config import RunnableConfig
 from stepwell.constants import CONF
-from stepwell.errors import UsageError
+from stepwell.errors import StepwellError
 from stepwell.types import Durability
 
 if TYPE_CHECKING:
@@ -23,6 +23,12 @@ _KEYS = frozenset(
     ("tags", "metadata", "callbacks", "run_name", "max_concurrency", "recursion_limit",
      "configurable", "run_id")
 )  # fmt: skip
+
+
+class ArgumentError(StepwellError, ValueError):
+    """An argument of the call cannot be used; the message says which and why."""
+
+    code = "usage"
 
 
 class Program:
@@ -108,7 +114,7 @@ class RunConfig:
         self.recursion_limit = recursion_limit if limit is None else int(limit)
         if self.recursion_limit < 1:
             msg = f"recursion_limit must be at least 1, not {self.recursion_limit}"
-            raise ValueError(msg)
+            raise ArgumentError(msg)
         at_once = given.get("max_concurrency")
         self.max_concurrency: int | None = None if not at_once else int(at_once)
         run_id = given.get("run_id")
@@ -126,12 +132,8 @@ class RunConfig:
                 f"{what} needs a thread: this graph has a checkpointer, so pass "
                 'config={"configurable": {"thread_id": "..."}}.'
             )
-            raise _MissingThreadError(msg)
+            raise ArgumentError(msg)
         return self.thread_id
 
 
-class _MissingThreadError(UsageError, ValueError):
-    """The config names no thread."""
-
-
-__all__ = ["Program", "RunConfig"]
+__all__ = ["ArgumentError", "Program", "RunConfig"]

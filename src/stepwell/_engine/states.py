@@ -12,6 +12,7 @@ from stepwell._engine.open import (
     past_pending,
     revive,
     shows_tasks,
+    told,
 )
 from stepwell._engine.pending import Pending
 from stepwell._engine.program import Program, RunConfig
@@ -148,7 +149,7 @@ def _views(
         document = add_row(current, row)
         parent = parent_of(row)
         if parent in chosen and shows_tasks(row):
-            found = contributions(document, current.snapshot(), codec)
+            found = told(row, contributions(document, current.snapshot(), codec))
             children.setdefault(parent, []).append(found)
         if row.seq in branch_points:
             saved[row.seq] = current.snapshot()

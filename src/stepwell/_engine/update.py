@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stepwell._clock import SYSTEM_CLOCK
+from stepwell._engine.begin import close_superstep
 from stepwell._engine.open import Opened, claim_thread, parent_of
 from stepwell._engine.pending import NULL_TASK
-from stepwell._engine.program import Program, RunConfig
+from stepwell._engine.program import ArgumentError, Program, RunConfig
 from stepwell._engine.recorder import Recorder
 from stepwell._engine.run import INPUT, Run
 from stepwell._engine.snapshot import Place
@@ -49,7 +50,7 @@ async def update_state(
     """
     if not supersteps:
         msg = "No supersteps provided: pass at least one list of StateUpdate."
-        raise InvalidUpdateError(msg)
+        raise ArgumentError(msg)
     opened = await claim_thread(program, config, on_conflict=on_conflict, lock_timeout=lock_timeout)
     try:
         run = _run_for(program, opened, config)
@@ -99,7 +100,7 @@ async def _superstep(
 ) -> None:
     if not updates:
         msg = "No updates provided: pass at least one StateUpdate per superstep."
-        raise InvalidUpdateError(msg)
+        raise ArgumentError(msg)
     values, as_node = updates[0].values, updates[0].as_node
     if as_node in (END, INPUT, COPY) and (as_node != END or values is None) and len(updates) > 1:
         msg = f"An update as {as_node} must be the only one of its superstep."
@@ -152,12 +153,9 @@ def _clear(run: Run, metadata: Mapping[str, Any] | None, *, last: bool) -> None:
     if null_writes := run.pending.outputs.get(NULL_TASK):
         done.append(TaskWrites((0, "", 0), INPUT, (), (), null_writes))
         entries.append(Entry(INPUT, KIND_INPUT, (), null_writes))
-    for task in plan(run.spec, run.state, inputs=False):
-        left = run.pending.outputs.get(task.id(run.checkpoint_id, run.ns, run.step + 1), [])
-        consumables = task.node.consumables if task.index < 0 else ()
-        triggers = task.triggers if task.index < 0 else ()
-        done.append(TaskWrites(task.order, task.name, task.triggers, consumables, left))
-        entries.append(Entry(task.name, task.index, triggers, left))
+    closed, left = close_superstep(run, run.step + 1, run.pending.outputs)
+    done += closed
+    entries += left
     _record(
         run, done, entries, source=Source.UPDATE, step=run.step + 1, metadata=metadata, last=last
     )

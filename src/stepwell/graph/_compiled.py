@@ -18,7 +18,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from stepwell._engine.entry import DEFAULT_RECURSION_LIMIT, RunOptions, run_graph
-from stepwell._engine.program import Program, RunConfig
+from stepwell._engine.program import ArgumentError, Program, RunConfig
 from stepwell._engine.states import get_state, history
 from stepwell._engine.stream import Sink
 from stepwell._engine.update import update_state
@@ -26,7 +26,6 @@ from stepwell._plan.output import state_selector
 from stepwell._portal import iterate_sync, run_sync
 from stepwell.checkpoint.base import Saver
 from stepwell.config import RunnableConfig
-from stepwell.errors import UsageError
 from stepwell.runtime import RunControl
 from stepwell.types import All, Durability, StateSnapshot, StateUpdate, StreamMode
 
@@ -366,7 +365,7 @@ class CompiledStateGraph:
                 f"{what} needs a checkpointer: compile the graph with one, for instance "
                 "builder.compile(checkpointer=stepwell.open_saver('sqlite:///app.db'))."
             )
-            raise _NoCheckpointerError(msg)
+            raise ArgumentError(msg)
         return self.checkpointer
 
     def _home(self) -> asyncio.AbstractEventLoop | None:
@@ -390,10 +389,6 @@ def merge_configs(base: Mapping[str, Any], config: Mapping[str, Any] | None) -> 
     return merged  # type: ignore[return-value]  # the keys are those of the two configs
 
 
-class _NoCheckpointerError(UsageError, ValueError):
-    """The graph has no checkpointer."""
-
-
 def _options(**given: Any) -> RunOptions:
     options = RunOptions()
     for name, value in given.items():
@@ -406,7 +401,7 @@ def _modes(mode: Any) -> tuple[str, ...]:
     for each in modes:
         if each not in _MODES:
             msg = f"stream_mode {each!r} is not one of {', '.join(_MODES)}"
-            raise ValueError(msg)
+            raise ArgumentError(msg)
     return modes
 
 
