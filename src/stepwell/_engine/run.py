@@ -289,7 +289,7 @@ class Run:
             # What finished stays finished: the barrier can be tried again after an update.
             if self.rec is not None and not self.rec.exits:
                 for task in self.tasks:
-                    if not task.left:
+                    if not (task.left or task.loaded):
                         self._leave(self.rec, task)
             raise
         self.publisher.values(done)
