@@ -1,0 +1,17 @@
+"""Durable graphs of Python functions: every step on disk, one writer per thread.
+
+    from stepwell import open_saver
+    from stepwell.graph import END, START, StateGraph
+
+Importing this package loads no database client; `open_saver` does, when it is told which.
+"""
+
+from __future__ import annotations
+
+from stepwell import errors
+from stepwell._codec import register
+from stepwell.checkpoint._open import open_saver
+
+__version__ = "0.1.0.dev0"
+
+__all__ = ["__version__", "errors", "open_saver", "register"]

@@ -33,7 +33,6 @@ class Home:
         migrate: How it is opened.
         name: For messages.
         warns: Whether forgetting to close it leaves something behind.
-        loop: The only loop it can live on, where that is known from the beginning.
     """
 
     def __init__(
@@ -43,7 +42,6 @@ class Home:
         migrate: Migrate,
         name: str,
         warns: bool,
-        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._make = make
         self._made: Journal | None = None
@@ -51,8 +49,8 @@ class Home:
         self._name = name
         self._warns = warns
         self._lock = threading.Lock()
-        self._born_on = loop
-        self._loop = loop
+        self._native: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
         self._open = False
         self._closed = False
@@ -61,6 +59,10 @@ class Home:
         return self._name
 
     # -- where
+
+    def settle(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Name the home loop before anything is opened: the only one it can live on."""
+        self._native = self._loop = loop
 
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The loop that the journal belongs to, if it is still there and in this process."""
@@ -170,7 +172,7 @@ class Home:
             await self._made.close()
         with self._lock:
             if self._closed:
-                self._loop = self._born_on
+                self._loop = self._native
 
     def drop(self) -> None:
         """Close as well as can be done without waiting for it."""

@@ -126,6 +126,14 @@ def seconds(name: str, value: Any, *, least: float | None = None) -> float:
     return float(span)
 
 
+def pick(
+    options: Mapping[str, Any], only: Iterable[str] | None = None, *, omit: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Those of the options given that are among `only`, and not among `omit`."""
+    names = options.keys() if only is None else options.keys() & set(only)
+    return {name: options[name] for name in names - set(omit)}
+
+
 def journal_options(options: Mapping[str, Any]) -> JournalOptions:
     """The part of checked options that the journal works by."""
     own = {k: options[k] for k in (*_SPANS, *_COUNTS[:3]) if k in options}

@@ -1,0 +1,284 @@
+"""A call, or an iterator, on the event loop of another thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+from stepwell.errors import UsageError
+
+T = TypeVar("T")
+
+_LOOK_EVERY_S = 0.5
+"""How often a waiting caller looks whether the loop it waits for is still there."""
+_STANDING_LOOKS_MAX = 4
+"""How many times it may find a loop that nobody runs before it gives up."""
+
+
+class Call(Generic[T]):
+    """One coroutine on the loop of another thread. `outcome` is its result, once there is one.
+
+    The task is made in the context of whoever makes the `Call`.
+
+    Raises:
+        RuntimeError: The loop is closed.
+    """
+
+    __slots__ = ("_cancelled", "_make", "_task", "loop", "outcome")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Awaitable[T]]) -> None:
+        self.loop = loop
+        self.outcome: Future[T] = Future()
+        self.outcome.set_running_or_notify_cancel()  # nobody cancels it but the task
+        self._make = make
+        self._task: asyncio.Task[None] | None = None
+        self._cancelled = False
+        loop.call_soon_threadsafe(self._start)
+
+    @property
+    def started(self) -> bool:
+        """Whether the loop has taken the call up."""
+        return self._task is not None or self.outcome.done()
+
+    def _start(self) -> None:
+        if self._cancelled:
+            self.outcome.set_exception(asyncio.CancelledError())
+        else:
+            self._task = self.loop.create_task(self._run())
+
+    async def _run(self) -> None:
+        try:
+            result = await self._make()
+        except BaseException as error:  # noqa: BLE001  # whatever it is belongs to the caller
+            self.outcome.set_exception(error)
+        else:
+            self.outcome.set_result(result)
+
+    def cancel(self) -> None:
+        """Ask the coroutine to stop; `outcome` tells when it has."""
+        self._cancelled = True
+        with suppress(RuntimeError):  # the loop is closed: nothing runs there any more
+            self.loop.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+
+class _Patience:
+    """Tells a caller that waits for `future` when waiting longer makes no sense."""
+
+    __slots__ = ("_call", "_future", "_left")
+
+    def __init__(self, call: Call[Any], future: Future[Any]) -> None:
+        self._call = call
+        self._future = future
+        self._left = _STANDING_LOOKS_MAX
+
+    def check(self) -> None:
+        """Return while there may be an outcome.
+
+        Raises:
+            UsageError: There will be none.
+        """
+        call = self._call
+        if self._future.done():
+            return
+        if call.loop.is_closed() or call.outcome.done():
+            raise UsageError(
+                "The event loop that the call was made on was closed before the call had ended."
+            )
+        if call.started or call.loop.is_running():
+            return
+        self._left -= 1
+        if self._left <= 0:
+            call.cancel()
+            raise UsageError(
+                "The saver belongs to an event loop that nobody runs at the moment. Close the "
+                "saver on that loop before using it elsewhere, or open another saver."
+            )
+
+
+def wait_for(call: Call[Any], future: Future[T]) -> T:
+    """Block until `future`, which `call` is to fulfil, is done.
+
+    Ctrl-C cancels the call; it is raised when the call has stopped, or at the second Ctrl-C.
+    """
+    patience = _Patience(call, future)
+    try:
+        while True:
+            try:
+                error = future.exception(_LOOK_EVERY_S)
+            except TimeoutError:
+                patience.check()
+                continue
+            break
+    except UsageError:
+        raise
+    except BaseException:
+        call.cancel()
+        with suppress(Exception):  # the interruption is what the caller hears
+            wait_for_end(call)
+        raise
+    try:
+        if error is not None:
+            raise error
+        return future.result()
+    finally:
+        del error, future, call, patience  # an exception's frames must not hold themselves
+
+
+def wait_for_end(call: Call[Any]) -> None:
+    """Block until the call has ended, or its loop has.
+
+    Raises:
+        BaseException: What the call raised, unless that was its cancellation.
+    """
+    patience = _Patience(call, call.outcome)
+    error: BaseException | None = None
+    while not call.outcome.done():
+        try:
+            error = call.outcome.exception(_LOOK_EVERY_S)
+        except TimeoutError:
+            try:
+                patience.check()
+            except UsageError:  # nobody runs it any more
+                return
+    if error is not None and not isinstance(error, asyncio.CancelledError):
+        raise error
+
+
+async def await_for(call: Call[Any], future: Future[T]) -> T:
+    """`wait_for` for a caller that runs on a loop itself."""
+    patience = _Patience(call, future)
+    waiter = asyncio.wrap_future(future)
+    cancelled: asyncio.CancelledError | None = None
+    while not waiter.done():
+        try:
+            await asyncio.wait((waiter,), timeout=_LOOK_EVERY_S)
+        except asyncio.CancelledError as error:
+            cancelled = error
+            call.cancel()
+        else:
+            if not waiter.done():
+                patience.check()
+    try:
+        result = waiter.result()
+    except asyncio.CancelledError:
+        raise (cancelled or asyncio.CancelledError()) from None
+    if cancelled is not None:
+        raise cancelled
+    return result
+
+
+async def run_on(loop: asyncio.AbstractEventLoop, make: Callable[[], Awaitable[T]]) -> T:
+    """Run `make()` on a loop of another thread, from this one; both go on meanwhile.
+
+    When the caller is cancelled, the coroutine is cancelled and waited for.
+
+    Raises:
+        UsageError: That loop is closed, or nobody runs it.
+    """
+    call = call_on(loop, make)
+    return await await_for(call, call.outcome)
+
+
+def call_on(loop: asyncio.AbstractEventLoop, make: Callable[[], Awaitable[T]]) -> Call[T]:
+    """Begin `make()` on that loop.
+
+    Raises:
+        UsageError: It is closed.
+    """
+    try:
+        return Call(loop, make)
+    except RuntimeError as error:
+        raise UsageError("The event loop that the call belongs to was just closed.") from error
+
+
+class End:
+    """Comes after the last item."""
+
+
+END = End()
+
+
+class Pump(Generic[T]):
+    """Steps an async iterator on its loop, one item for each that is asked for.
+
+    All steps run in one task: what an iterator holds open across its items (cancel scopes,
+    timeouts) belongs to the task it was entered in.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, make: Callable[[], AsyncIterator[T]]
+    ) -> None:
+        self._make = make
+        self._asked: asyncio.Queue[Future[T | End] | None] = asyncio.Queue()
+        self.call = call_on(loop, self._run)
+
+    async def _run(self) -> None:
+        slot: Future[T | End] | None = None
+        try:
+            items = self._make()
+            try:
+                while (slot := await self._asked.get()) is not None:
+                    try:
+                        item = await anext(items)
+                    except StopAsyncIteration:
+                        break
+                    slot.set_result(item)
+            finally:
+                close = getattr(items, "aclose", None)
+                if close is not None:
+                    await close()
+        except BaseException as error:  # it belongs to whoever asked for the item
+            if slot is None or slot.done():
+                raise
+            slot.set_exception(error)
+        else:
+            if slot is not None:
+                slot.set_result(END)
+
+    def ask(self) -> Future[T | End]:
+        """Ask for the next item, after the one before has come."""
+        slot: Future[T | End] = Future()
+        slot.set_running_or_notify_cancel()
+        self._put(slot)
+        return slot
+
+    def end(self) -> None:
+        """Ask for the iterator to be closed; `call.outcome` tells when it is."""
+        with suppress(UsageError):  # it has ended with its loop
+            self._put(None)
+
+    def _put(self, slot: Future[T | End] | None) -> None:
+        try:
+            self.call.loop.call_soon_threadsafe(self._asked.put_nowait, slot)
+        except RuntimeError as error:
+            raise UsageError("The event loop of the iterator was closed.") from error
+
+
+async def iterate_on(
+    loop: asyncio.AbstractEventLoop, make: Callable[[], AsyncIterator[T]]
+) -> AsyncIterator[T]:
+    """Iterate over `make()` on a loop of another thread, from this one.
+
+    Closing this iterator closes that one, and waits for it.
+
+    Raises:
+        UsageError: That loop is closed, or nobody runs it.
+    """
+    pump = Pump(loop, make)
+    try:
+        while True:
+            item = await await_for(pump.call, pump.ask())
+            if isinstance(item, End):
+                break
+            yield item
+    finally:
+        if not pump.call.outcome.done():
+            pump.end()
+            await await_for(pump.call, pump.call.outcome)

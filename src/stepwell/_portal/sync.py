@@ -1,0 +1,122 @@
+"""Synchronous calls: block this thread while another one's loop does the work."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from typing import TypeVar
+
+from stepwell._portal.background import background_loop, is_background
+from stepwell._portal.crossing import End, Pump, call_on, wait_for, wait_for_end
+from stepwell.errors import UsageError
+
+T = TypeVar("T")
+
+_warned = False
+
+
+def _running() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs in the calling thread; None if there is none."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _where(
+    loop: asyncio.AbstractEventLoop | None, name: str, instead: str | None
+) -> asyncio.AbstractEventLoop:
+    """The loop that a synchronous call is to run on.
+
+    Raises:
+        UsageError: The caller would wait for itself.
+    """
+    global _warned  # noqa: PLW0603  # once per process
+    here = _running()
+    target = background_loop() if loop is None or loop.is_closed() else loop
+    if here is None:
+        return target
+    better = instead or f"await ... .a{name}(...)"
+    if here is target:
+        raise UsageError(
+            f"{name}() was called on the event loop that has to do the work, so it would wait "
+            f"for itself. Use `{better}`."
+        )
+    if is_background(here):
+        raise UsageError(
+            f"{name}() was called on Stepwell's own background loop and would block it. "
+            f"Use `{better}`, or call it from a synchronous node."
+        )
+    if not _warned:
+        _warned = True
+        warnings.warn(
+            f"{name}() blocks the event loop that runs here until it is done. Use `{better}`. "
+            "This is said once per process.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    return target
+
+
+def run_sync(
+    make: Callable[[], Awaitable[T]],
+    *,
+    loop: asyncio.AbstractEventLoop | None,
+    name: str,
+    instead: str | None = None,
+) -> T:
+    """Run a coroutine to its end and block the calling thread meanwhile.
+
+    Args:
+        make: Makes the coroutine; called on the loop.
+        loop: Where it belongs; None (or closed) = the background loop.
+        name: Of the synchronous method, for messages; its other form is `a{name}`.
+        instead: What messages recommend, if it is not that.
+
+    Raises:
+        UsageError: The calling thread runs the loop in question, the background loop, or
+            nobody runs `loop`.
+        BaseException: What the coroutine raised, as it is.
+    """
+    call = call_on(_where(loop, name, instead), make)
+    return wait_for(call, call.outcome)
+
+
+def iterate_sync(
+    make: Callable[[], AsyncIterator[T]],
+    *,
+    loop: asyncio.AbstractEventLoop | None,
+    name: str,
+) -> Iterator[T]:
+    """Iterate over an async iterator, blocking the calling thread for each item.
+
+    The iterator does nothing between two items. Closing the generator closes it.
+
+    Args:
+        make: Makes the async iterator; called on the loop.
+        loop: As in `run_sync`.
+        name: As in `run_sync`.
+
+    Raises:
+        UsageError: As in `run_sync`, at once.
+    """
+    return _items(_where(loop, name, f"async for ... in ... .a{name}(...)"), make)
+
+
+def _items(
+    loop: asyncio.AbstractEventLoop, make: Callable[[], AsyncIterator[T]]
+) -> Generator[T, None, None]:
+    pump = Pump(loop, make)
+    try:
+        while True:
+            item = wait_for(pump.call, pump.ask())
+            if isinstance(item, End):
+                break
+            yield item
+    finally:
+        if not pump.call.outcome.done():
+            pump.end()
+            # The collector may close a forgotten generator on the very thread it waits for.
+            if _running() is not loop:
+                wait_for_end(pump.call)

@@ -1,0 +1,113 @@
+"""`open_saver`: from a URL to the saver of its database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, Unpack
+
+from stepwell.checkpoint._options import MEMORY, OpenOptions, check_options
+from stepwell.checkpoint.base import Saver
+from stepwell.errors import UsageError
+
+DSN = "STEPWELL_DSN"
+_FROM_ENVIRONMENT = {
+    "STEPWELL_SCHEMA": ("schema", str),
+    "STEPWELL_LEASE_TTL_S": ("lease_ttl_s", float),
+    "STEPWELL_BATCH_ROWS_MAX": ("batch_rows_max", int),
+}
+_KEYRING = "STEPWELL_KEYRING"
+_FORMS = "memory://, sqlite:///file.db, sqlite:////absolute/file.db, sqlite://, postgresql://..."
+
+
+def open_saver(url: str | None = None, /, **options: Unpack[OpenOptions]) -> Saver:
+    """The saver for a database. Returns at once, without I/O: it opens at first use.
+
+    Use it directly, in `with` or in `async with`, and pass it to `compile(checkpointer=...)`.
+
+    URLs: `memory://`; `sqlite:///relative.db`, `sqlite:////absolute.db`, `sqlite://` (private,
+    in memory); `postgresql://...` with libpq's query parameters. Without a URL the
+    environment says which: `STEPWELL_DSN`, and `STEPWELL_SCHEMA`, `STEPWELL_LEASE_TTL_S`,
+    `STEPWELL_BATCH_ROWS_MAX` for options that are not given.
+
+    Args:
+        url: The database.
+        migrate: "auto" (default) creates or upgrades the schema at opening, "check" refuses
+            a database with another one, "off" does not look.
+        locks: "advisory" (default) shows the death of an owner's process at once; "lease"
+            only when its lease is over.
+        lease_ttl_s: How long a claim outlives an owner that froze. Default 10.
+        synchronous: SQLite: "full" (default) survives a power cut, "normal" does not.
+        outage_budget_s: How long a call waits for a database that does not answer. Default 60.
+        batch_rows_max: Rows of one commit. Default 1000.
+        batch_bytes_max: Bytes of one commit. Default 4 MiB.
+        queue_rows_max: Rows not yet durable, from where on producers wait. Default 10,000.
+        pool: PostgreSQL: an `asyncpg.Pool` in place of a URL.
+        pool_size_max: PostgreSQL: connections at most. Default 10.
+        pgbouncer: PostgreSQL: a pooler in transaction mode stands between.
+        schema: PostgreSQL: where the tables are. Default: first of the search path.
+        read_url: PostgreSQL: a replica for reads that may lag.
+        connect: PostgreSQL: more arguments for `asyncpg.connect`.
+        thread_id_rule: Which thread ids are allowed: a pattern for the whole id, or a predicate.
+        observe: Observers of events (`stepwell.observe`).
+
+    Raises:
+        UsageError: The URL is none of these, an option has no use for that database, or has
+            a value it cannot have.
+    """
+    if url is None and options.get("pool") is None:
+        url, options = _from_environment(os.environ, options)
+    given: dict[str, Any] = {**options}
+    if url is not None and not isinstance(url, str):
+        raise UsageError(f"The URL must be a str, not {type(url).__name__}.")
+    scheme, separator, rest = ("postgresql", "://", "") if url is None else url.partition("://")
+    if scheme == "memory" and separator:
+        from stepwell.checkpoint.memory import InMemorySaver
+
+        if rest:
+            raise UsageError("memory:// takes no name: every saver has a memory of its own.")
+        return InMemorySaver(**check_options(given, MEMORY, "memory://"))
+    if scheme == "sqlite" and separator:
+        from stepwell.checkpoint.sqlite import SqliteSaver
+
+        return SqliteSaver.from_conn_string(str(url), **given)
+    if scheme in ("postgresql", "postgres") and separator:
+        from stepwell.checkpoint.postgres import PostgresSaver
+
+        pool = given.pop("pool", None)
+        if url is None:
+            return PostgresSaver(pool, **given)
+        if pool is not None:
+            raise UsageError("Give a URL or a pool, not both.")
+        return PostgresSaver.from_conn_string(url, **given)
+    # No more of it than its beginning: a URL may hold a password.
+    shown = scheme if separator else scheme[:20]
+    raise UsageError(
+        f"open_saver() does not know {shown!r} as the URL of a database. It takes {_FORMS}; for "
+        "a path, use SqliteSaver.from_conn_string()."
+    )
+
+
+def _from_environment(
+    environment: Mapping[str, str], options: OpenOptions
+) -> tuple[str, OpenOptions]:
+    url = environment.get(DSN)
+    if not url:
+        raise UsageError(
+            f"open_saver() without a URL needs {DSN} in the environment. URLs: {_FORMS}."
+        )
+    if environment.get(_KEYRING):
+        # Silence would write in clear what is meant to be encrypted.
+        raise UsageError(f"{_KEYRING} is set, but this release cannot encrypt. Unset it.")
+    merged: dict[str, Any] = {**options}
+    for variable, (name, kind) in _FROM_ENVIRONMENT.items():
+        text = environment.get(variable)
+        if text and name not in merged:
+            try:
+                merged[name] = kind(text)
+            except ValueError as error:
+                raise UsageError(f"{variable}={text!r} is no {kind.__name__}.") from error
+    return url, merged  # type: ignore[return-value]  # keys and values are those of the sheet
+
+
+__all__ = ["open_saver"]
