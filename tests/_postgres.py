@@ -24,6 +24,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from stepwell.checkpoint._postgres_driver import PostgresDriver
+
 VARIABLE = "STEPWELL_TEST_PG_DSN"
 
 # Enough of everything for tests; no fsync, because nobody cuts the power here.
@@ -84,6 +86,32 @@ async def fresh_schema():
         yield name
     finally:
         await execute(f'DROP SCHEMA IF EXISTS "{name}" CASCADE')
+
+
+@asynccontextmanager
+async def opened(schema: str, dsn: str | None = None, **options):
+    """An opened and migrated driver."""
+    driver = PostgresDriver(dsn or server_dsn(), schema=schema, **options)
+    try:
+        await driver.open()
+        await driver.migrate("auto")
+        yield driver
+    finally:
+        await driver.close()
+
+
+async def sessions(name: str) -> list:
+    """Backends whose application_name is `name`: (pid, state, locks held)."""
+    return await execute(
+        "SELECT a.pid, a.state, (SELECT count(*) FROM pg_locks l WHERE l.pid = a.pid "
+        "AND l.locktype = 'advisory') FROM pg_stat_activity a WHERE a.application_name = $1",
+        name,
+    )
+
+
+async def kill_backend(pid: int) -> None:
+    """End a session of the server from outside, and wait until it is gone."""
+    await execute("SELECT pg_terminate_backend($1, 5000)", pid)
 
 
 @asynccontextmanager

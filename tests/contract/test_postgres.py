@@ -1,4 +1,5 @@
 """The PostgreSQL driver keeps the driver contract."""
+# ruff: noqa: F401, F811  # fixtures are imported by name
 
 import pytest
 import pytest_asyncio
@@ -6,7 +7,7 @@ import pytest_asyncio
 from stepwell.checkpoint._postgres_driver import PostgresDriver
 from stepwell.checkpoint.driver import Capability
 from stepwell.testing import DriverContract
-from tests._postgres import pg_dsn, pg_schema  # noqa: F401  # fixtures
+from tests._postgres import pg_dsn, pg_schema
 
 pytestmark = pytest.mark.postgres
 
@@ -16,7 +17,7 @@ class TestPostgresDriver(DriverContract):
     short_lease_s = 0.2
 
     @pytest_asyncio.fixture
-    async def driver_factory(self, pg_dsn, pg_schema):  # noqa: F811
+    async def driver_factory(self, pg_dsn, pg_schema):
         opened = []
 
         async def make():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
@@ -78,7 +77,9 @@ def replied(error: BaseException) -> bool:
     return isinstance(error, asyncpg.InterfaceError)
 
 
-def translate(error: Exception, doing: str, target: str, *, sent: bool = True) -> StorageError:
+def translate(
+    error: Exception, doing: str, target: str, *, sent: bool = True, lost: bool = False
+) -> StorageError:
     """Map a native error.
 
     Args:
@@ -86,6 +87,7 @@ def translate(error: Exception, doing: str, target: str, *, sent: bool = True) -
         doing: what was tried, as in "commit".
         target: host and database, without credentials.
         sent: a statement that writes was under way.
+        lost: the connection is closed.
 
     Returns:
         The error to raise; `.context` holds "outcome", "target" and "sqlstate" if there is one.
@@ -97,17 +99,14 @@ def translate(error: Exception, doing: str, target: str, *, sent: bool = True) -
         kind, what_to_do = advice(state)
         text = f"{where}: {error.message or error} ({state}). {what_to_do}".rstrip()
         return kind(text, outcome=outcome, sqlstate=state, target=target)
-    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+    if isinstance(error, TimeoutError):
         text = f"{where}: no answer in time. {_CONNECT_ADVICE}"
         return StorageUnavailableError(text, outcome=outcome, target=target)
     if isinstance(error, OSError):
         text = f"{where}: {error.strerror or error}. {_CONNECT_ADVICE}"
         return StorageUnavailableError(text, outcome=outcome, target=target)
-    if isinstance(error, asyncpg.InterfaceError) and not isinstance(error, ValueError):
+    if lost or isinstance(error, asyncpg.InternalClientError):
         text = f"{where}: {error}."
         return StorageUnavailableError(text, outcome=outcome, target=target)
-    if isinstance(error, asyncpg.InternalClientError):
-        text = f"{where}: {error}."
-        return StorageUnavailableError(text, outcome=outcome, target=target)
-    # An argument that does not fit its column (ValueError, OverflowError, UnicodeError, ...).
+    # asyncpg refuses by itself: an argument does not fit its column, the given pool is closed.
     return StorageError(f"{where}: {error}", outcome=outcome, target=target)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from stepwell._db._postgres_errors import replied, translate
-from stepwell._db._postgres_source import Source, run
+from stepwell._db._postgres_source import Source, ended, run
 
 if TYPE_CHECKING:
     import asyncpg
@@ -43,7 +43,7 @@ class Line:
     @property
     def connected(self) -> bool:
         """Is there a connection that has not been seen to break?"""
-        return self._link is not None and not self._link.is_closed()
+        return self._link is not None and not ended(self._link)
 
     async def run(
         self, sql: str, *args: object, doing: str, sent: bool = True
@@ -72,17 +72,17 @@ class Line:
             try:
                 return await run(link, sql, args, pinned=self._source.pinned_kept)
             except Exception as error:
-                if not replied(error) or link.is_closed():
+                lost = ended(link)
+                if lost or not replied(error):
                     await self._drop(link)
-                raise translate(error, doing, self._source.label, sent=sent) from error
+                raise translate(error, doing, self._source.label, sent=sent, lost=lost) from error
             except BaseException:
                 # Cancelled in the middle: whatever the server makes of it, not on this line.
-                link.terminate()
                 await self._drop(link)
                 raise
 
     async def _ready(self) -> Link:
-        if self._link is not None and self._link.is_closed():
+        if self._link is not None and ended(self._link):
             await self._drop(self._link)
         if self._link is None:
             link = await self._source.connect(deathwatch=self._deathwatch)
@@ -93,7 +93,7 @@ class Line:
 
     def _lost(self, _: object) -> None:
         # Called once the loop turns: a link that we gave up ourselves is not in place any more.
-        if self._link is not None and self._link.is_closed() and self.on_lost is not None:
+        if self._link is not None and ended(self._link) and self.on_lost is not None:
             self.on_lost()
 
     async def _drop(self, link: Link) -> None:

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from stepwell._db._postgres_errors import OUT_OF_SHARED_MEMORY
 from stepwell._db._postgres_line import Line
+from stepwell._db._postgres_source import graveyard
 from stepwell._ids import Ids
 from stepwell.errors import StorageError, StorageUnavailableError
 
@@ -230,6 +231,8 @@ class LockSession:
     def forget(self) -> None:
         """The session is another process's, or its loop is gone."""
         self._line.forget()
+        if self._repairing is not None:
+            graveyard.append(self._repairing)
         self._clear()
 
     def _clear(self) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from stepwell._db._postgres_errors import translate
 from stepwell._db._postgres_source import Source, borrowed
 from stepwell._db.migrations import Migration, load_migrations
 from stepwell._ids import digest16
@@ -61,16 +60,9 @@ async def migrate(
                 needed=len(steps),
             )
     async with borrowed(source, "migrating the schema", sent=True) as link:
-        try:
-            await link.execute(_BEGIN)
-            await _upgrade(link, sql, schema, steps)
-            await link.execute("COMMIT")
-        except Exception as error:
-            # A transaction is open, unless the server closed it together with the session.
-            link.terminate()
-            if isinstance(error, SchemaVersionError):
-                raise
-            raise translate(error, "migrating the schema", source.label) from error
+        await link.execute(_BEGIN)
+        await _upgrade(link, sql, schema, steps)
+        await link.execute("COMMIT")
 
 
 async def _version(link: Link, sql: Mapping[str, str], schema: str) -> int:

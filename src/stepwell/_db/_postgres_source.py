@@ -42,6 +42,8 @@ RULES: Final[Mapping[str, str]] = {
     # Plans are cached, some since the tables were empty: never one that reads a whole table.
     "enable_seqscan": "off",
     "jit": "off",
+    # Planning anew for each length of the lists costs more than any better plan would save.
+    "plan_cache_mode": "force_generic_plan",
 }
 """What correctness and cost rest upon, whatever the role's defaults are."""
 
@@ -69,9 +71,9 @@ _LOCAL: Final = " ".join(
     if not name.startswith(("default_", "application_"))
 )
 
-_graveyard: list[object] = []
-"""Transports and borrowed connections of forgotten sources: finalizing them would reach into
-an event loop that is gone, or that a forked child shares with its parent."""
+graveyard: list[object] = []
+"""What belongs to a forgotten source: finalizing it would reach into an event loop that is
+gone, or that a forked child shares with its parent."""
 
 
 class _Connection(_BaseConnection):
@@ -115,7 +117,7 @@ class _Connection(_BaseConnection):
         A socket that a forked child keeps open would hold the locks of a parent that died.
         """
         self._forgotten = True
-        _graveyard.append(self._wire)
+        graveyard.append(self._wire)
         if self._inode is None:
             return
         descriptor, inode = self._inode
@@ -241,7 +243,7 @@ class OwnSource:
 
     def forget(self) -> None:
         if self._pool is not None:
-            _graveyard.append(self._pool)
+            graveyard.append(self._pool)
             self._pool = None
         for link in list(self._live):
             link.forget()
@@ -267,7 +269,7 @@ class PoolSource:
                 for name, value in settings.items():
                     await link.execute("SELECT set_config($1, $2, false)", name, value)
         except BaseException as error:
-            link.terminate()
+            end(link)
             await give_back(self._pool, link)
             if isinstance(error, Exception):
                 raise translate(error, "connecting", self.label, sent=False) from error
@@ -279,7 +281,7 @@ class PoolSource:
         if link in self._taken:
             self._taken.remove(link)
         if broken:
-            link.terminate()
+            end(link)
         await give_back(self._pool, link)
 
     async def acquire(self) -> Link:
@@ -295,7 +297,7 @@ class PoolSource:
         """Nothing is ours: `discard` has given back what was taken."""
 
     def forget(self) -> None:
-        _graveyard.extend(self._taken)
+        graveyard.extend(self._taken)
         self._taken.clear()
 
 
@@ -312,16 +314,30 @@ async def _leave(link: Link) -> None:
     """Reset nothing."""
 
 
+def ended(link: Link) -> bool:
+    """Is the connection closed, by whomever?"""
+    try:
+        return link.is_closed()
+    except asyncpg.InterfaceError:
+        # Its pool has taken back what it had lent: that happens when the connection breaks.
+        return True
+
+
+def end(link: Link) -> None:
+    """Close a connection at once, without a word to the server."""
+    if not ended(link):
+        link.terminate()
+
+
 async def hang_up(link: Link, *, broken: bool) -> None:
     """Close a connection: politely within a second, else by force."""
-    if not broken and not link.is_closed():
+    if not broken and not ended(link):
         try:
             async with asyncio.timeout(1.0):
                 await link.close()
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            link.terminate()
-    else:
-        link.terminate()
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            _log.debug("a connection was closed by force: %s", error)
+    link.terminate()
 
 
 async def run(
@@ -334,7 +350,7 @@ async def run(
     try:
         rows = await link.fetch(sql, *args)
     except Exception as error:
-        if replied(error):
+        if replied(error) and not ended(link):
             await link.execute("ROLLBACK")
         raise
     await link.execute("COMMIT")
@@ -346,7 +362,7 @@ async def borrowed(source: Source, doing: str, *, sent: bool) -> AsyncIterator[L
     """Borrow a connection; native errors inside come out translated.
 
     A connection whose state is not certain afterwards (the reply is missing, the borrower was
-    cancelled) is ended, so that no transaction and no lock outlives its borrower.
+    cancelled, a transaction is open) is ended, so that nothing outlives its borrower.
     """
     link = await source.acquire()
     try:
@@ -354,13 +370,16 @@ async def borrowed(source: Source, doing: str, *, sent: bool) -> AsyncIterator[L
     except StorageError:
         raise
     except Exception as error:
+        lost = ended(link)
         if not replied(error):
-            link.terminate()
-        raise translate(error, doing, source.label, sent=sent) from error
+            end(link)
+        raise translate(error, doing, source.label, sent=sent, lost=lost) from error
     except BaseException:
-        link.terminate()
+        end(link)
         raise
     finally:
+        if not ended(link) and link.is_in_transaction():
+            end(link)
         await source.release(link)
 
 
@@ -369,12 +388,5 @@ async def snapshot(source: Source, doing: str) -> AsyncIterator[Link]:
     """A read-only transaction that sees one state of the database throughout."""
     async with borrowed(source, doing, sent=False) as link:
         await link.execute(_READ if source.pinned else _READ + _LOCAL)
-        try:
-            yield link
-        except Exception as error:
-            if replied(error):
-                await link.execute("ROLLBACK")
-            else:
-                link.terminate()
-            raise
+        yield link
         await link.execute("COMMIT")

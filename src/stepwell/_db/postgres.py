@@ -20,6 +20,7 @@ from uuid import UUID
 
 try:
     import asyncpg
+    from asyncpg.pgproto import pgproto
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "PostgreSQL is reached through asyncpg, which is not installed: pip install asyncpg",
@@ -37,6 +38,11 @@ from stepwell.errors import StorageError, StorageUnavailableError, UsageError
 
 if TYPE_CHECKING:
     from stepwell._db._postgres_source import Link
+
+__all__ = ["FastUUID", "Postgres", "shifted"]
+
+FastUUID = pgproto.UUID
+"""Written in C, and a `uuid.UUID` all the same."""
 
 QUERIES: Final = Path(__file__).with_name("postgres.sql")
 SERVER_MIN: Final = 13
@@ -313,22 +319,23 @@ async def _close(opened: _Opened) -> None:
 
 
 def _forget(opened: _Opened) -> None:
-    if opened.locks is not None:
-        opened.locks.forget()
+    # The sources first: a connection that nobody refers to would be finalized.
+    opened.source.forget()
+    opened.replica.forget()
     opened.lane.forget()
     opened.control.forget()
-    opened.source.forget()
-    if opened.replica is not opened.source:
-        opened.replica.forget()
+    if opened.locks is not None:
+        opened.locks.forget()
 
 
 def _check_pool(dsn: object, pool: Any, connect: object) -> None:
-    module = type(pool).__module__.partition(".")[0]
-    if module in {"psycopg", "psycopg_pool", "psycopg2"}:
-        raise UsageError(
-            f"{type(pool).__name__} belongs to {module}; Stepwell speaks through asyncpg. Use "
-            "PostgresSaver.from_conn_string(dsn), or give an asyncpg.Pool."
-        )
+    for given in (dsn, pool):
+        module = type(given).__module__.partition(".")[0]
+        if module in {"psycopg", "psycopg_pool", "psycopg2"}:
+            raise UsageError(
+                f"{type(given).__name__} belongs to {module}; Stepwell speaks through asyncpg. "
+                "Use PostgresSaver.from_conn_string(dsn), or give an asyncpg.Pool."
+            )
     if pool is not None and not isinstance(pool, asyncpg.Pool):
         raise UsageError(f"pool must be an asyncpg.Pool, not {type(pool).__name__}.")
     if (dsn is None) == (pool is None):

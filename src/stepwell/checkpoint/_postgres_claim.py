@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from stepwell._db._postgres_errors import LOCK_TIMEOUT
-from stepwell._db.postgres import Postgres
+from stepwell._db.postgres import FastUUID, Postgres
 from stepwell.checkpoint._postgres_read import load
 from stepwell.checkpoint._postgres_rows import exact, key_of, text_of, thread_row, uuid_of
 from stepwell.checkpoint.driver import (
@@ -79,20 +79,22 @@ class Claims:
         outcomes: dict[int, Claim | Busy] = {}
         waiting = list(range(len(requests)))
         taken: list[_Taken] = []
-        refused: dict[int, Busy] = {}
+        seen: Mapping[UUID, _Seen] = {}
         try:
             for turn in range(ROUNDS):
                 if turn > 1:
                     # The row changes hands or is locked: give it time.
                     await asyncio.sleep(PAUSE_S)
-                refused = await self._round(requests, waiting, taken, outcomes)
+                seen = await self._round(requests, waiting, taken, outcomes)
                 outcomes |= dict(await self._load(taken))
                 taken.clear()
                 waiting = [place for place in waiting if place not in outcomes]
                 if not waiting:
                     break
             else:
-                outcomes |= {place: refused[place] for place in waiting}
+                for place in waiting:
+                    request = requests[place]
+                    outcomes[place] = _busy(request, seen.get(key_of(request.key)))
         except BaseException:
             done = [claim for claim in outcomes.values() if isinstance(claim, Claim)]
             await self._undo([claim.held for claim in taken] + held_by(done), requests)
@@ -105,8 +107,8 @@ class Claims:
         waiting: Sequence[int],
         taken: list[_Taken],
         outcomes: dict[int, Claim | Busy],
-    ) -> dict[int, Busy]:
-        """Read, decide, claim. Returns what to say of requests that stay without an answer."""
+    ) -> Mapping[UUID, _Seen]:
+        """Read, decide, claim. Returns the rows as they were read."""
         places: dict[UUID, int] = {}
         for place in waiting:
             # A thread named twice: one after the other.
@@ -120,10 +122,7 @@ class Claims:
             else:
                 attempts.append(attempt)
         await self._send(attempts, taken)
-        unanswered = {place: _busy(requests[place], None) for place in waiting}
-        return unanswered | {
-            place: _busy(requests[place], seen.get(key)) for key, place in places.items()
-        }
+        return seen
 
     async def _present(
         self, requests: Sequence[ClaimRequest], places: Mapping[UUID, int]
@@ -284,7 +283,7 @@ def _claim_values(attempt: _Attempt) -> tuple[Any, ...]:
         attempt.key,
         exact(request.key.scope),
         request.key.thread_id,
-        uuid_of(request.fresh_uid),
+        FastUUID(request.fresh_uid),
         request.fresh_no,
         uuid_of(request.worker),
         attempt.lock_key,

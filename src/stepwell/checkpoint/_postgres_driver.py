@@ -121,7 +121,6 @@ class PostgresDriver:
 
     def forget(self) -> None:
         """Drop every connection without touching it: the loop is gone, or this is a fork."""
-        self._chores = set()
         self._db.forget()
 
     async def migrate(self, mode: Literal["auto", "check", "off"]) -> None:

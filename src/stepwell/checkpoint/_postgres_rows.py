@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
+from stepwell._db.postgres import FastUUID
 from stepwell._ids import digest16
 from stepwell.checkpoint.driver import (
     CheckpointRow,
@@ -31,13 +32,13 @@ _ESCAPES: Final = re.compile(
 @lru_cache(maxsize=1 << 16)
 def key_of(key: ThreadKey) -> UUID:
     """The compact key of a thread: 128 bits of blake2b over scope and thread_id."""
-    return UUID(bytes=digest16(key.scope, key.thread_id))
+    return FastUUID(digest16(key.scope, key.thread_id))
 
 
 @lru_cache(maxsize=1 << 10)
 def uuid_of(raw: bytes) -> UUID:
-    """16 bytes (a worker, an incarnation) as the type of their column."""
-    return UUID(bytes=raw)
+    """16 bytes (a worker) as the type of their column."""
+    return FastUUID(raw)
 
 
 def exact(text: str | None) -> bytes | None:
