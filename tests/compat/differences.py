@@ -19,4 +19,81 @@ class Difference:
     check: Callable[[Any, Any], None]
 
 
-DIFFERENCES: dict[str, Difference] = {}
+def _clear_error(mine: Any, theirs: Any) -> None:
+    errors = list(mine.values()) if isinstance(mine, dict) else [mine]
+    assert set(errors) == {"raised EmptyInputError"}
+
+
+def _siblings_first(mine: Any, theirs: Any) -> None:
+    assert mine["shown"] == theirs["shown"] == {"log": ["one", "done"]}
+    assert mine["new"]["log"] == ["one", "done", "two", "done"]
+    assert mine["on"] == {"log": ["one", "done", "two", ["ask", "r"], "done", "z"]}
+    assert theirs["new"]["log"] == ["one", "two", "done"]
+
+
+def _siblings_first_and_no_more(mine: Any, theirs: Any) -> None:
+    assert mine["next"] == theirs["next"] == ("ask",)
+    assert theirs["log"] == ["one", "two", ["ask", "r"], "done", "after"]
+    assert mine["log"] == ["one", "done", "two", ["ask", "r"], "done", "after"]
+    assert [s["next"] for s in mine["history"]] == [s["next"] for s in theirs["history"]]
+
+
+def _passes_through(mine: Any, theirs: Any) -> None:
+    assert theirs == {"log": ["swallowed GraphInterrupt"]}
+    assert mine["log"] == []
+    assert [i["value"] for i in mine["__interrupt__"]] == ["q"]
+
+
+def _tuples(mine: Any, theirs: Any) -> None:
+    assert mine == {"pair": (1, 2), "nested": {"k": [(3,)]}}
+    assert theirs == {"pair": [1, 2], "nested": {"k": [[3]]}}
+
+
+def _still_readable(mine: Any, theirs: Any) -> None:
+    assert theirs == "the thread cannot be read"
+    assert mine["next"], "what could not be applied is still to do"
+
+
+def _node_of_the_router_is_still_to_run(mine: Any, theirs: Any) -> None:
+    assert theirs["state"]["next"] == ()
+    assert mine["raised"] == theirs["raised"]
+    assert mine["state"]["next"] == ("a",)
+    assert mine["state"]["tasks"][0]["error"] == "KeyError('router')"
+
+
+def _definition_errors(mine: Any, theirs: Any) -> None:
+    assert mine.keys() == theirs.keys()
+    assert mine["no action"] == mine["not callable"] == "step 0: ValueError"
+    assert theirs["no action"] == "step 0: RuntimeError"
+    assert theirs["not callable"] == "step 0: TypeError"
+    assert {k: v for k, v in mine.items() if k.startswith(("lambda", "sequence"))} == {
+        k: v for k, v in theirs.items() if k.startswith(("lambda", "sequence"))
+    }
+
+
+_READABLE = "A thread can be read whatever happened to it; what failed is still in `next`."
+_EMPTY = "Nothing to run is said clearly; LangGraph fails on a variable of its own."
+
+DIFFERENCES: dict[str, Difference] = {
+    "empty_command": Difference(_EMPTY, _clear_error),
+    "resume_with_none_is_empty": Difference(_EMPTY, _clear_error),
+    "new_input_while_a_sibling_had_finished": Difference(
+        "Writes that `get_state` has shown are not lost by new input.", _siblings_first
+    ),
+    "new_input_does_not_start_what_a_sibling_triggered": Difference(
+        "As above; but the new run starts at START, and nowhere else.", _siblings_first_and_no_more
+    ),
+    "interrupt_passes_except_exception": Difference(
+        "A question cannot be swallowed by `except Exception`.", _passes_through
+    ),
+    "tuples_survive_storage": Difference("Types are stored faithfully.", _tuples),
+    "state_after_two_writers": Difference(_READABLE, _still_readable),
+    "state_of_a_thread_that_does_not_validate": Difference(_READABLE, _still_readable),
+    "router_that_raises": Difference(
+        "A thread whose router failed does not look finished; its node runs again.",
+        _node_of_the_router_is_still_to_run,
+    ),
+    "refused_nodes": Difference(
+        "Whatever is wrong with a graph is a GraphDefinitionError, a ValueError.", _definition_errors
+    ),
+}

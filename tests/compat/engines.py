@@ -26,7 +26,7 @@ MODULES = {
         "AnyValue", "BinaryOperatorAggregate", "EphemeralValue", "LastValue",
         "NamedBarrierValue", "Topic", "UntrackedValue",
     ],
-    "config": ["get_config", "get_stream_writer"],
+    "config": ["RunnableConfig", "get_config", "get_stream_writer"],
     "runtime": ["Runtime", "get_runtime"],
     "checkpoint.memory": ["InMemorySaver"],
     "errors": [
@@ -78,6 +78,8 @@ class Api:
         self._savers: list[Any] = []
 
     def __getattr__(self, name: str) -> Any:
+        if name == "RunnableConfig" and self.package == "langgraph":
+            return load("langchain_core.runnables").RunnableConfig
         for module, names in MODULES.items():
             if name in names:
                 return getattr(load(f"{self.package}.{module}"), name)
@@ -187,7 +189,7 @@ def copied(chunk: Any) -> Any:
 @functools.cache
 def load(module: str) -> Any:
     with warnings.catch_warnings():
-        if module.startswith("langgraph"):
+        if module.startswith("lang"):
             warnings.simplefilter("ignore")
         return importlib.import_module(module)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.compat.engines import Raised
 
-_ID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}")
+IDS = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[\d.:+Z-]*")
 
 
@@ -27,7 +27,7 @@ class Normaliser:
         return self._ids.setdefault(found[0].replace("-", ""), f"<id {len(self._ids)}>")
 
     def _text(self, text: str) -> str:
-        return _TIME.sub("<time>", _ID.sub(self._name, text))
+        return _TIME.sub("<time>", IDS.sub(self._name, text))
 
     def __call__(self, value: Any) -> Any:
         if value is None or isinstance(value, (bool, int, float, bytes)):

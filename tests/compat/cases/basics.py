@@ -265,6 +265,28 @@ async def case_state_after_two_writers(api: Api) -> Any:
 
 
 @both
+async def case_going_on_after_two_writers(api: Api) -> Any:
+    ran: list[str] = []
+
+    def write(name: str, n: int) -> Any:
+        def run(state: Any) -> Any:
+            ran.append(name)
+            return {"n": n}
+
+        return api.node(run)
+
+    graph = build(
+        api, Count, {"one": write("one", 1), "two": write("two", 2)},
+        [(api.START, "one"), (api.START, "two")], checkpointer=api.saver(),
+    )  # fmt: skip
+    await api.raised(api.invoke(graph, {"n": 0}, api.thread()))
+    again = await api.raised(api.invoke(graph, None, api.thread()))
+    await api.raised(api.invoke(graph, {"n": 5}, api.thread()))
+    history = await api.history(graph, api.thread())
+    return {"again": again, "ran": sorted(ran), "history": history}
+
+
+@both
 async def case_add_sequence_and_points(api: Api) -> Any:
     def a(state: Any) -> Any:
         return {"log": ["a"]}

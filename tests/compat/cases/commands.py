@@ -127,7 +127,6 @@ async def case_goto_an_unknown_node(api: Api) -> Any:
     return out | await record(api, graph, api.thread())
 
 
-@both
 async def case_command_input_update_and_goto_on_a_new_thread(api: Api) -> Any:
     graph = chain(api, Log, ["a", "b"], checkpointer=api.saver())
     command = api.Command(update={"log": ["cmd"]}, goto="b")
@@ -135,7 +134,6 @@ async def case_command_input_update_and_goto_on_a_new_thread(api: Api) -> Any:
     return out | await record(api, graph, api.thread())
 
 
-@both
 async def case_command_input_on_a_finished_thread(api: Api) -> Any:
     graph = chain(api, Log, ["a", "b"], checkpointer=api.saver())
     out = {"first": await api.invoke(graph, {"log": []}, api.thread())}
@@ -169,7 +167,6 @@ async def case_command_to_parent_from_a_root_graph(api: Api) -> Any:
     return "nothing raised"
 
 
-@both
 async def case_resume_with_update_and_goto(api: Api) -> Any:
     def ask(state: Any) -> Any:
         return {"log": [api.interrupt("?")]}

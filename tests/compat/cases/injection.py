@@ -9,11 +9,11 @@ from tests.compat.shapes import Log, both, build, chain
 
 @both
 async def case_config_parameter(api: Api) -> Any:
-    def look(state: Any, config: Any) -> Any:
+    def look(state: Any, config) -> Any:
         own = config["configurable"]
         shown = {
             "thread": own.get("thread_id"), "own": own.get("colour"),
-            "tags": config.get("tags"), "limit": config.get("recursion_limit"),
+            "tags": config.get("tags") or [],
             "metadata": config.get("metadata", {}).get("m_a"),
         }  # fmt: skip
         return {"log": [shown]}
@@ -25,6 +25,21 @@ async def case_config_parameter(api: Api) -> Any:
         "full": await api.invoke(graph, {"log": []}, config),
         "bare": await api.invoke(graph, {"log": []}, api.thread("u")),
     }
+
+
+@both
+async def case_config_parameter_by_annotation(api: Api) -> Any:
+    def look(state: Any, config: api.RunnableConfig) -> Any:
+        return {"log": [config["configurable"]["thread_id"]]}
+
+    def maybe(state: Any, config: api.RunnableConfig | None = None) -> Any:
+        return {"log": [config["configurable"]["thread_id"] if config else "none"]}
+
+    def plain(state: Any, config: Any = "not injected") -> Any:
+        return {"log": [config if isinstance(config, str) else "injected"]}
+
+    nodes = {"a": api.node(look), "b": api.node(maybe), "c": api.node(plain)}
+    return await api.invoke(chain(api, Log, nodes, checkpointer=api.saver()), {"log": []}, api.thread())
 
 
 @both
@@ -54,7 +69,7 @@ async def case_get_config_outside(api: Api) -> Any:
 
 @both
 async def case_router_with_config(api: Api) -> Any:
-    def route(state: Any, config: Any) -> Any:
+    def route(state: Any, config) -> Any:
         return config["configurable"]["where"]
 
     graph = build(
@@ -148,7 +163,7 @@ async def case_attempts_are_counted(api: Api) -> Any:
 
 @both
 async def case_keyword_only_parameters(api: Api) -> Any:
-    def look(state: Any, *, config: Any, writer: Any, runtime: Any, store: Any) -> Any:
+    def look(state: Any, *, config, writer, runtime: api.Runtime, store) -> Any:
         return {"log": [[bool(config), callable(writer), runtime is not None, store]]}
 
     graph = chain(api, Log, {"a": api.node(look)}, checkpointer=api.saver())
@@ -160,7 +175,7 @@ async def case_keyword_only_parameters(api: Api) -> Any:
 
 @both
 async def case_with_config_defaults(api: Api) -> Any:
-    def look(state: Any, config: Any) -> Any:
+    def look(state: Any, config) -> Any:
         return {"log": [[config["configurable"].get("a"), config["configurable"].get("b"), config["recursion_limit"]]]}
 
     graph = chain(api, Log, {"x": api.node(look)}, checkpointer=api.saver())

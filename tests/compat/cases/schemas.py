@@ -129,8 +129,7 @@ async def case_pydantic_update_is_not_validated_in_the_state(api: Api) -> Any:
         api, Model, {"a": api.node(lambda state: {"n": "text"}), "b": api.node(lambda s: {"n": 1})},
         checkpointer=api.saver(),
     )  # fmt: skip
-    stream = await api.stream(graph, {"name": "x"}, api.thread(), ["values", "updates"])
-    return {"stream": stream}
+    return await api.raised(api.invoke(graph, {"name": "x"}, api.thread()))
 
 
 @both

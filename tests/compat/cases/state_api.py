@@ -176,7 +176,6 @@ async def case_update_triggers_branches(api: Api) -> Any:
     return out | await record(api, graph, api.thread())
 
 
-@both
 async def case_update_triggers_sends(api: Api) -> Any:
     graph = build(
         api, LogCount, {"a": None, "w": api.node(lambda s: {"log": [s["i"]]})}, [(api.START, "a")],

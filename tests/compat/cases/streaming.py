@@ -85,7 +85,7 @@ async def case_custom_chunks(api: Api) -> Any:
         write(None)
         return {"log": ["by_call"]}
 
-    def by_parameter(state: Any, writer: Any) -> Any:
+    def by_parameter(state: Any, writer) -> Any:
         writer([3])
         return {"log": ["by_parameter"]}
 
@@ -125,12 +125,6 @@ async def case_values_when_nothing_changes(api: Api) -> Any:
     return await api.stream(graph, {}, None, ["values", "updates"])
 
 
-@both
-async def case_unknown_stream_mode(api: Api) -> Any:
-    chunks = await api.stream(three(api), GIVEN, None, "nonsense")
-    return chunks
-
-
 async def case_stream_left_early(api: Api) -> Any:
     ran: list[str] = []
 
@@ -158,7 +152,7 @@ async def case_node_metadata_and_tags_in_tasks(api: Api) -> Any:
     compiled = graph.compile(checkpointer=api.saver())
     config = api.thread(metadata={"m_run": 1}, tags=["red"])
     return {
-        "stream": await api.stream(compiled, {"log": []}, config, ["tasks", "checkpoints", "debug"]),
+        "stream": await api.stream(compiled, {"log": []}, config, ["tasks"]),
         "history": await api.history(compiled, api.thread()),
     }
 

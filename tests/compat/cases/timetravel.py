@@ -175,7 +175,6 @@ async def case_replay_stops_at_a_breakpoint(api: Api) -> Any:
     return out | await record(api, graph, api.thread())
 
 
-@both
 async def case_command_goto_at_an_old_checkpoint(api: Api) -> Any:
     graph = chain(api, Log, ["a", "b", "c"], checkpointer=api.saver())
     await api.invoke(graph, {"log": ["in"]}, api.thread())
