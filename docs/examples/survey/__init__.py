@@ -1,0 +1,1 @@
+"""A survey of Python sources: a Stepwell graph, and a supervisor that kills its process."""
