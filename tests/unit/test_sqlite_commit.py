@@ -268,7 +268,17 @@ async def test_a_batch_needs_as_many_statements_as_one_slice(driver):
 
 
 @pytest.fixture
-def busy_file(path, driver):
+async def patient(path):
+    """A driver that would wait longer than any test."""
+    driver = SqliteDriver(path, busy_timeout_s=100_000.0)
+    await driver.open()
+    await driver.migrate("auto")
+    yield driver
+    await driver.close()
+
+
+@pytest.fixture
+def busy_file(path, patient):
     """Another connection inside a write transaction."""
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -284,22 +294,22 @@ async def cancelled(call, after_s):
         await task
 
 
-async def test_a_cancelled_commit_stops_waiting_and_leaves_no_transaction(driver, busy_file):
+async def test_a_cancelled_commit_stops_waiting_and_leaves_no_transaction(patient, busy_file):
     busy_file.execute("ROLLBACK")
-    alice = await take(driver, thread_key(), ALICE)
+    alice = await take(patient, thread_key(), ALICE)
     busy_file.execute("BEGIN IMMEDIATE")
     piece = alice.slice(checkpoint(b"1"))
     await cancelled(alice.send(piece), 0.1)
-    assert not in_transaction(driver)
+    assert not in_transaction(patient)
     busy_file.execute("ROLLBACK")
     assert await alice.send(piece) == Committed(1)
 
 
-async def test_a_cancelled_claim_is_as_if_it_had_not_been(driver, busy_file):
-    await cancelled(contest(driver, thread_key(), ALICE), 0.1)
+async def test_a_cancelled_claim_is_as_if_it_had_not_been(patient, busy_file):
+    await cancelled(contest(patient, thread_key(), ALICE), 0.1)
     busy_file.execute("ROLLBACK")
-    assert driver._locks.held == 0
-    assert (await loaded(driver, thread_key())).thread is None
+    assert patient._locks.held == 0
+    assert (await loaded(patient, thread_key())).thread is None
 
 
 async def test_a_claim_cancelled_behind_its_commit_is_given_back(driver, monkeypatch):

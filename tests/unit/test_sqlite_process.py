@@ -133,6 +133,22 @@ async def test_an_open_that_is_cancelled_leaves_nothing(path):
         assert set(threading.enumerate()) == before
 
 
+async def test_an_open_that_waits_may_be_cancelled(path, monkeypatch):
+    """It would wait for a file in another journal mode that somebody else has locked."""
+    monkeypatch.setattr("stepwell._db.sqlite._OPEN_WAIT_S", 100_000.0)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("CREATE TABLE a (b)")
+    other.execute("BEGIN EXCLUSIVE")
+    before = set(threading.enumerate())
+    task = asyncio.ensure_future(SqliteDriver(path).open())
+    await asyncio.sleep(0.1)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert set(threading.enumerate()) == before
+    other.close()
+
+
 async def test_an_open_that_fails_leaves_no_thread(tmp_path):
     before = set(threading.enumerate())
     with pytest.raises(StorageError):
@@ -173,7 +189,7 @@ from stepwell.checkpoint._sqlite_driver import SqliteDriver
 from stepwell.testing._rows import bodies, checkpoint, loaded, take, thread_key, worker
 
 warnings.simplefilter("ignore", DeprecationWarning)   # newer Pythons warn of every fork
-driver = SqliteDriver(sys.argv[1])
+driver = inherited = SqliteDriver(sys.argv[1])
 go_in, go_out = os.pipe()
 did_in, did_out = os.pipe()
 
@@ -191,6 +207,7 @@ async def in_child():
     await driver.close()
 
 async def in_parent():
+    global driver
     await driver.open()
     await driver.migrate("auto")
     held = await take(driver, thread_key("held"), worker("parent"))
@@ -198,7 +215,10 @@ async def in_parent():
     await loaded(driver, thread_key())          # a reader is open too
     child = os.fork()
     if not child:        # never back into the parent's loop: its epoll is shared
-        driver.forget()
+        if sys.argv[2] == "forget":
+            driver.forget()
+        else:            # the child does not even know that there was a driver
+            driver = SqliteDriver(sys.argv[1])
         asyncio.run(in_child())
         os._exit(0)
     os.read(did_in, 1)
@@ -215,9 +235,10 @@ asyncio.run(in_parent())
 """
 
 
-def test_what_a_forked_child_commits_survives_its_parents_close(path):
+@pytest.mark.parametrize("child", ["forget", "open another"])
+def test_what_a_forked_child_commits_survives_its_parents_close(path, child):
     """SQLite's locks are not inherited: without care the parent deletes the log in use."""
-    said = run(FORK, path)
+    said = run(FORK, path, child)
     assert said == "[b'parent 1', b'child 1', b'parent 2', b'child 2']\n"
 
 

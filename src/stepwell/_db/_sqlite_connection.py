@@ -111,7 +111,7 @@ def exact_parameter(value: Any) -> Any:
 
 
 class BaseLane:
-    """A connection, and the place where functions run on it one after the other."""
+    """Base of lanes: a connection, and the place where functions run on it one by one."""
 
     def __init__(self) -> None:
         self.waiting = 0
@@ -172,20 +172,25 @@ class Lane(BaseLane):
     async def open(self, prepare: Callable[[sqlite3.Connection, Hop[Any]], None]) -> None:
         """Connect and run `prepare`; both or neither. Native errors pass."""
         aio = self._new_connection()
+        hop = Hop(prepare)
 
         async def connect() -> None:
             try:
                 await aio
-                await aio.execute_fetchall(cast("Any", Hop(prepare)))
+                await aio.execute_fetchall(cast("Any", hop))
             except BaseException:
                 await aio.close()
                 self._join()
                 raise
             self._aio = aio
 
+        connecting = asyncio.ensure_future(connect())
         try:
-            await finish(connect())
+            await asyncio.shield(connecting)
         except asyncio.CancelledError:
+            hop.abandoned = True
+            with contextlib.suppress(StorageError, UsageError, sqlite3.Error, ValueError):
+                await finish(connecting)
             await self.close()
             raise
 
