@@ -1,0 +1,182 @@
+"""Kill a process again and again, and hold what is left against what it had promised."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stepwell import open_saver
+from tests.crash._workload import THREADS, Log, build, expected, read_log
+
+WORKER = Path(__file__).with_name("_workload.py")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Findings:
+    """What a series of kills showed. Everything in `broken` is a broken promise."""
+
+    kills: int = 0
+    runs: int = 0
+    acknowledged: int = 0
+    durable_results: int = 0
+    reworked_in_flight: int = 0
+    stages: Counter[str] = field(default_factory=Counter)
+    broken: list[str] = field(default_factory=list)
+
+    def table(self) -> str:
+        stages = ", ".join(f"{name} {count}" for name, count in sorted(self.stages.items()))
+        return (
+            f"{self.kills} kills, {self.runs} threads finished; {self.acknowledged} acknowledged "
+            f"supersteps, {self.durable_results} durable task results at the kills; "
+            f"{self.reworked_in_flight} tasks in flight ran again; "
+            f"kills fell at: {stages}; broken promises: {len(self.broken)}"
+        )
+
+
+class Killer:
+    """Runs the workload in child processes and kills them at instants drawn from a seed."""
+
+    def __init__(self, url: str, folder: Path, seed: int) -> None:
+        self.url = url
+        self.folder = folder
+        self.random = random.Random(seed)
+        self.findings = Findings()
+        self.length_s = 0.0
+        self.durable: dict[str, dict[str, int]] = {}
+        """thread -> task with a durable result -> how often it had been started by then."""
+
+    def run(self, kills: int) -> Findings:
+        self.length_s = self._measure()
+        batch = 0
+        while self.findings.kills < kills:
+            batch += 1
+            self._batch(f"b{batch}", kills)
+        return self.findings
+
+    def _spawn(self, batch: str) -> subprocess.Popen[bytes]:
+        path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
+        child = subprocess.Popen(
+            [sys.executable, str(WORKER), self.url, str(self.folder), batch],
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        deadline = time.monotonic() + 30
+        while not any(a.get("ready") == child.pid for a in self._acks()):
+            if child.poll() is not None or time.monotonic() > deadline:
+                msg = f"the worker did not start (exit code {child.poll()})"
+                raise RuntimeError(msg)
+            time.sleep(0.005)
+        return child
+
+    def _acks(self) -> list[dict[str, Any]]:
+        return read_log(f"{self.folder}/acks.jsonl")
+
+    def _effects(self) -> list[dict[str, Any]]:
+        return read_log(f"{self.folder}/effects.jsonl")
+
+    def _measure(self) -> float:
+        """Seconds that the workload takes from ready to its end when nobody kills it."""
+        child = self._spawn("measure")
+        started = time.monotonic()
+        code = child.wait(60)
+        if code:
+            msg = f"the worker failed by itself with exit code {code}"
+            raise RuntimeError(msg)
+        return time.monotonic() - started
+
+    def _batch(self, batch: str, kills: int) -> None:
+        """Kill one batch of threads over and over until it has reached its end anyway."""
+        killed_before = self.findings.kills
+        while True:
+            child = self._spawn(batch)
+            last_try = self.findings.kills >= kills or self.findings.kills - killed_before >= 4
+            if not last_try:
+                pause = self.random.uniform(0.0, self.length_s)
+                try:
+                    child.wait(pause)
+                except subprocess.TimeoutExpired:
+                    child.send_signal(signal.SIGKILL)
+                    child.wait()
+                    self._count(batch)
+                    asyncio.run(self._inspect(batch))
+                    continue
+            else:
+                child.wait(120)
+            if child.returncode != 0:
+                self.findings.broken.append(f"{batch}: the worker failed: {child.returncode}")
+            break
+        asyncio.run(self._finish(batch))
+
+    def _count(self, batch: str) -> None:
+        self.findings.kills += 1
+        steps = max(
+            (
+                a["step"]
+                for a in self._acks()
+                if a.get("thread", "").startswith(batch) and "step" in a
+            ),
+            default=-2,
+        )
+        self.findings.stages[
+            "before the first checkpoint" if steps < 0 else f"step {steps // 5 * 5}+"
+        ] += 1
+
+    async def _inspect(self, batch: str) -> None:
+        """After a kill: acknowledged checkpoints are there, nothing looks done that is not,
+        and no task with a durable result has been run twice."""
+        effects, acks = self._effects(), self._acks()
+        async with open_saver(self.url) as saver:
+            graph = build(saver, Log(os.devnull))
+            for i in range(THREADS):
+                await self._check(graph, f"{batch}-{i}", effects, acks)
+
+    async def _check(
+        self, graph: Any, thread: str, effects: list[dict[str, Any]], acks: list[dict[str, Any]]
+    ) -> None:
+        config = {"configurable": {"thread_id": thread}}
+        broken = self.findings.broken
+        history = [s async for s in graph.aget_state_history(config)]
+        names = {s.config["configurable"]["checkpoint_id"] for s in history}
+        promised = [a for a in acks if a.get("thread") == thread and "checkpoint" in a]
+        self.findings.acknowledged += len(promised)
+        broken += [
+            f"{thread}: lost {a['checkpoint']}" for a in promised if a["checkpoint"] not in names
+        ]
+        state = await graph.aget_state(config)
+        if state.metadata is not None and not state.next and state.values != expected():
+            broken.append(f"{thread}: looks done at {state.metadata['step']} with work left")
+        durable = {t.id for s in (*history, state) for t in s.tasks if t.result is not None}
+        durable = {t for t in durable if any(e["task"] == t for e in effects)}
+        self.findings.durable_results += len(durable)
+        known = self.durable.setdefault(thread, {})
+        for task in durable - known.keys():
+            known[task] = sum(e["task"] == task and e["what"] == "start" for e in effects)
+
+    async def _finish(self, batch: str) -> None:
+        """At the end: the right values, and nothing durable was run again."""
+        effects = self._effects()
+        starts = Counter(e["task"] for e in effects if e["what"] == "start")
+        async with open_saver(self.url) as saver:
+            graph = build(saver, Log(os.devnull))
+            for i in range(THREADS):
+                thread = f"{batch}-{i}"
+                self.findings.runs += 1
+                state = await graph.aget_state({"configurable": {"thread_id": thread}})
+                if state.values != expected() or state.next:
+                    self.findings.broken.append(f"{thread}: ended with {state.values}")
+                for task, count in self.durable.pop(thread, {}).items():
+                    if starts[task] != count:
+                        self.findings.broken.append(
+                            f"{thread}: task {task} had a durable result and ran again"
+                        )
+        mine = {e["task"] for e in effects if e["thread"].startswith(f"{batch}-")}
+        self.findings.reworked_in_flight += sum(starts[t] - 1 for t in mine)
