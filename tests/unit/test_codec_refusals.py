@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import TZPATH, ZoneInfo
 
+import orjson
 import pydantic
 import pytest
 
@@ -271,6 +272,13 @@ def test_documents_are_as_deep_as_allowed_and_no_deeper(wrap, levels):
     for more in (1, 50, 5_000):
         error = refusal(nested(deepest + more, wrap))
         assert "levels of nesting" in str(error)
+
+
+def test_the_deepest_document_leaves_room_for_what_it_is_embedded_in():
+    """orjson writes 254 levels; a record wraps values in about ten of its own."""
+    inner = orjson.Fragment(CODEC.encode(nested(LEVELS_MAX, lambda inner: [inner])).data)
+    tree = orjson.loads(orjson.dumps(nested(40, lambda value: [inner if value == 1 else value])))
+    assert orjson.dumps(tree)
 
 
 def test_a_late_odd_key_does_not_lower_a_dict_twice():

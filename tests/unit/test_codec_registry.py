@@ -156,6 +156,7 @@ def test_a_registration_made_later_counts_for_codecs_made_earlier():
         {"type_id": "a\nb"},
         {"type_id": "\ud800"},
         {"type_id": "stepwell:Send"},
+        {"type_id": "stepwell:NotThereYet"},
         {"aliases": ["stepwell:Send"]},
         {"aliases": "text"},
         {"encode": str},
@@ -333,6 +334,12 @@ Tree = typing_extensions.TypeAliasType("Tree", "list[Tree] | dict[str, A]")
 
 def test_a_recursive_alias_ends():
     assert classes(dict[str, Tree]) == {A}
+
+
+def test_what_is_named_beside_an_unknown_name_is_found():
+    parts = {"a": dict[A, "NoSuchName"], "b": "NoSuchName | Colour"}  # noqa: F821
+    half = TypedDict("half", parts)  # its annotations are no texts
+    assert classes(half) == {A}
 
 
 def test_an_alias_that_cannot_be_evaluated_names_nothing():
