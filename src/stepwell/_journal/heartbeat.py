@@ -121,5 +121,4 @@ class Heartbeat:
                     thread_id=handle.key.thread_id, epoch=handle.epoch, noticed_by="heartbeat"
                 )
             )
-        # A slice under way keeps its tickets: it may have been written before the takeover.
-        outbox.fail(stale_writer(outbox, answer.epoch, "none"), sent_too=False)
+        outbox.lose(stale_writer(outbox, answer.epoch, "none"))

@@ -301,6 +301,8 @@ class Outbox:
             else:
                 rest.append(record)
         self._bound.give_back(len(sent.records) - len(rest), size)
+        if isinstance(self.failure, StepwellError):
+            self.failure.context["durable_record_no"] = upto
         if rest:
             frozen = self._freeze(rest)
             self.sent = Sent(self, rest, frozen, sent.since, sent.size - size)
@@ -309,32 +311,59 @@ class Outbox:
         if self._flushers:
             self._wake_flushers()
 
-    def fail(self, error: BaseException, *, sent_too: bool = True) -> None:
-        """No record of this claim that is not durable ever will be, nor any later one.
-
-        With `sent_too` False a slice under way keeps its tickets until its answer comes: it
-        may still turn out to have been written.
-        """
-        lost: list[Record] = []
-        if sent_too and self.sent is not None:
-            lost += self.sent.records
-            self.sent = None
-        lost += self.pending
-        self.pending = []
-        self._pending_size = self._apart = 0
-        first = self.failure is None
-        if self.failure is None:
-            if isinstance(error, StepwellError):
-                self._describe(error, len(lost))
-            self.failure = error
+    def fail(self, error: BaseException) -> None:
+        """No record of this claim that is not durable ever will be, nor any later one."""
+        sent, self.sent = self.sent, None
+        lost = self._drop_pending()
+        if sent is not None:
+            lost = sent.records + lost
+        self._describe(error, len(lost))
+        first = self._set_failure(error)
         for record in lost:
-            _fail(record.ticket, self.failure)
-        if lost:
-            self._bound.give_back(len(lost), sum(record.size for record in lost))
-        if self._flushers:
-            self._wake_flushers()
-        if first and self.on_failure is not None:
-            callback, self.on_failure = self.on_failure, None
+            _fail(record.ticket, error)
+        self._bound.give_back(len(lost), sum(record.size for record in lost))
+        self._wake_flushers()
+        if first:
+            self._tell_failure(error)
+
+    def lose(self, error: StepwellError) -> None:
+        """The claim is gone, found out by other means than a commit. A slice under way keeps
+        its tickets until its answer comes: it may have been written before."""
+        if self.sent is None:
+            self.fail(error)
+            return
+        lost = self._drop_pending()
+        self._describe(error, len(lost))
+        # These were never sent, which stays true whatever becomes of the slice.
+        unsent = type(error)(str(error), **error.context)
+        for record in lost:
+            _fail(record.ticket, unsent)
+        self._bound.give_back(len(lost), sum(record.size for record in lost))
+        if self._set_failure(error):
+            self._tell_failure(error)
+
+    def _drop_pending(self) -> list[Record]:
+        lost, self.pending = self.pending, []
+        self._pending_size = self._apart = 0
+        return lost
+
+    def _set_failure(self, error: BaseException) -> bool:
+        """Keep the first failure, and in it the worst that is known of the outcome."""
+        if self.failure is None:
+            self.failure = error
+            return True
+        known = self.failure
+        if (
+            isinstance(known, StepwellError)
+            and isinstance(error, StepwellError)
+            and error.context["outcome"] == "unknown"
+        ):
+            known.context["outcome"] = "unknown"
+        return False
+
+    def _tell_failure(self, error: BaseException) -> None:
+        callback, self.on_failure = self.on_failure, None
+        if callback is not None:
             self._tell(callback, error)
 
     def forget(self, error: BaseException) -> None:
@@ -343,7 +372,9 @@ class Outbox:
         self.sent = None
         self.pending = []
 
-    def _describe(self, error: StepwellError, dropped: int) -> None:
+    def _describe(self, error: BaseException, dropped: int) -> None:
+        if not isinstance(error, StepwellError):
+            return
         context = error.context
         context.setdefault("thread_id", self.key.thread_id)
         context.setdefault("outcome", "none")
