@@ -181,6 +181,45 @@ def test_an_open_driver_does_not_keep_the_process_alive(path, how):
     assert run(FORGOTTEN, path, how) == "done\n"
 
 
+INTERRUPTED = """
+import asyncio, sys, threading
+from stepwell.checkpoint._sqlite_driver import SqliteDriver
+from stepwell.checkpoint.driver import ThreadQuery
+
+driver = SqliteDriver(sys.argv[1])
+leave = threading.Event()
+died = []
+threading.excepthook = lambda arguments: died.append(arguments.exc_type)
+
+async def start():
+    await driver.open()
+    await driver.migrate("auto")
+    task = asyncio.ensure_future(driver._database.write(lambda cursor: leave.wait()))
+    await asyncio.sleep(0.05)
+    return task
+
+async def again():
+    await driver.open()
+    found = await driver.threads(ThreadQuery())
+    await driver.close()
+    return found
+
+loop = asyncio.new_event_loop()
+task = loop.run_until_complete(start())
+task._log_destroy_pending = False
+loop.close()                  # in the middle of a hop, which nobody can be told about
+leave.set()
+driver._database._writer._thread.join()
+driver.forget()
+print(died, asyncio.run(again()))
+"""
+
+
+def test_a_loop_that_dies_inside_a_transaction_leaves_the_file_usable(path):
+    """aiosqlite's thread ends with the loop; its connection is closed all the same."""
+    assert run(INTERRUPTED, path) == "[<class 'RuntimeError'>] []\n"
+
+
 # --- forks ------------------------------------------------------------------------------------
 
 FORK = """

@@ -36,6 +36,7 @@ IN_MEMORY = ":memory:"
 _CACHED_STATEMENTS = 256
 _QUIET_MAX_S = 10.0
 _JOIN_MAX_S = 5.0
+_FORGET_MAX_S = 1.0
 
 
 class Hop(Generic[T]):
@@ -211,17 +212,18 @@ class Lane(BaseLane):
             self._thread.join(_JOIN_MAX_S)  # it has nothing left to do but to end
 
     def forget(self) -> None:
-        """Let go of the connection without waiting: its loop is gone, or this is a fork."""
+        """Let go of the connection: its loop is gone, or this is a fork."""
         aio, self._aio = self._aio, None
         native, self._native = self._native, None
-        if aio is None or native is None:
+        if aio is None or native is None or self._thread is None:
             return
-        if self._thread is not None and self._thread.is_alive():
-            # Where no loop runs, aiosqlite makes no future that nobody would look at.
-            stopper = threading.Thread(target=aio.stop)
-            stopper.start()
-            stopper.join()
-        else:
+        if self._thread.is_alive():
+            closer = threading.Thread(target=asyncio.run, args=(aio.close(),), daemon=True)
+            closer.start()
+            closer.join(_FORGET_MAX_S)  # unless a hop is under way, this takes a moment
+            if not closer.is_alive():
+                return
+        if not self._thread.is_alive():  # it cannot answer to a loop that is closed
             _close_from_outside(native)
             _keep_forever(aio)
 
