@@ -52,6 +52,7 @@ class Opened:
 
     __slots__ = (
         "addressed",
+        "checkpoint",
         "codec",
         "handle",
         "journal",
@@ -59,7 +60,6 @@ class Opened:
         "open_run",
         "program",
         "runs",
-        "seq",
         "superseded",
         "unfinished",
         "view",
@@ -71,7 +71,7 @@ class Opened:
         codec: Codec,
         journal: Journal,
         handle: ThreadHandle,
-        seq: int | None,
+        checkpoint: str | None,
     ) -> None:
         thread = handle.loaded.thread
         self.program = program
@@ -79,8 +79,9 @@ class Opened:
         self.journal = journal
         self.handle = handle
         self.key: ThreadKey = handle.key
-        self.seq = seq
-        self.addressed = seq is not None
+        self.checkpoint = checkpoint
+        """The checkpoint id that the caller named."""
+        self.addressed = checkpoint is not None
         self.superseded = False
         self.view: View | None = None
         self.runs = 0 if thread is None else thread.runs
@@ -101,19 +102,21 @@ class Opened:
             NotFoundError: The checkpoint asked for is not in the thread.
         """
         await self.handle.flushed()
-        request = LoadRequest(self.key, "", self.seq)
-        await self.look(await self.journal.load(request))
+        seq = seq_of(self.checkpoint, self.key.thread_id)
+        await self.look(await self.journal.load(LoadRequest(self.key, "", seq)), self.checkpoint)
 
-    async def look(self, loaded: Loaded) -> None:
-        """Revive the checkpoint that the run starts from."""
-        self.view = revive(self.program, self.codec, self.key, loaded, self.seq, track=True)
+    async def look(self, loaded: Loaded, checkpoint: str | None) -> None:
+        """Revive the checkpoint that the run starts from; None: the newest one."""
+        thread_id = self.key.thread_id
+        seq = seq_of(checkpoint, thread_id)
+        self.view = revive(self.program, self.codec, self.key, loaded, seq, track=True)
+        if checkpoint is not None and (self.view is None or self.view.name != checkpoint):
+            msg = (
+                f"Thread {thread_id!r} has no checkpoint {checkpoint!r}; get_state_history lists "
+                "those it has."
+            )
+            raise NotFoundError(msg, thread_id=thread_id)
         if self.view is None:
-            if self.seq is not None:
-                msg = (
-                    f"Thread {self.key.thread_id!r} has no such checkpoint; list them with "
-                    "get_state_history."
-                )
-                raise NotFoundError(msg, thread_id=self.key.thread_id)
             return
         self.superseded = self.view.row.seq != self.handle.head(0)
         if self.superseded:
@@ -142,27 +145,31 @@ async def claim_thread(
         raise ArgumentError(msg)
     journal = await saver.journal()
     key = saver.key(thread_id)
-    seq = _seq_of(config.checkpoint_id, thread_id)
+    checkpoint = config.checkpoint_id
+    seq = seq_of(checkpoint, thread_id)
     handle = await journal.acquire(
         key, wait=on_conflict == "wait", timeout=lock_timeout, load_seq=seq, held=held_handles()
     )
     try:
         check_graph(program, handle.loaded.thread)
-        opened = Opened(program, program.codec, journal, handle, seq)
-        if opened.unfinished and seq is not None:
+        opened = Opened(program, program.codec, journal, handle, checkpoint)
+        if opened.unfinished and checkpoint is not None:
             # The open run is finished at the head first; the old checkpoint comes after.
-            opened.seq = None
-            await opened.look(await journal.load(LoadRequest(key, "", None)))
-            opened.seq = seq
+            await opened.look(await journal.load(LoadRequest(key, "", None)), None)
         else:
-            await opened.look(handle.loaded)
+            await opened.look(handle.loaded, checkpoint)
     except BaseException:
         await handle.release()
         raise
     return opened
 
 
-def _seq_of(checkpoint: str | None, thread_id: str) -> int | None:
+def seq_of(checkpoint: str | None, thread_id: str) -> int | None:
+    """The seq that a checkpoint id names; None for None.
+
+    Raises:
+        NotFoundError: It is no checkpoint id at all.
+    """
     if checkpoint is None:
         return None
     parsed = parse_checkpoint_id(checkpoint)

@@ -1,0 +1,346 @@
+"""What is durable when, on every driver."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+from typing import Annotated, Any, TypedDict
+
+import pytest
+
+from stepwell.checkpoint.base import Saver
+from stepwell.errors import (
+    EmptyInputError,
+    InvalidUpdateError,
+    NotFoundError,
+    ThreadBusyError,
+    UnsupportedTypeError,
+)
+from stepwell.graph import END, START, StateGraph
+from stepwell.types import Command, interrupt
+
+
+class State(TypedDict, total=False):
+    """A number, a log, and anything."""
+
+    n: int
+    log: Annotated[list[Any], operator.add]
+    box: Any
+
+
+def thread(name: str = "t", **more: Any) -> dict[str, Any]:
+    return {"configurable": {"thread_id": name, **more}}
+
+
+def chain(*nodes: Any) -> StateGraph:
+    """START -> nodes in a row -> END."""
+    graph = StateGraph(State)
+    graph.add_sequence([(f"n{i}", node) for i, node in enumerate(nodes)])
+    graph.add_edge(START, "n0")
+    return graph
+
+
+async def ok(state: State) -> dict[str, Any]:
+    return {"log": ["ok"]}
+
+
+async def test_input_is_durable_before_the_first_node_starts(saver: Saver) -> None:
+    """In sync and async, a node that looks finds claim, status and input in the database."""
+    seen = []
+
+    async def look(state: State) -> dict[str, Any]:
+        info = await saver.aget_thread("t")
+        snapshot = await graph.aget_state(thread())
+        seen.append((info.status, info.owner is not None, snapshot.values["n"]))  # type: ignore[union-attr]
+        return {}
+
+    graph = chain(look).compile(saver)
+    for durability in ("sync", "async"):
+        await graph.ainvoke({"n": 7}, thread(), durability=durability)
+    assert seen == [("running", True, 7)] * 2
+    info = await saver.aget_thread("t")
+    assert info is not None
+    assert (info.status, info.owner, info.next) == ("done", None, ())
+
+
+async def test_sync_commits_every_superstep_before_the_next_starts(saver: Saver) -> None:
+    """The second node finds what the first one wrote in the database."""
+    found = []
+
+    async def write(state: State) -> dict[str, Any]:
+        return {"log": ["first"]}
+
+    async def look(state: State) -> dict[str, Any]:
+        found.append((await graph.aget_state(thread())).values["log"])
+        return {}
+
+    graph = chain(write, look).compile(saver, durability="sync")
+    await graph.ainvoke({}, thread())
+    assert found == [["first"]]
+
+
+async def test_exit_leaves_the_thread_as_it_was_until_its_one_record(saver: Saver) -> None:
+    """In exit mode nothing shows before the end, and then one checkpoint holds it all."""
+    seen = []
+
+    async def look(state: State) -> dict[str, Any]:
+        info = await saver.aget_thread("t")
+        seen.append((info.status, info.checkpoints))  # type: ignore[union-attr]
+        return {"log": [len(state.get("log", []))]}
+
+    graph = chain(look, look, look).compile(saver, durability="exit")
+    assert await graph.ainvoke({"n": 1}, thread()) == {"n": 1, "log": [0, 1, 2]}
+    assert seen == [("idle", 0)] * 3
+    history = [s async for s in graph.aget_state_history(thread())]
+    assert [(s.values, s.next) for s in history] == [({"n": 1, "log": [0, 1, 2]}, ())]
+    assert (await graph.ainvoke({"n": 2}, thread()))["log"] == [0, 1, 2, 3, 4, 5]
+
+
+async def test_async_returns_only_when_everything_is_durable(saver: Saver) -> None:
+    """After the call, every superstep is in the database."""
+    graph = chain(*[ok] * 40).compile(saver, durability="async")
+    await graph.ainvoke({}, thread())
+    assert len([s async for s in graph.aget_state_history(thread())]) == 42
+
+
+async def test_state_changed_in_place_is_recorded(
+    saver: Saver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a node changes behind the engine's back is in the database after the run."""
+
+    async def meddle(state: State) -> dict[str, Any]:
+        state["box"]["deep"].append(2)
+        state["log"].append("smuggled")
+        return {"n": 1}
+
+    graph = chain(ok, meddle).compile(saver)
+    result = await graph.ainvoke({"box": {"deep": [1]}}, thread())
+    loaded = (await graph.aget_state(thread())).values
+    assert loaded == result == {"n": 1, "log": ["ok", "smuggled"], "box": {"deep": [1, 2]}}
+    assert "in place" in caplog.text
+
+
+async def test_a_value_mutated_and_returned_again_is_recorded(saver: Saver) -> None:
+    """Returning the same list object with more in it loses nothing."""
+
+    async def grow(state: State) -> dict[str, Any]:
+        state["box"].append(len(state["box"]))
+        return {"box": state["box"]}
+
+    graph = chain(grow, grow, grow).compile(saver)
+    await graph.ainvoke({"box": ["x" * 400]}, thread())
+    assert (await graph.aget_state(thread())).values["box"] == ["x" * 400, 1, 2, 3]
+    sizes = [
+        len(s.values["box"])
+        async for s in graph.aget_state_history(thread())
+        if s.values.get("box")
+    ]
+    assert sizes == [4, 3, 2, 1]
+
+
+async def test_strict_refuses_changes_in_place(saver: Saver) -> None:
+    """With strict=True a change in place is an error that names the channel."""
+
+    async def meddle(state: State) -> dict[str, Any]:
+        state["log"].append("smuggled")
+        return {"n": 1}
+
+    graph = chain(ok, meddle).compile(saver, strict=True)
+    with pytest.raises(InvalidUpdateError, match="log"):
+        await graph.ainvoke({}, thread())
+
+
+async def test_a_value_that_cannot_be_stored_is_refused_by_name(saver: Saver) -> None:
+    """The error names channel and path; the task counts as failed and can be run again."""
+    values: list[Any] = [{"a": [object()]}, {"a": ["fine"]}]
+
+    async def bad(state: State) -> dict[str, Any]:
+        return {"box": values.pop(0)}
+
+    graph = chain(ok, bad).compile(saver)
+    with pytest.raises(UnsupportedTypeError, match="box") as caught:
+        await graph.ainvoke({}, thread())
+    assert (caught.value.channel, caught.value.path) == ("box", "$['a'][0]")
+    state = await graph.aget_state(thread())
+    assert (state.next, state.values) == (("n1",), {"log": ["ok"]})
+    assert "UnsupportedTypeError" in state.tasks[0].error
+    assert (await graph.ainvoke(None, thread()))["box"] == {"a": ["fine"]}
+
+
+async def test_finished_siblings_are_not_run_again(saver: Saver) -> None:
+    """After a failure, going on runs only what failed; attempts are seen from outside."""
+    ran: list[str] = []
+
+    def node(name: str, fails: int) -> Any:
+        async def run(state: State) -> dict[str, Any]:
+            ran.append(name)
+            if ran.count(name) <= fails:
+                await asyncio.sleep(0.01)
+                msg = "not yet"
+                raise RuntimeError(msg)
+            return {"log": [name]}
+
+        return run
+
+    builder = StateGraph(State)
+    for name, fails in (("a", 0), ("b", 2), ("c", 0)):
+        builder.add_node(name, node(name, fails))
+        builder.add_edge(START, name)
+    graph = builder.compile(saver)
+    for given in ({"n": 1}, None):
+        with pytest.raises(RuntimeError, match="not yet"):
+            await graph.ainvoke(given, thread())
+    state = await graph.aget_state(thread())
+    assert (state.next, state.values["log"]) == (("b",), ["a", "c"])
+    assert state.tasks[1].error == "RuntimeError('not yet')"
+    assert (await saver.aget_thread("t")).status == "failed"  # type: ignore[union-attr]
+    assert (await graph.ainvoke(None, thread()))["log"] == ["a", "b", "c"]
+    assert sorted(ran) == ["a", "b", "b", "b", "c"]
+
+
+async def test_a_cancelled_run_can_be_resumed(saver: Saver) -> None:
+    """Cancelling ainvoke leaves an idle thread that goes on where it stood."""
+    started = asyncio.Event()
+
+    async def slow(state: State) -> dict[str, Any]:
+        if not started.is_set():
+            started.set()
+            await asyncio.sleep(60)
+        return {"log": ["slow"]}
+
+    graph = chain(ok, slow).compile(saver)
+    run = asyncio.create_task(graph.ainvoke({}, thread()))
+    await started.wait()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    info = await saver.aget_thread("t")
+    assert info is not None
+    assert (info.status, info.owner, info.next) == ("idle", None, ("n1",))
+    assert (await graph.ainvoke(None, thread()))["log"] == ["ok", "slow"]
+
+
+async def test_an_abandoned_stream_leaves_a_resumable_thread(saver: Saver) -> None:
+    """Leaving `astream` early cancels the run, waits for it, and loses nothing."""
+    graph = chain(ok, ok, ok).compile(saver)
+    stream = graph.astream({}, thread(), stream_mode="updates", durability="sync")
+    async for _ in stream:
+        break
+    await stream.aclose()  # type: ignore[attr-defined]
+    assert (await saver.aget_thread("t")).owner is None  # type: ignore[union-attr]
+    assert (await graph.ainvoke(None, thread()))["log"] == ["ok"] * 3
+
+
+async def test_interrupts_wait_in_the_database(saver: Saver) -> None:
+    """Questions are stored with their ids, answered one by one, and shown in history."""
+
+    async def ask(state: State) -> dict[str, Any]:
+        return {"log": [interrupt({"q": 1}), interrupt({"q": 2})]}
+
+    graph = chain(ok, ask).compile(saver)
+    first = await graph.ainvoke({}, thread())
+    assert [i.value for i in first["__interrupt__"]] == [{"q": 1}]
+    info = await saver.aget_thread("t")
+    assert info is not None
+    assert (info.status, info.next, info.interrupts) == ("interrupted", ("n1",), 1)
+    second = await graph.ainvoke(Command(resume=(1, 2)), thread())
+    assert [i.value for i in second["__interrupt__"]] == [{"q": 2}]
+    answered = {second["__interrupt__"][0].id: "b"}
+    result = await graph.ainvoke(Command(resume=answered), thread())
+    assert result["log"] == ["ok", (1, 2), "b"]
+    history = [s async for s in graph.aget_state_history(thread())]
+    assert [i.value for i in history[1].interrupts] == [{"q": 2}]
+
+
+async def test_a_run_on_its_own_thread_is_refused(saver: Saver) -> None:
+    """A node that runs, updates or deletes its own thread is told so at once."""
+    codes: list[str] = []
+
+    async def recurse(state: State) -> dict[str, Any]:
+        for call in (
+            lambda: graph.ainvoke({}, thread()),
+            lambda: graph.aupdate_state(thread(), {"n": 1}, as_node="n0"),
+        ):
+            with pytest.raises(ThreadBusyError) as caught:
+                await call()
+            codes.append(caught.value.context["code"])
+        return {"n": (await graph.aget_state(thread())).values.get("n", 0)}
+
+    graph = chain(recurse).compile(saver)
+    await asyncio.wait_for(graph.ainvoke({}, thread()), 10)
+    assert codes == ["reentrant", "reentrant"]
+
+
+async def test_busy_threads_reject_or_time_out(saver: Saver) -> None:
+    """on_conflict="reject" and lock_timeout answer with ThreadBusyError, and harm nobody."""
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    async def hold(state: State) -> dict[str, Any]:
+        entered.set()
+        await leave.wait()
+        return {"log": ["held"]}
+
+    graph = chain(hold).compile(saver)
+    run = asyncio.create_task(graph.ainvoke({}, thread()))
+    await entered.wait()
+    for options in ({"on_conflict": "reject"}, {"lock_timeout": 0}, {"lock_timeout": 0.05}):
+        with pytest.raises(ThreadBusyError) as caught:
+            await graph.ainvoke({}, thread(), **options)
+        assert caught.value.retryable
+    leave.set()
+    assert (await run)["log"] == ["held"]
+
+
+async def test_nothing_to_resume_is_said(saver: Saver) -> None:
+    """None or an empty command on a thread without state is EmptyInputError, not silence."""
+    graph = chain(ok).compile(saver)
+    for given in (None, Command()):
+        with pytest.raises(EmptyInputError, match=r"input|update"):
+            await graph.ainvoke(given, thread("new"))
+    state = await graph.aget_state(thread("new"))
+    assert (state.values, state.next, state.metadata) == ({}, (), None)
+
+
+async def test_unknown_checkpoints_are_named(saver: Saver) -> None:
+    """Running at a checkpoint that the thread does not have is NotFoundError."""
+    graph = chain(ok).compile(saver)
+    await graph.ainvoke({}, thread())
+    await graph.ainvoke({}, thread("other"))
+    foreign = (await graph.aget_state(thread("other"))).config["configurable"]["checkpoint_id"]
+    for name in (foreign, "not an id", "00000000-0000-8fff-8000-00ff00000000"):
+        with pytest.raises(NotFoundError, match="checkpoint"):
+            await graph.ainvoke(None, thread(checkpoint_id=name))
+        assert (await graph.aget_state(thread(checkpoint_id=name))).values == {}
+
+
+async def test_metadata_of_runs_and_updates_can_be_filtered(saver: Saver) -> None:
+    """Metadata given to a run or an update is stored and finds the checkpoints again."""
+    graph = chain(ok).compile(saver)
+    await graph.ainvoke({}, {**thread(), "metadata": {"user": "ann", "tags": ["x"]}})
+    await graph.aupdate_state(thread(), {"n": 3}, as_node="n0", metadata={"reason": "fix\0ed"})
+    found = [s async for s in graph.aget_state_history(thread(), filter={"user": "ann"})]
+    assert [s.metadata["step"] for s in found] == [1, 0, -1]  # type: ignore[index]
+    assert found[0].metadata["tags"] == ["x"]  # type: ignore[index]
+    found = [s async for s in graph.aget_state_history(thread(), filter={"reason": "fix\0ed"})]
+    assert [s.metadata["source"] for s in found] == ["update"]  # type: ignore[index]
+
+
+async def test_forks_are_branches_of_one_history(saver: Saver) -> None:
+    """Going on at an old checkpoint leaves the old branch, and the new one is the latest."""
+
+    async def roll(state: State) -> dict[str, Any]:
+        return {"log": [state["n"]]}
+
+    graph = chain(roll, ok).compile(saver)
+    await graph.ainvoke({"n": 1}, thread())
+    history = [s async for s in graph.aget_state_history(thread())]
+    target = next(s for s in history if s.next == ("n0",))
+    changed = await graph.aupdate_state(target.config, {"n": 2}, as_node=START)
+    assert (await graph.ainvoke(None, changed))["log"] == [2, "ok"]
+    assert (await graph.aget_state(thread())).values == {"n": 2, "log": [2, "ok"]}
+    assert (await graph.aget_state(history[0].config)).values == {"n": 1, "log": [1, "ok"]}
+    after = [s async for s in graph.aget_state_history(thread())]
+    ids = [s.config["configurable"]["checkpoint_id"] for s in after]
+    assert ids == sorted(ids, reverse=True)
+    assert len(after) == len(history) + 3
+    assert END not in {n for s in after for n in s.next}
