@@ -197,7 +197,11 @@ def new_input(run: Run, writes: Sequence[Write]) -> None:
     Writes of tasks that had finished in it are applied first, so that what `get_state` showed
     is not lost; the others are dropped.
     """
-    known = {} if run.replaying else run.pending.outputs
+    # What finished siblings wrote to the state counts; what they would have started does not.
+    known = {
+        task: [w for w in writes_ if w[0] in run.spec.state_set]
+        for task, writes_ in ({} if run.replaying else run.pending.outputs).items()
+    }
     done, entries = close_superstep(run, run.step, known)
     done.append(TaskWrites((9, "", 0), INPUT, (), (), writes))
     entries.append(Entry(INPUT, KIND_INPUT, (), writes))
