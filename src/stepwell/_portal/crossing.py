@@ -21,32 +21,40 @@ _STANDING_LOOKS_MAX = 4
 class Call(Generic[T]):
     """One coroutine on the loop of another thread. `outcome` is its result, once there is one.
 
-    The task is made in the context of whoever makes the `Call`.
-
-    Raises:
-        RuntimeError: The loop is closed.
+    It begins with `begin`, in the context of whoever calls that.
     """
 
-    __slots__ = ("_cancelled", "_make", "_task", "loop", "outcome")
+    __slots__ = ("_make", "_task", "begun", "loop", "outcome")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Awaitable[T]]) -> None:
         self.loop = loop
         self.outcome: Future[T] = Future()
         self.outcome.set_running_or_notify_cancel()  # nobody cancels it but the task
+        self.begun = False
         self._make = make
         self._task: asyncio.Task[None] | None = None
-        self._cancelled = False
-        loop.call_soon_threadsafe(self._start)
 
     @property
-    def started(self) -> bool:
-        """Whether the loop has taken the call up."""
+    def taken_up(self) -> bool:
+        """Whether the loop has seen the call."""
         return self._task is not None or self.outcome.done()
 
+    def begin(self) -> None:
+        """Send the call to its loop, unless that was done before.
+
+        Raises:
+            UsageError: The loop is closed.
+        """
+        if self.begun:
+            return
+        self.begun = True
+        try:
+            self.loop.call_soon_threadsafe(self._start)
+        except RuntimeError as error:
+            raise UsageError("The event loop that the call belongs to was just closed.") from error
+
     def _start(self) -> None:
-        if self._cancelled:
-            self.outcome.set_exception(asyncio.CancelledError())
-        else:
+        if not self.outcome.done():
             self._task = self.loop.create_task(self._run())
 
     async def _run(self) -> None:
@@ -59,13 +67,14 @@ class Call(Generic[T]):
 
     def cancel(self) -> None:
         """Ask the coroutine to stop; `outcome` tells when it has."""
-        self._cancelled = True
         with suppress(RuntimeError):  # the loop is closed: nothing runs there any more
             self.loop.call_soon_threadsafe(self._cancel)
 
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
+        elif not self.outcome.done():
+            self.outcome.set_exception(asyncio.CancelledError())
 
 
 class _Patience:
@@ -91,7 +100,7 @@ class _Patience:
             raise UsageError(
                 "The event loop that the call was made on was closed before the call had ended."
             )
-        if call.started or call.loop.is_running():
+        if call.taken_up or call.loop.is_running():
             return
         self._left -= 1
         if self._left <= 0:
@@ -103,12 +112,13 @@ class _Patience:
 
 
 def wait_for(call: Call[Any], future: Future[T]) -> T:
-    """Block until `future`, which `call` is to fulfil, is done.
+    """Begin the call, and block until `future`, which it is to fulfil, is done.
 
     Ctrl-C cancels the call; it is raised when the call has stopped, or at the second Ctrl-C.
     """
     patience = _Patience(call, future)
     try:
+        call.begin()
         while True:
             try:
                 error = future.exception(_LOOK_EVERY_S)
@@ -138,15 +148,15 @@ def wait_for_end(call: Call[Any]) -> None:
         BaseException: What the call raised, unless that was its cancellation.
     """
     patience = _Patience(call, call.outcome)
-    error: BaseException | None = None
-    while not call.outcome.done():
+    while call.begun and not call.outcome.done():
         try:
-            error = call.outcome.exception(_LOOK_EVERY_S)
+            call.outcome.exception(_LOOK_EVERY_S)
         except TimeoutError:
             try:
                 patience.check()
             except UsageError:  # nobody runs it any more
                 return
+    error = call.outcome.exception() if call.outcome.done() else None
     if error is not None and not isinstance(error, asyncio.CancelledError):
         raise error
 
@@ -154,6 +164,7 @@ def wait_for_end(call: Call[Any]) -> None:
 async def await_for(call: Call[Any], future: Future[T]) -> T:
     """`wait_for` for a caller that runs on a loop itself."""
     patience = _Patience(call, future)
+    call.begin()
     waiter = asyncio.wrap_future(future)
     cancelled: asyncio.CancelledError | None = None
     while not waiter.done():
@@ -182,20 +193,8 @@ async def run_on(loop: asyncio.AbstractEventLoop, make: Callable[[], Awaitable[T
     Raises:
         UsageError: That loop is closed, or nobody runs it.
     """
-    call = call_on(loop, make)
+    call = Call(loop, make)
     return await await_for(call, call.outcome)
-
-
-def call_on(loop: asyncio.AbstractEventLoop, make: Callable[[], Awaitable[T]]) -> Call[T]:
-    """Begin `make()` on that loop.
-
-    Raises:
-        UsageError: It is closed.
-    """
-    try:
-        return Call(loop, make)
-    except RuntimeError as error:
-        raise UsageError("The event loop that the call belongs to was just closed.") from error
 
 
 class End:
@@ -217,7 +216,7 @@ class Pump(Generic[T]):
     ) -> None:
         self._make = make
         self._asked: asyncio.Queue[Future[T | End] | None] = asyncio.Queue()
-        self.call = call_on(loop, self._run)
+        self.call = Call(loop, self._run)
 
     async def _run(self) -> None:
         slot: Future[T | End] | None = None
@@ -279,6 +278,6 @@ async def iterate_on(
                 break
             yield item
     finally:
-        if not pump.call.outcome.done():
+        if pump.call.begun and not pump.call.outcome.done():
             pump.end()
             await await_for(pump.call, pump.call.outcome)

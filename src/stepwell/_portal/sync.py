@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Itera
 from typing import TypeVar
 
 from stepwell._portal.background import background_loop, is_background
-from stepwell._portal.crossing import End, Pump, call_on, wait_for, wait_for_end
+from stepwell._portal.crossing import Call, End, Pump, wait_for, wait_for_end
 from stepwell.errors import UsageError
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ def run_sync(
             nobody runs `loop`.
         BaseException: What the coroutine raised, as it is.
     """
-    call = call_on(_where(loop, name, instead), make)
+    call = Call(_where(loop, name, instead), make)
     return wait_for(call, call.outcome)
 
 
@@ -114,6 +114,11 @@ def _items(
             if isinstance(item, End):
                 break
             yield item
+    except GeneratorExit:
+        raise
+    except BaseException:  # Ctrl-C can come at any line of this
+        pump.call.cancel()
+        raise
     finally:
         if not pump.call.outcome.done():
             pump.end()
