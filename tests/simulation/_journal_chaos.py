@@ -15,7 +15,7 @@ from typing import Any
 
 from stepwell._journal.handle import ThreadHandle
 from stepwell._journal.journal import Journal
-from stepwell._journal.outbox import Ticket
+from stepwell._journal.slices import Ticket
 from stepwell.checkpoint.driver import CommitOutcome, Failed, Parked, Slice, ThreadKey
 from stepwell.errors import StorageError, ThreadBusyError, UsageError
 from tests.simulation._journal_world import (
@@ -364,10 +364,10 @@ class World:
                 if entry.verdict == "none" and entry.body in found:
                     self.problems.append(f"{name}: write {entry.body!r} said not to be written")
             acked = [n for n, entry in enumerate(made) if entry.verdict == "ok"]
-            if acked and (ns, seq) not in passed:
-                # The newest acknowledged row of the slot, or one that came after it.
-                if not found & {entry.body for entry in made[acked[-1] :]}:
-                    self.problems.append(f"{name}: acknowledged write of {task} at {seq} is lost")
+            # The newest acknowledged row of the slot, or one that came after it.
+            valid = {entry.body for entry in made[acked[-1] :]} if acked else found
+            if (ns, seq) not in passed and valid and not found & valid:
+                self.problems.append(f"{name}: acknowledged write of {task} at {seq} is lost")
 
 
 def simulation(seed: int, plan: Plan | None = None) -> World:

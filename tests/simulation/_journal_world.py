@@ -12,7 +12,7 @@ from typing import Any, Literal
 from stepwell._ids import RandomIds
 from stepwell._journal.handle import Appended, ThreadHandle
 from stepwell._journal.journal import Journal, JournalOptions
-from stepwell._journal.outbox import Ticket
+from stepwell._journal.slices import Ticket
 from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.driver import (
     Busy,

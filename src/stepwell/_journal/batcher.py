@@ -19,6 +19,7 @@ from stepwell._journal.inline import InlineCommit
 from stepwell._journal.options import Surroundings
 from stepwell._journal.outage import Backoff, persist
 from stepwell._journal.outbox import Outbox, Sent
+from stepwell._journal.slices import proof
 from stepwell.checkpoint.driver import (
     CommitOutcome,
     Committed,
@@ -298,14 +299,14 @@ class Lane:
     async def _resolve(self, sent: Sent, stale: Stale) -> None:
         """A slice was refused, but an earlier attempt of it may have been written: look."""
         outbox, driver = sent.outbox, self._around.driver
-        proof = outbox.proof(sent)
+        witness = proof(sent.slice)
         landed = False
         try:
-            if proof is not None:
+            if witness is not None:
                 landed = await persist(
                     self._around,
                     "landed",
-                    lambda: driver.landed(outbox.key, proof, outbox.epoch),
+                    lambda: driver.landed(outbox.key, witness, outbox.epoch),
                 )
         except StorageError as error:
             _log.warning("Whether the last records of a thread were written is open: %s", error)

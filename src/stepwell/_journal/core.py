@@ -145,7 +145,7 @@ class Core:
         handle = self._handles.get(key)
         if handle is None or handle.outbox.closed:
             return False
-        handle.outbox.notice(request, wanted=True)
+        handle.outbox.notice(request, wanted=False)
         return True
 
     # -- what handles ask for

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, Protocol
 
 from stepwell._journal.bound import Bound
 from stepwell._journal.lineup import Turn
-from stepwell._journal.outbox import Outbox, Ticket
+from stepwell._journal.outbox import Outbox
+from stepwell._journal.slices import Ticket
 from stepwell.checkpoint.driver import (
     CheckpointRow,
     Claim,

@@ -10,51 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from stepwell._journal.bound import Bound
-from stepwell.checkpoint.driver import (
-    CheckpointRow,
-    Loaded,
-    RunRow,
-    Slice,
-    ThreadChange,
-    ThreadKey,
-    WriteRow,
-)
+from stepwell._journal.slices import Filed, Record, Ticket, elide, freeze
+from stepwell.checkpoint.driver import Loaded, Slice, ThreadKey
 from stepwell.errors import StepwellError
 
 _log = logging.getLogger("stepwell.journal")
 
 T = TypeVar("T")
-
-Ticket: TypeAlias = asyncio.Future[None]
-"""Completes when its record is durable, or fails with a typed error."""
-
-
-class Record:
-    """One append: at most one row of each kind, and a ticket."""
-
-    __slots__ = (
-        "apart", "checkpoint", "drop", "let_go", "must_drop", "record_no", "run", "size",
-        "thread", "ticket", "write",
-    )  # fmt: skip
-
-    def __init__(self, record_no: int, ticket: Ticket, size: int) -> None:
-        self.record_no = record_no
-        self.ticket = ticket
-        self.size = size
-        self.checkpoint: CheckpointRow | None = None
-        self.write: WriteRow | None = None
-        self.drop: tuple[int, int] | None = None
-        """The (ns, seq) whose pending writes this checkpoint takes the place of."""
-        self.must_drop = False
-        """Some of them are, or may be, in the database."""
-        self.apart = False
-        """Must not share a slice with what was appended before it."""
-        self.run: RunRow | None = None
-        self.thread: ThreadChange | None = None
-        self.let_go = False
 
 
 class Sent:
@@ -83,11 +48,11 @@ class Outbox:
     """
 
     __slots__ = (
-        "_apart", "_bound", "_dropped", "_enqueue", "_filed", "_flushers", "_heads_at_claim",
-        "_loop", "_not_filed", "_pending_size", "claimed_at", "closed", "durable_no",
-        "durable_seq", "epoch", "failure", "key", "let_go_done", "on_failure", "on_request",
-        "owner", "pending", "queued", "ready_at", "record_no", "renewed_at", "request", "sent",
-        "ttl_s", "unsent_namespaces", "wanted",
+        "_apart", "_bound", "_dropped", "_enqueue", "_filed", "_flushers", "_loop",
+        "_pending_size", "claimed_at", "closed", "durable_no", "durable_seq", "epoch",
+        "failure", "key", "let_go_done", "on_failure", "on_request", "owner", "pending",
+        "queued", "ready_at", "record_no", "renewed_at", "request", "sent", "ttl_s",
+        "unsent_namespaces", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -134,21 +99,9 @@ class Outbox:
         self._enqueue = enqueue
         self._loop = asyncio.get_running_loop()
         self._flushers: list[tuple[int, asyncio.Future[None]]] = []
-        # Which checkpoints have pending writes in the database: filed by this claim, or
-        # perhaps by an earlier one, unless the load has shown that there are none.
-        self._filed: set[tuple[int, int]] = set()
-        self._not_filed: set[tuple[int, int]] = set()
+        self._filed = Filed(loaded)
         self._dropped: dict[int, int] = {}
         self._apart = 0
-        row = loaded.thread
-        self._heads_at_claim = (
-            {} if row is None else {no: head for no, (_, head) in row.namespaces.items()}
-        )
-        if not loaded.writes:
-            last = loaded.rows[-1].seq if loaded.rows else 0
-            if not last and loaded.segments:
-                last = loaded.segments[-1].seq_to
-            self._not_filed.add((loaded.ns, last))
 
     # -- appending
 
@@ -216,71 +169,22 @@ class Outbox:
         records = pending[:count]
         del pending[:count]
         self._pending_size -= size
-        self._elide(records)
+        elide(records, self._filed)
         self.sent = Sent(self, records, self._freeze(records), self.ready_at, size)
         return self.sent
 
     def _freeze(self, records: list[Record]) -> Slice:
-        drops = [record.drop for record in records if record.must_drop and record.drop is not None]
-        checkpoints: list[CheckpointRow] = []
-        writes: dict[tuple[int, int, bytes, int], WriteRow] = {}
-        runs: dict[int, RunRow] = {}
-        heads: dict[int, int] = {}
-        thread: ThreadChange | None = None
-        for record in records:
-            if (row := record.checkpoint) is not None:
-                checkpoints.append(row)
-                heads[row.ns] = row.seq
-            elif (write := record.write) is not None:
-                slot = (write.ns, write.seq, write.task_id, write.idx)
-                writes.pop(slot, None)
-                writes[slot] = write
-                self._filed.add(slot[:2])
-            if (run := record.run) is not None:
-                runs[run.run] = run
-            if record.thread is not None:
-                thread = record.thread
         namespaces, self.unsent_namespaces = self.unsent_namespaces, []
-        return Slice(
+        return freeze(
+            records,
+            self._filed,
             key=self.key,
             epoch=self.epoch,
             owner=self.owner,
             record_no=self.durable_no,
-            record_no_after=records[-1].record_no,
             lease_ttl_s=self.ttl_s,
-            checkpoints=checkpoints,
-            writes=list(writes.values()),
-            runs=list(runs.values()),
             namespaces=namespaces,
-            drop_writes=drops,
-            heads=heads,
-            thread=thread,
-            let_go=records[-1].let_go,
         )
-
-    def _elide(self, records: list[Record]) -> None:
-        """Leave out pending writes whose barrier is in the same slice and that were never
-        sent; their tickets complete with the barrier's."""
-        over: dict[tuple[int, int], int] = {}
-        for record in reversed(records):
-            if (place := record.drop) is not None:
-                over[place] = record.record_no
-                if self._may_be_filed(place):
-                    record.must_drop = True
-                    self._filed.discard(place)
-                    if place[1] <= self._heads_at_claim.get(place[0], -1):
-                        self._not_filed.add(place)
-            elif over and (write := record.write) is not None:
-                barrier = over.get((write.ns, write.seq))
-                if barrier is not None:
-                    record.write = None
-                    record.record_no = barrier
-
-    def _may_be_filed(self, place: tuple[int, int]) -> bool:
-        if place in self._filed:
-            return True
-        ns, seq = place
-        return seq <= self._heads_at_claim.get(ns, -1) and place not in self._not_filed
 
     # -- what became of it
 
@@ -383,14 +287,6 @@ class Outbox:
         if self.durable_seq is not None:
             context["durable_ns"], context["durable_seq"] = self.durable_seq
 
-    def proof(self, sent: Sent) -> int | None:
-        """Number of a record of the slice that leaves a row behind, so that one can look
-        whether the slice was written; None when it leaves none."""
-        frozen = sent.slice
-        if frozen.checkpoints:
-            return frozen.checkpoints[-1].record_no
-        return frozen.writes[-1].record_no if frozen.writes else None
-
     # -- waiting for it
 
     async def settled(self) -> None:
@@ -440,6 +336,3 @@ def _fail(future: asyncio.Future[None], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
         future.exception()  # nobody has to look at it
-
-
-__all__ = ["Outbox", "Record", "Sent", "Ticket"]

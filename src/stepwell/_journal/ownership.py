@@ -160,6 +160,7 @@ class Claimer:
                 if torn >= _TORN_LOADS_MAX:
                     msg = f"What is read of thread {key.thread_id!r} lags behind its row."
                     raise StorageUnavailableError(msg, thread_id=key.thread_id, outcome="none")
+                await asyncio.sleep(torn * 0.001)
                 continue
             self.courtesy.foreign(key)
             if not wait or (deadline is not None and now >= deadline):

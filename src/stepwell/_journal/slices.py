@@ -1,0 +1,176 @@
+"""Records, and how a stretch of them becomes one slice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from stepwell.checkpoint.driver import (
+    CheckpointRow,
+    Loaded,
+    RunRow,
+    Slice,
+    ThreadChange,
+    ThreadKey,
+    WriteRow,
+)
+
+Ticket: TypeAlias = asyncio.Future[None]
+"""Completes when its record is durable, or fails with a typed error."""
+
+Place: TypeAlias = tuple[int, int]
+"""(namespace number, seq): the checkpoint that pending writes are filed under."""
+
+
+class Record:
+    """One append: at most one row of each kind, and a ticket."""
+
+    __slots__ = (
+        "apart", "checkpoint", "drop", "let_go", "must_drop", "record_no", "run", "size",
+        "thread", "ticket", "write",
+    )  # fmt: skip
+
+    def __init__(self, record_no: int, ticket: Ticket, size: int) -> None:
+        self.record_no = record_no
+        self.ticket = ticket
+        self.size = size
+        self.checkpoint: CheckpointRow | None = None
+        self.write: WriteRow | None = None
+        self.drop: Place | None = None
+        """Whose pending writes this checkpoint takes the place of."""
+        self.must_drop = False
+        """Some of them are, or may be, in the database."""
+        self.apart = False
+        """Must not share a slice with what was appended before it."""
+        self.run: RunRow | None = None
+        self.thread: ThreadChange | None = None
+        self.let_go = False
+
+
+class Filed:
+    """Which checkpoints have pending writes in the database, as far as one claim can know.
+
+    Of those made under the claim it is known. Of older ones only the load can tell, for the
+    one checkpoint that was loaded; all others may have some.
+    """
+
+    __slots__ = ("_heads_at_claim", "_known", "_known_not")
+
+    def __init__(self, loaded: Loaded) -> None:
+        row = loaded.thread
+        self._known: set[Place] = set()
+        self._known_not: set[Place] = set()
+        self._heads_at_claim = (
+            {} if row is None else {no: head for no, (_, head) in row.namespaces.items()}
+        )
+        if loaded.rows:
+            last = loaded.rows[-1].seq
+        elif loaded.segments:
+            last = loaded.segments[-1].seq_to
+        elif row is None or row.record_no == 0:
+            last = 0
+        else:
+            return  # nothing was loaded, which says nothing
+        if not loaded.writes:
+            self._known_not.add((loaded.ns, last))
+
+    def add(self, place: Place) -> None:
+        """A write is on its way to `place`."""
+        self._known.add(place)
+
+    def possible(self, place: Place) -> bool:
+        """May there be writes under `place`?"""
+        if place in self._known:
+            return True
+        ns, seq = place
+        return seq <= self._heads_at_claim.get(ns, -1) and place not in self._known_not
+
+    def clear(self, place: Place) -> None:
+        """The writes under `place` are being deleted."""
+        self._known.discard(place)
+        if place[1] <= self._heads_at_claim.get(place[0], -1):
+            self._known_not.add(place)
+
+
+def elide(records: Sequence[Record], filed: Filed) -> None:
+    """Leave out pending writes that were never sent and whose barrier is in the same slice.
+
+    Their tickets complete with the barrier's. Only the same slice will do: a record between
+    a write and its barrier must not become durable without the write.
+    """
+    over: dict[Place, int] = {}
+    for record in reversed(records):
+        if (place := record.drop) is not None:
+            over[place] = record.record_no
+            if filed.possible(place):
+                record.must_drop = True
+                filed.clear(place)
+        elif over and (write := record.write) is not None:
+            barrier = over.get((write.ns, write.seq))
+            if barrier is not None:
+                record.write = None
+                record.record_no = barrier
+
+
+def freeze(
+    records: Sequence[Record],
+    filed: Filed,
+    *,
+    key: ThreadKey,
+    epoch: int,
+    owner: bytes,
+    record_no: int,
+    lease_ttl_s: float,
+    namespaces: Sequence[tuple[int, str]],
+) -> Slice:
+    """The slice that carries `records` behind record `record_no`.
+
+    Of several rows for one slot, run or thread only the newest is in it.
+    """
+    drops: list[Place] = []
+    checkpoints: list[CheckpointRow] = []
+    writes: dict[tuple[int, int, bytes, int], WriteRow] = {}
+    runs: dict[int, RunRow] = {}
+    heads: dict[int, int] = {}
+    thread: ThreadChange | None = None
+    for record in records:
+        if (row := record.checkpoint) is not None:
+            checkpoints.append(row)
+            heads[row.ns] = row.seq
+            if record.must_drop and record.drop is not None:
+                drops.append(record.drop)
+        elif (write := record.write) is not None:
+            slot = (write.ns, write.seq, write.task_id, write.idx)
+            writes.pop(slot, None)
+            writes[slot] = write
+            filed.add(slot[:2])
+        if (run := record.run) is not None:
+            runs[run.run] = run
+        if record.thread is not None:
+            thread = record.thread
+    last = records[-1]
+    return Slice(
+        key=key,
+        epoch=epoch,
+        owner=owner,
+        record_no=record_no,
+        record_no_after=last.record_no,
+        lease_ttl_s=lease_ttl_s,
+        checkpoints=checkpoints,
+        writes=list(writes.values()),
+        runs=list(runs.values()),
+        namespaces=namespaces,
+        drop_writes=drops,
+        heads=heads,
+        thread=thread,
+        let_go=last.let_go,
+    )
+
+
+def proof(frozen: Slice) -> int | None:
+    """Number of a record of the slice that leaves a row behind, so that one can look whether
+    the slice was written; None when it leaves none."""
+    if frozen.checkpoints:
+        return frozen.checkpoints[-1].record_no
+    return frozen.writes[-1].record_no if frozen.writes else None
