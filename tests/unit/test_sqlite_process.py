@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import queue
 import sqlite3
 import subprocess
 import sys
@@ -380,12 +381,20 @@ async def test_a_connection_inside_a_transaction_is_refused_for_now():
 
 
 async def test_a_connection_of_another_thread_is_refused_with_advice():
-    made = []
-    maker = threading.Thread(target=lambda: made.append(sqlite3.connect(":memory:")))
-    maker.start()
-    maker.join()
+    made, enough = queue.SimpleQueue(), threading.Event()
+
+    def hold():
+        connection = sqlite3.connect(":memory:")
+        made.put(connection)
+        enough.wait()
+        connection.close()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
     with pytest.raises(UsageError, match="check_same_thread=False"):
-        await SqliteDriver.from_connection(made[0]).open()
+        await SqliteDriver.from_connection(made.get()).open()
+    enough.set()
+    holder.join()
 
 
 @pytest.mark.parametrize("kind", ["sqlite3", "aiosqlite"])
