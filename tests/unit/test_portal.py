@@ -93,7 +93,7 @@ def test_threads_that_call_at_the_same_time_share_the_background_loop():
 
     async def meet():
         arrived.append(1)
-        while len(arrived) < 3:  # all three are under way at once
+        while len(arrived) < 3:  # noqa: ASYNC110  # all three are under way at once
             await asyncio.sleep(0.001)
         return asyncio.get_running_loop()
 

@@ -12,7 +12,6 @@ from stepwell.checkpoint.base import Saver
 from stepwell.errors import UsageError
 
 _FOR_DRIVER = ("locks", "pool_size_max", "pgbouncer", "schema", "read_url", "connect")
-_OTHER_CLIENTS = ("psycopg", "psycopg_pool", "psycopg2", "sqlalchemy")
 
 
 class BasePostgresSaver(Saver):
@@ -28,7 +27,10 @@ class BasePostgresSaver(Saver):
     """
 
     def __init__(self, pool: Any, /, **options: Unpack[PostgresOptions]) -> None:
-        _check_pool(pool)
+        if pool is None or isinstance(pool, str):
+            raise UsageError(
+                "The constructor takes an asyncpg.Pool; pass an address to from_conn_string()."
+            )
         self._start(None, pool, options)
         loop = getattr(pool, "_loop", None)
         if isinstance(loop, asyncio.AbstractEventLoop):
@@ -61,19 +63,3 @@ class BasePostgresSaver(Saver):
         if given.get("pgbouncer") or given.get("locks") == "lease":
             general["locks"] = "lease"
         super().__init__(driver, **general)
-
-
-def _check_pool(pool: Any) -> None:
-    client = type(pool).__module__.partition(".")[0]
-    name = f"{type(pool).__module__}.{type(pool).__name__}"
-    if client in _OTHER_CLIENTS:
-        raise UsageError(
-            f"Stepwell talks to PostgreSQL through asyncpg and cannot use a {name}. Pass the "
-            "address to from_conn_string(), or an asyncpg.Pool here."
-        )
-    if isinstance(pool, str):
-        raise UsageError(
-            "Pass an address to from_conn_string(); the constructor takes an asyncpg.Pool."
-        )
-    if not hasattr(pool, "acquire") or not hasattr(pool, "release"):
-        raise UsageError(f"The constructor takes an asyncpg.Pool, not a {name}.")
