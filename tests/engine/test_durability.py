@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import operator
+from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict
 
 import pytest
 
+import stepwell
 from stepwell.checkpoint.base import Saver
 from stepwell.errors import (
     EmptyInputError,
@@ -344,3 +346,22 @@ async def test_forks_are_branches_of_one_history(saver: Saver) -> None:
     assert ids == sorted(ids, reverse=True)
     assert len(after) == len(history) + 3
     assert END not in {n for s in after for n in s.next}
+
+
+@stepwell.register
+@dataclass(frozen=True)
+class Parcel:
+    """A class that only the global registry knows."""
+
+    size: int
+
+
+async def test_registered_classes_come_back_as_themselves(saver: Saver) -> None:
+    """A class given to `stepwell.register` survives storage in a channel typed Any."""
+
+    async def pack(state: State) -> dict[str, Any]:
+        return {"box": Parcel(3)}
+
+    graph = chain(pack).compile(saver)
+    await graph.ainvoke({}, thread())
+    assert (await graph.aget_state(thread())).values["box"] == Parcel(3)

@@ -49,7 +49,6 @@ SLOT_INTERRUPT: Final = -3
 SLOT_RESUME: Final = -4
 
 _SPLICE_BYTES_MIN: Final = 256
-_CONTINUATION: Final = 0xC0
 
 
 class Entry(NamedTuple):
@@ -302,7 +301,7 @@ class BodyEncoder:
         if track is not None and track.data is not None and len(data) >= _SPLICE_BYTES_MIN:
             splice = make_splice(track.data, data)
             if splice is not None:
-                keep, cut, middle, crc = _whole_characters(data, splice)
+                keep, cut, middle, crc = splice
                 track.reset(data)
                 return ["P" if tagged else "p", keep, cut, middle.decode(), crc]
         if data[:1] in b'[{"':
@@ -382,19 +381,6 @@ def _shown(
     if None not in encodings[i]:
         return source
     return i, j - sum(1 for e in encodings[i][:j] if e is None)
-
-
-def _whole_characters(
-    data: bytes, splice: tuple[int, int, bytes, int]
-) -> tuple[int, int, bytes, int]:
-    """Move the cuts of a splice so that the middle is whole UTF-8 characters."""
-    keep, cut, _, crc = splice
-    while keep and keep < len(data) and data[keep] & _CONTINUATION == 0x80:
-        keep -= 1
-    end = len(data) - cut
-    while end < len(data) and data[end] & _CONTINUATION == 0x80:
-        end += 1
-    return keep, len(data) - end, data[keep:end], crc
 
 
 __all__ = [

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from stepwell._codec import Codec, Registry, register_schema
+from stepwell._codec import GLOBAL, Codec, Registry, register_schema
 from stepwell._engine.binding import Bound
 from stepwell._engine.program import Program
 from stepwell._engine.retry import NodePolicy
@@ -77,7 +77,7 @@ def assemble(builder: StateGraph, name: str) -> Program:
         state_keys=list(builder.channels),
         output_keys=list(builder.schemas[builder.output_schema]),
     )
-    registry = Registry()
+    registry = Registry(GLOBAL)
     for schema in builder.schemas:
         register_schema(registry, schema)
     program = Program(spec, Codec(registry))
