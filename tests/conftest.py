@@ -8,6 +8,10 @@ import random
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests._postgres import pg_dsn, pg_schema
+
+__all__ = ["pg_dsn", "pg_schema", "seed"]
+
 # The machines that run these tests are small and shared: time is no verdict here.
 settings.register_profile(
     "stepwell", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
