@@ -137,17 +137,19 @@ async def _run_on_thread(
 
     handle.on_lost = on_lost
     try:
-        if opened.unfinished and (given is not None or opened.addressed):
-            await _finish_open_run(program, opened, options)
-        run = _make_run(program, opened, config, options)
-        return await _drive(run, given, opened)
+        try:
+            if opened.unfinished and (given is not None or opened.addressed):
+                await _finish_open_run(program, opened, options)
+            run = _make_run(program, opened, config, options)
+            return await _drive(run, given, opened)
+        finally:
+            handle.on_lost = None
+            await handle.release()
     except asyncio.CancelledError:
+        # Our own cancellation, by which the lost claim stopped the tasks: say what it was.
         if lost and me is not None and me.uncancel() == 0:
             raise lost[0] from None
         raise
-    finally:
-        handle.on_lost = None
-        await handle.release()
 
 
 def _make_run(
