@@ -173,7 +173,7 @@ class Process:
             self.parked[piece.key] -= 1
             return Parked()
         if piece.key in self.failing:
-            return Failed(self.failing[piece.key])
+            return Failed(self.failing.pop(piece.key))
         [outcome] = await self.database.rows.commit([piece])
         return outcome
 

@@ -223,3 +223,48 @@ async def test_an_owner_that_stays_away_can_still_be_cancelled():
         assert not first.done()
         first.cancel()
         await (await second).release()
+
+
+@simulated
+@pytest.mark.parametrize("suspect", [False, True])
+async def test_cancelled_at_any_moment_a_waiter_leaves_nothing_behind(suspect):
+    """While it polls, and while it waits out the grace of a suspicion: the next in line goes
+    on waiting, gets the thread, and in the end row and locks are free."""
+    for moment in range(25):
+        async with two(lease_ttl_s=30.0) as (a, one, b, other):
+            handle = await a.acquire(key())
+            other.latency_s = 0.02
+            if suspect:
+                one.kill()
+            first = asyncio.ensure_future(b.acquire(key()))
+            second = asyncio.ensure_future(b.acquire(key()))
+            await asyncio.sleep(moment * 0.05 if suspect else moment * 0.01)
+            if first.cancel():
+                await asyncio.sleep(0.1)
+            else:
+                await first.result().release()
+            if suspect:
+                one.dead = False
+            else:
+                await handle.release()
+            won = await second
+            await step(won).ticket
+            await won.release()
+            await b.close()
+            assert (await one.database.row(key())).owner is None
+            assert other not in one.database.locks.values()
+
+
+@simulated
+async def test_runs_of_two_processes_that_wait_for_each_other_end():
+    """A run on A wants B, a run on B wants A, in two processes: nobody can see the circle,
+    so each wait ends after 30 s."""
+    async with two() as (a, _one, b, _other):
+        on_a, on_b = await a.acquire(key("A")), await b.acquire(key("B"))
+        began = now()
+        results = await asyncio.gather(
+            a.acquire(key("B"), held=[on_a]), b.acquire(key("A"), held=[on_b]),
+            return_exceptions=True,
+        )  # fmt: skip
+        assert [type(result) for result in results] == [ThreadBusyError] * 2
+        assert now() - began <= 31

@@ -336,3 +336,6 @@ def _fail(future: asyncio.Future[None], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
         future.exception()  # nobody has to look at it
+
+
+__all__ = ["Outbox", "Sent", "Ticket"]
