@@ -86,8 +86,10 @@ def run(cases: list[tuple[Any, ...]], arguments: argparse.Namespace) -> list[dic
 def table(results: list[dict[str, Any]], cases: list[tuple[Any, ...]]) -> str:
     """Medians and per-round ratios, as Markdown."""
     lines = [
-        "| # | workload | floor us | Stepwell us | LangGraph us | Stepwell supersteps/s "
-        "| LangGraph / Stepwell | Stepwell / floor | fdatasync ms |",
+        (
+            "| # | workload | floor us | Stepwell us | LangGraph us | Stepwell supersteps/s "
+            "| LangGraph / Stepwell | Stepwell / floor | fdatasync ms |"
+        ),
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, title, *_ in cases:

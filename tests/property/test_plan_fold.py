@@ -9,7 +9,6 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.property.strategies import sample_codec, same, supported_values
 from stepwell._engine.write import WriteRule, to_channel
 from stepwell._journal.load import Folded, Revived, add_row, contributions
 from stepwell._journal.record import BodyEncoder, Entry
@@ -31,6 +30,7 @@ from stepwell.channels.base import OpKind
 from stepwell.checkpoint.driver import CheckpointRow
 from stepwell.constants import START, TASKS
 from stepwell.types import Overwrite, Send
+from tests.property.strategies import same, sample_codec, supported_values
 
 NODES = ("a", "b", "c", "late")
 KEYS = ("last", "listed", "total", "merged", "topic", "once", "any", "secret")
@@ -104,9 +104,12 @@ def contribute(state: ThreadState, spec: GraphSpec, drawn: Any) -> tuple[list[An
             pull = task.index < 0
             done.append(
                 TaskWrites(
-                    task.order, task.name, task.triggers,
-                    task.node.consumables if pull else (), made,
-                )  # fmt: skip
+                    task.order,
+                    task.name,
+                    task.triggers,
+                    task.node.consumables if pull else (),
+                    made,
+                )
             )
             entries.append(Entry(task.name, task.index, task.triggers if pull else (), made))
         else:
@@ -122,9 +125,7 @@ def row_of(seq: int, body: bytes) -> CheckpointRow:
 
 def stored(state: ThreadState, spec: GraphSpec) -> dict[str, Any]:
     """What a load must give back, per persisted channel."""
-    return {
-        k: state.channels[k].checkpoint() for k in spec.channels if state.channels[k].persisted
-    }
+    return {k: state.channels[k].checkpoint() for k in spec.channels if state.channels[k].persisted}
 
 
 @given(st.lists(step, min_size=1, max_size=6))
