@@ -94,6 +94,7 @@ DIFFERENCES: dict[str, Difference] = {
         _node_of_the_router_is_still_to_run,
     ),
     "refused_nodes": Difference(
-        "Whatever is wrong with a graph is a GraphDefinitionError, a ValueError.", _definition_errors
+        "Whatever is wrong with a graph is a GraphDefinitionError, a ValueError.",
+        _definition_errors,
     ),
 }

@@ -137,9 +137,7 @@ class Api:
             return list(graph.get_state_history(config, **options))
         return [s async for s in graph.aget_state_history(config, **options)]
 
-    async def update(
-        self, graph: Any, config: Any, values: Any, as_node: str | None = None
-    ) -> Any:
+    async def update(self, graph: Any, config: Any, values: Any, as_node: str | None = None) -> Any:
         if self.sync:
             return graph.update_state(config, values, as_node)
         return await graph.aupdate_state(config, values, as_node)

@@ -55,7 +55,9 @@ class Normaliser:
             return self._reference(value)
         if "source" in value and "step" in value:
             return self._metadata(value)
-        return {self(k): self._text(repr(v)) if _is_error(k, v) else self(v) for k, v in value.items()}
+        return {
+            self(k): self._text(repr(v)) if _is_error(k, v) else self(v) for k, v in value.items()
+        }
 
     def _reference(self, config: dict[str, Any]) -> str:
         place = config["configurable"]

@@ -130,7 +130,9 @@ def _without(plan: Plan, name: str) -> Plan:
     nodes = tuple(replace(n, goto=kept(n.goto)) for n in plan.nodes if n.name != name)
     edges = tuple(e for e in plan.edges if name not in e[0] and e[1] != name)
     branches = tuple(
-        Branch(b.source, tuple(kept(o) for o in b.options)) for b in plan.branches if b.source != name
+        Branch(b.source, tuple(kept(o) for o in b.options))
+        for b in plan.branches
+        if b.source != name
     )
     return Plan(nodes, edges, branches, plan.operations)
 
@@ -218,24 +220,50 @@ class Operation:
         return f"{self.kind}{node}{f' #{self.index}' if self.index else ''}"
 
 
-def choose(
-    number: int, plan: Plan, state: Any, history: list[Any], *, inferable: bool
-) -> Operation:
-    """An operation that makes sense where the reference stands.
+@dataclass
+class Commanded:
+    """Whether a command's work is pending.
 
-    `inferable`: no command was given while something was pending. After one, which node ran
-    last depends in LangGraph on how many commands were saved with one checkpoint.
+    Until it is done, LangGraph's snapshots do not show what the command started (`pending`);
+    and which node ran last depends, in LangGraph, on how many commands were saved with one
+    checkpoint (`blurred`, until a new turn begins).
     """
+
+    pending: bool = False
+    blurred: bool = False
+
+    def note(self, op: Operation, before: Any, result: Any) -> None:
+        stopped = not isinstance(result, list) or any(
+            isinstance(chunk, Raised) or "__interrupt__" in chunk[1] for chunk in result
+        )
+        if op.kind in ("command", "send"):
+            self.blurred |= self.pending or bool(before.next)
+            self.pending |= stopped
+        elif op.kind in ("input", "break before", "break after"):
+            self.blurred = self.pending = False
+        elif not stopped:
+            self.pending = False
+
+
+def choose(
+    number: int, plan: Plan, state: Any, history: list[Any], commanded: Commanded
+) -> Operation:
+    """An operation that makes sense where the reference stands."""
     rng = random.Random(number)
     node = rng.choice(plan.nodes).name if plan.nodes else None
     place = rng.randrange(len(history)) if history else 0
     if not history:
-        return Operation(rng.choice(("input", "input", "input", "update as", "break before")), node=node)
-    kinds = ["fork", "update at", "update as", "command", "send"]
-    if inferable:
+        return Operation(
+            rng.choice(("input", "input", "input", "update as", "break before")), node=node
+        )
+    kinds = ["fork", "command", "send"]
+    if node not in _finished(state):
+        kinds.append("update as")
+    if node not in _finished(history[place]):
+        kinds.append("update at")
+    if not commanded.blurred:
         kinds.append("update")
-    finished_sibling = any(t.result is not None for t in state.tasks)
-    if not finished_sibling:
+    if not _finished(state) and not commanded.pending:
         # New input would lose what it wrote: a difference by intention.
         kinds += ["input"] * 3 + ["break before", "break after"]
     if state.interrupts:
@@ -243,6 +271,10 @@ def choose(
     if state.next:
         kinds += ["none"] * 4 + ["clear"]
     return Operation(rng.choice(kinds), place, node)
+
+
+def _finished(snapshot: Any) -> set[str]:
+    return {t.name for t in snapshot.tasks if t.result is not None}
 
 
 class Engine:
@@ -312,7 +344,8 @@ def in_order(chunks: list[Any]) -> list[Any]:
     """Which of the parallel tasks is done first is nobody's promise: sort their updates."""
     out: list[Any] = []
     for of_a_task, group in itertools.groupby(chunks, _is_of_a_task):
-        out.extend(sorted(group, key=lambda c: IDS.sub("", repr(c))) if of_a_task else group)
+        same = list(group)
+        out.extend(sorted(same, key=lambda c: IDS.sub("", repr(c))) if of_a_task else same)
     return out
 
 
@@ -339,18 +372,16 @@ async def run(plan: Plan, subject: str = "stepwell", reference: str = "langgraph
     Raises:
         Mismatch: They disagree.
     """
-    seen, inferable = Seen(), True
+    seen, commanded = Seen(), Commanded()
     first, second = Engine(reference, plan), Engine(subject, plan)
     try:
         state, history = await first.look()
         for number in plan.operations:
-            op = choose(number, plan, state, history, inferable=inferable)
-            if op.kind in ("command", "send") and state.next:
-                inferable = False
-            elif op.kind in ("input", "break before", "break after"):
-                inferable = True
+            op = choose(number, plan, state, history, commanded)
+            before = state
             seen.operations.append(str(op))
             expected, actual = await first.do(op), await second.do(op)
+            commanded.note(op, before, expected)
             state, history = await first.look()
             try:
                 mine: Any = await second.look()

@@ -1,5 +1,6 @@
 """State schemas and small graphs that many cases share, and how cases are marked."""
 
+import itertools
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypedDict
@@ -26,7 +27,8 @@ def both(case: Callable[..., Any]) -> Callable[..., Any]:
     """Run the case in the sync form too.
 
     Not for joins that stay half full: LangGraph's sync runs save the set of names that have
-    arrived from another thread, while it is already growing.
+    arrived from another thread, while it is already growing. Nor where parallel tasks show
+    their order: with threads, who is done first is chance.
     """
     case.forms = ("async", "sync")
     return case
@@ -61,7 +63,9 @@ def build(
     graph = api.StateGraph(schema)
     items = nodes if isinstance(nodes, Mapping) else {n: logger(api, n) for n in nodes}
     for name, node in items.items():
-        graph.add_node(name, node if node is not None else logger(api, name), defer=name in deferred)
+        graph.add_node(
+            name, node if node is not None else logger(api, name), defer=name in deferred
+        )
     for start, end in edges:
         graph.add_edge(start, end)
     for branch in branches:
@@ -72,7 +76,7 @@ def build(
 def chain(api: Api, schema: Any, nodes: Any, /, **options: Any) -> Any:
     """START -> first -> ... -> last -> END."""
     names = [api.START, *nodes, api.END]
-    return build(api, schema, nodes, list(zip(names, names[1:], strict=False)), **options)
+    return build(api, schema, nodes, list(itertools.pairwise(names)), **options)
 
 
 async def record(api: Api, graph: Any, config: Any) -> dict[str, Any]:

@@ -5,7 +5,17 @@ from typing import Annotated, Any, TypedDict
 
 from tests.compat.engines import Api
 from tests.compat.shapes import (
-    ALL_MODES, Count, Log, LogCount, both, brief, build, chain, logger, record, warns,
+    ALL_MODES,
+    Count,
+    Log,
+    LogCount,
+    both,
+    brief,
+    build,
+    chain,
+    logger,
+    record,
+    warns,
 )  # fmt: skip
 
 
@@ -339,7 +349,6 @@ async def case_deferred_join(api: Api) -> Any:
     return out | await record(api, graph, api.thread())
 
 
-@both
 async def case_two_deferred_nodes_in_a_row(api: Api) -> Any:
     s = api.START
     edges = [(s, "a"), (s, "b1"), ("b1", "b2"), ("a", "y"), ("y", "z"), ("a", "z")]
@@ -370,7 +379,9 @@ async def case_private_keys_between_nodes(api: Api) -> Any:
     graph = chain(
         api, Whole, {"a": api.node(a), "b": api.node(b), "c": api.node(c)}, checkpointer=api.saver()
     )
-    out = {"stream": await api.stream(graph, {"log": []}, api.thread(), ["values", "updates", "tasks"])}
+    out = {
+        "stream": await api.stream(graph, {"log": []}, api.thread(), ["values", "updates", "tasks"])
+    }
     return out | await record(api, graph, api.thread())
 
 

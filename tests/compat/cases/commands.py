@@ -3,7 +3,18 @@
 from typing import Any, Literal
 
 from tests.compat.engines import Api
-from tests.compat.shapes import ALL_MODES, Count, Log, LogCount, both, build, chain, logger, record, warns
+from tests.compat.shapes import (
+    ALL_MODES,
+    Count,
+    Log,
+    LogCount,
+    both,
+    build,
+    chain,
+    logger,
+    record,
+    warns,
+)
 
 
 @both
@@ -15,7 +26,9 @@ async def case_node_returns_a_command(api: Api) -> Any:
         api, Log, {"a": api.node(a), "b": None, "c": None}, [(api.START, "a")],
         checkpointer=api.saver(),
     )  # fmt: skip
-    out = {"stream": await api.stream(graph, {"log": []}, api.thread(), ["values", "updates", "tasks"])}
+    out = {
+        "stream": await api.stream(graph, {"log": []}, api.thread(), ["values", "updates", "tasks"])
+    }
     return out | await record(api, graph, api.thread())
 
 
@@ -74,11 +87,12 @@ async def case_command_update_kinds(api: Api) -> Any:
         graph = build(
             api, Log, {"a": api.node(a), "b": None}, [(api.START, "a")], checkpointer=api.saver()
         )
-        out[label] = await api.stream(graph, {"log": []}, api.thread(), ["values", "updates", "tasks"])
+        out[label] = await api.stream(
+            graph, {"log": []}, api.thread(), ["values", "updates", "tasks"]
+        )
     return out
 
 
-@both
 async def case_node_returns_a_list_of_commands_and_dicts(api: Api) -> Any:
     def a(state: Any) -> Any:
         return [
@@ -91,7 +105,9 @@ async def case_node_returns_a_list_of_commands_and_dicts(api: Api) -> Any:
         api, Log, {"a": api.node(a), "b": None, "c": None}, [(api.START, "a")],
         checkpointer=api.saver(),
     )  # fmt: skip
-    out = {"stream": await api.stream(graph, {"log": []}, api.thread(), ["values", "updates", "tasks"])}
+    out = {
+        "stream": await api.stream(graph, {"log": []}, api.thread(), ["values", "updates", "tasks"])
+    }
     return out | await record(api, graph, api.thread())
 
 
@@ -217,9 +233,10 @@ async def case_command_update_with_unknown_keys(api: Api) -> Any:
     return await api.stream(graph, {"log": []}, api.thread(), ["values", "updates"])
 
 
-@both
 async def case_command_input_goto_while_interrupted_before(api: Api) -> Any:
     graph = chain(api, Log, ["a", "b", "c"], checkpointer=api.saver(), interrupt_before=["b"])
     out = {"stop": await api.invoke(graph, {"log": []}, api.thread())}
-    out["goto"] = await api.stream(graph, api.Command(goto="c"), api.thread(), ["values", "updates"])
+    out["goto"] = await api.stream(
+        graph, api.Command(goto="c"), api.thread(), ["values", "updates"]
+    )
     return out | await record(api, graph, api.thread())

@@ -115,7 +115,10 @@ async def case_refused_nodes(api: Api) -> Any:
 
 async def case_edge_before_its_nodes(api: Api) -> Any:
     graph = api.StateGraph(Log)
-    out = {"edge": tried(lambda: graph.add_edge("a", "b")), "start": tried(lambda: graph.add_edge(api.START, "a"))}
+    out = {
+        "edge": tried(lambda: graph.add_edge("a", "b")),
+        "start": tried(lambda: graph.add_edge(api.START, "a")),
+    }
     for name in ("a", "b"):
         graph.add_node(name, lambda state, name=name: {"log": [name]})
     compiled = graph.compile()
@@ -138,9 +141,8 @@ async def case_builder_used_after_compile(api: Api) -> Any:
 
 
 async def case_schema_conflicts(api: Api) -> Any:
-    from typing import Annotated
-
     import operator
+    from typing import Annotated
 
     class One(TypedDict):
         log: Annotated[list, operator.add]

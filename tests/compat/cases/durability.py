@@ -19,16 +19,19 @@ async def case_durability_modes(api: Api) -> Any:
 @both
 async def case_exit_over_several_turns(api: Api) -> Any:
     graph = chain(api, Log, ["a", "b"], checkpointer=api.saver())
-    out = [
-        await api.invoke(graph, {"log": [n]}, api.thread(), durability="exit") for n in range(3)
-    ]
+    out = [await api.invoke(graph, {"log": [n]}, api.thread(), durability="exit") for n in range(3)]
     return {"turns": out} | await record(api, graph, api.thread())
 
 
 @both
 async def case_exit_with_an_interrupt(api: Api) -> Any:
     s = api.START
-    nodes = {"a": None, "ask": api.node(lambda st: {"log": [api.interrupt("q")]}), "c": None, "z": None}
+    nodes = {
+        "a": None,
+        "ask": api.node(lambda st: {"log": [api.interrupt("q")]}),
+        "c": None,
+        "z": None,
+    }
     edges = [(s, "a"), ("a", "ask"), ("a", "c"), (["ask", "c"], "z")]
     graph = build(api, Log, nodes, edges, checkpointer=api.saver())
     out = {"stop": await api.invoke(graph, {"log": ["in"]}, api.thread(), durability="exit")}
@@ -51,7 +54,9 @@ async def case_exit_with_a_failure(api: Api) -> Any:
     graph = chain(
         api, Log, {"a": logger(api, "a"), "f": api.node(flaky), "z": None}, checkpointer=api.saver()
     )
-    out = {"raised": await api.raised(api.invoke(graph, {"log": []}, api.thread(), durability="exit"))}
+    out = {
+        "raised": await api.raised(api.invoke(graph, {"log": []}, api.thread(), durability="exit"))
+    }
     out["failed"] = await record(api, graph, api.thread())
     out["on"] = await api.invoke(graph, None, api.thread(), durability="exit")
     return out | await record(api, graph, api.thread())

@@ -73,10 +73,12 @@ async def case_finished_siblings_are_kept(api: Api) -> Any:
 
     s = api.START
     graph = build(
-        api, Log, {"ok": ok, "fail": fail, "z": None}, [(s, "ok"), (s, "fail"), (["ok", "fail"], "z")],
-        checkpointer=api.saver(),
+        api, Log, {"ok": ok, "fail": fail, "z": None},
+        [(s, "ok"), (s, "fail"), (["ok", "fail"], "z")], checkpointer=api.saver(),
     )  # fmt: skip
-    out = {"first": await api.stream(graph, {"log": []}, api.thread(), ["values", "updates", "tasks"])}
+    out = {
+        "first": await api.stream(graph, {"log": []}, api.thread(), ["values", "updates", "tasks"])
+    }
     out["state"] = await api.state(graph, api.thread())
     out["on"] = await api.stream(graph, None, api.thread(), ["values", "updates", "tasks"])
     return out | {"runs": runs} | await record(api, graph, api.thread())
@@ -102,7 +104,9 @@ async def case_running_siblings_are_cancelled(api: Api) -> Any:
         return {"log": ["fail"]}
 
     s = api.START
-    graph = build(api, Log, {"slow": slow, "fail": fail}, [(s, "slow"), (s, "fail")], checkpointer=api.saver())
+    graph = build(
+        api, Log, {"slow": slow, "fail": fail}, [(s, "slow"), (s, "fail")], checkpointer=api.saver()
+    )
     out = {"raised": await api.raised(api.invoke(graph, {"log": []}, api.thread()))}
     await asyncio.sleep(0)
     out["next"] = sorted((await api.state(graph, api.thread())).next)
@@ -144,7 +148,9 @@ async def case_edit_the_state_then_retry(api: Api) -> Any:
             raise ValueError("not fixed")
         return {"log": ["checked"]}
 
-    graph = chain(api, Log, {"a": None, "check": api.node(check), "z": None}, checkpointer=api.saver())
+    graph = chain(
+        api, Log, {"a": None, "check": api.node(check), "z": None}, checkpointer=api.saver()
+    )
     await api.raised(api.invoke(graph, {"log": []}, api.thread()))
     await api.update(graph, api.thread(), {"log": ["fixed"]})
     out = {"edited": await api.state(graph, api.thread())}
@@ -165,7 +171,10 @@ async def case_skip_a_failed_node(api: Api) -> Any:
 @both
 async def case_first_node_fails(api: Api) -> Any:
     graph = chain(
-        api, Log, {"f": failing(api, [], "f", 1, ValueError("no")), "z": None}, checkpointer=api.saver()
+        api,
+        Log,
+        {"f": failing(api, [], "f", 1, ValueError("no")), "z": None},
+        checkpointer=api.saver(),
     )
     out = {"raised": await api.raised(api.invoke(graph, {"log": ["in"]}, api.thread()))}
     out |= await record(api, graph, api.thread())
@@ -192,7 +201,9 @@ async def case_retry_succeeds(api: Api) -> Any:
     node = failing(api, runs, "f", 2, ConnectionError("down"))
     policy = api.RetryPolicy(initial_interval=0.001, jitter=False)
     graph = retried(api, node, policy, checkpointer=api.saver())
-    out = {"stream": await api.stream(graph, {"log": []}, api.thread(), ["values", "updates", "tasks"])}
+    out = {
+        "stream": await api.stream(graph, {"log": []}, api.thread(), ["values", "updates", "tasks"])
+    }
     return out | {"runs": runs} | await record(api, graph, api.thread())
 
 
@@ -210,9 +221,9 @@ async def case_retry_gives_up(api: Api) -> Any:
 async def case_what_the_default_policy_retries(api: Api) -> Any:
     out = {}
     errors = (
-        ConnectionError("x"), ValueError("x"), TypeError("x"), ArithmeticError("x"), ImportError("x"),
-        LookupError("x"), NameError("x"), RuntimeError("x"), OSError("x"), Custom("x"), TimeoutError("x"),
-        AssertionError("x"), AttributeError("x"),
+        ConnectionError("x"), ValueError("x"), TypeError("x"), ArithmeticError("x"),
+        ImportError("x"), LookupError("x"), NameError("x"), RuntimeError("x"), OSError("x"),
+        Custom("x"), TimeoutError("x"), AssertionError("x"), AttributeError("x"),
     )  # fmt: skip
     for error in errors:
         runs: list[str] = []

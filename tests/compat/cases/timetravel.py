@@ -8,7 +8,8 @@ from tests.compat.shapes import ALL_MODES, Log, LogCount, both, build, chain, re
 
 async def at(api: Api, graph: Any, next: tuple[str, ...]) -> Any:
     """Config of the newest checkpoint from which `next` is still to run."""
-    return [s.config for s in await api.history(graph, api.thread()) if s.next == next][0]
+    found = [s.config for s in await api.history(graph, api.thread()) if s.next == next]
+    return found[0]
 
 
 @both
@@ -120,7 +121,9 @@ async def case_replay_asks_again(api: Api) -> Any:
     old = await at(api, graph, ("ask",))
     out = {"replay": await api.stream(graph, None, old, ["values", "updates"])}
     out["state"] = await api.state(graph, api.thread())
-    out["answer"] = await api.stream(graph, api.Command(resume="two"), api.thread(), ["values", "updates"])
+    out["answer"] = await api.stream(
+        graph, api.Command(resume="two"), api.thread(), ["values", "updates"]
+    )
     return out | await record(api, graph, api.thread())
 
 
@@ -190,7 +193,10 @@ async def case_unknown_checkpoint_id(api: Api) -> Any:
     await api.invoke(graph, {"log": ["in"]}, api.thread())
     ghost = api.thread()
     ghost["configurable"]["checkpoint_id"] = "1efffffe-ffff-6fff-8fff-ffffffffffff"
-    return {"values": (await api.state(graph, ghost)).values, "next": (await api.state(graph, ghost)).next}
+    return {
+        "values": (await api.state(graph, ghost)).values,
+        "next": (await api.state(graph, ghost)).next,
+    }
 
 
 @both
