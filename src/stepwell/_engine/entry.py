@@ -17,6 +17,7 @@ from stepwell._engine.run import Breakpoints, Run
 from stepwell._engine.snapshot import View
 from stepwell._engine.stream import Sink
 from stepwell._engine.task import TaskRun
+from stepwell._engine.watch import Watch
 from stepwell._ids import RANDOM_IDS
 from stepwell._plan.state import ThreadState
 from stepwell.checkpoint.driver import RunRow, RunStatus, Source, ThreadStatus
@@ -207,28 +208,45 @@ async def _drive(run: Run, given: Any, opened: Opened) -> Any:
     if rec is None:
         msg = "a run on a thread needs a recorder"
         raise UsageError(msg)
+    _watch(run, opened)
     begin(run, given, addressed=opened.addressed, superseded=opened.superseded)
+    if run.watch is not None:
+        run.watch.run_started(attempt=1, resumed=run.source != Source.INPUT)
     try:
         if not rec.exits:
             # Claim and input are durable before the first node starts.
             await rec.durable()
         await run.loop()
         run.complete()
+        await rec.durable()
     except asyncio.CancelledError as exc:
         if not rec.ended:
             run.end(ThreadStatus.IDLE, RunStatus.CANCELLED, exc)
+        _tell(run, "cancelled", exc)
         raise
     except GraphDrained:
         run.end(ThreadStatus.IDLE, RunStatus.CANCELLED)
         await rec.durable()
+        _tell(run, "cancelled")
         raise
     except BaseException as exc:
         if not rec.ended:
             run.end(ThreadStatus.FAILED, RunStatus.FAILED, exc)
         await _settle_quietly(rec, exc)
+        _tell(run, "failed", exc)
         raise
-    await rec.durable()
+    _tell(run, "interrupted" if rec.run_row.status == RunStatus.INTERRUPTED else "done")
     return run.publisher.result()
+
+
+def _watch(run: Run, opened: Opened) -> None:
+    if observers := opened.journal.observers:
+        run.watch = Watch(observers, run)
+
+
+def _tell(run: Run, status: str, error: BaseException | None = None) -> None:
+    if run.watch is not None:
+        run.watch.run_finished(status, error)
 
 
 async def _settle_quietly(rec: Recorder, error: BaseException) -> None:
@@ -256,6 +274,9 @@ async def _finish_open_run(program: Program, opened: Opened, options: RunOptions
     rec.keep = True
     rec.run_row = row._replace(status=int(RunStatus.RUNNING), attempts=row.attempts + 1)
     run.run_id = row.run_id
+    _watch(run, opened)
+    if run.watch is not None:
+        run.watch.run_recovered(attempt=row.attempts + 1)
     begin(run, None, addressed=False, superseded=False)
     await rec.durable()
     try:

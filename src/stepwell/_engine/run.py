@@ -16,6 +16,7 @@ from stepwell._engine.program import Program, RunConfig
 from stepwell._engine.publish import Publisher
 from stepwell._engine.recorder import Recorder
 from stepwell._engine.task import TaskRun
+from stepwell._engine.watch import Watch
 from stepwell._ids import Ids
 from stepwell._journal.record import KIND_INPUT, SLOT_ERROR, SLOT_INTERRUPT, SLOT_RESUME, Entry
 from stepwell._plan.apply import TaskWrites, apply, compose, deltas
@@ -77,6 +78,7 @@ class Run:
         "step",
         "stop",
         "tasks",
+        "watch",
     )
 
     ns = ""
@@ -104,6 +106,7 @@ class Run:
         self.control: RunControl | None = None
         self.outer: TaskRun | None = None
         self.rec: Recorder | None = None
+        self.watch: Watch | None = None
         self.checkpoint_id = ""
         self.parent_checkpoint: str | None = None
         self.source = Source.LOOP
@@ -200,6 +203,8 @@ class Run:
                 return
             if self.control is not None and self.control.drain_requested:
                 raise GraphDrained(self.control.drain_reason or "shutdown")
+            if self.rec is not None:
+                await self.rec.handle.fresh()
             await self._superstep()
             if any(t.writes is None for t in self.tasks):
                 self._raise_or_interrupt()
@@ -242,6 +247,8 @@ class Run:
     async def _superstep(self) -> None:
         todo = [t for t in self.tasks if t.writes is None]
         self.publisher.started(self.tasks)
+        if self.watch is not None:
+            self.watch.tasks_started(todo)
         if len(todo) == 1:
             await run_one(todo[0], self._settle)
         elif todo:
@@ -258,6 +265,8 @@ class Run:
         if rec is not None and not rec.exits and (run.writes is None or others or self._broken()):
             self._leave(rec, run)
         self.publisher.ended(run)
+        if self.watch is not None:
+            self.watch.task_finished(run)
 
     def _broken(self) -> bool:
         """Whether a task of this superstep ended without a result: then no barrier follows."""
@@ -300,6 +309,8 @@ class Run:
         if rec is not None:
             last = not due and self.step <= self.stop and not self.interrupt_after
             self._record(rec, changed, step, last=last)
+        if self.watch is not None:
+            self.watch.superstep_finished(step, len(self.tasks))
         self.pending = Pending() if self.pending else self.pending
         self.replaying = False
         self.resume_map = {}

@@ -63,6 +63,8 @@ class Journal:
             observers=Observers() if observers is None else observers,
             worker=b"",
         )
+        self.observers: Observers = self._around.observers
+        """Who is told of events; the engine tells them of runs and tasks."""
         self._core: Core | None = None
         self._opening: asyncio.Task[Core] | None = None
         self._closing: asyncio.Task[None] | None = None
