@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import subprocess
@@ -11,7 +12,7 @@ import tomllib
 import pytest
 
 import stepwell.errors
-from tests.arch._rules import ROOT, SRC
+from tests.arch._rules import ROOT, SRC, package_sources
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 NOXFILE = (ROOT / "noxfile.py").read_text(encoding="utf-8")
@@ -102,6 +103,17 @@ def test_the_docs_say_which_errors_may_be_retried():
     sections = re.split(r"^### ", ERRORS_PAGE, flags=re.MULTILINE)[1:]
     marked = {s.split("`")[1] for s in sections if "May be tried again" in " ".join(s.split())}
     assert marked == {code for code, c in error_classes().items() if getattr(c, "retryable", False)}
+
+
+def test_the_docs_say_which_errors_are_only_reserved():
+    """An error that no code of the package names cannot be met."""
+    nodes = (node for file in package_sources() for node in ast.walk(file.tree))
+    used = {node.id for node in nodes if isinstance(node, ast.Name)}
+    sections = re.split(r"^### ", ERRORS_PAGE, flags=re.MULTILINE)[1:]
+    reserved = {s.split("`")[1] for s in sections if "*Reserved:" in s}
+    bases = {"stepwell", "codec"}
+    unused = {code for code, c in error_classes().items() if c.__name__ not in used} - bases
+    assert reserved == unused
 
 
 def test_the_commands_of_the_readme_are_jobs_of_the_noxfile():
