@@ -261,7 +261,7 @@ def choose(
         kinds.append("update as")
     if node not in _finished(history[place]):
         kinds.append("update at")
-    if not commanded.blurred:
+    if not commanded.blurred and not _finished(state):
         kinds.append("update")
     if not _finished(state) and not commanded.pending:
         # New input would lose what it wrote: a difference by intention.

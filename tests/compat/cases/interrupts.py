@@ -176,6 +176,18 @@ async def case_interrupt_without_a_checkpointer(api: Api) -> Any:
 
 
 @both
+async def case_a_command_does_not_answer_the_next_question(api: Api) -> Any:
+    nodes = {"ask": asker(api, "ask", "q1", "q2"), "other": None}
+    graph = build(api, Log, nodes, [(api.START, "ask")], checkpointer=api.saver())
+    await api.invoke(graph, {"log": []}, api.thread())
+    out = {"one": await api.invoke(graph, api.Command(resume="r1"), api.thread())}
+    out["other"] = await api.invoke(graph, api.Command(goto="other"), api.thread())
+    out["state"] = await api.state(graph, api.thread())
+    out["two"] = await api.invoke(graph, api.Command(resume="r2"), api.thread())
+    return out | await record(api, graph, api.thread())
+
+
+@both
 async def case_interrupt_in_a_loop(api: Api) -> Any:
     def route(state: Any) -> Any:
         return "ask" if len(state["log"]) < 3 else api.END

@@ -126,6 +126,66 @@ async def case_update_as_end_keeps_finished_siblings(api: Api) -> Any:
 
 
 @both
+async def case_update_as_end_over_a_commanded_task(api: Api) -> Any:
+    out = {}
+    for kind in ("name", "send"):
+        nodes = {"ask": api.node(lambda state: {"log": [api.interrupt("q")]}), "other": None}
+        graph = build(api, Log, nodes, [(api.START, "ask")], checkpointer=api.saver())
+        await api.invoke(graph, {"log": ["in"]}, api.thread())
+        goto = "other" if kind == "name" else api.Send("other", {})
+        await api.invoke(graph, api.Command(goto=goto), api.thread())
+        await api.update(graph, api.thread(), None, api.END)
+        out[kind] = {"next": (await api.state(graph, api.thread())).next}
+        out[kind]["on"] = await api.stream(graph, None, api.thread(), "updates")
+    return out
+
+
+@both
+async def case_update_inferred_after_a_command(api: Api) -> Any:
+    s = api.START
+    edges = [(s, "a"), (s, "b"), ("b", "c")]
+    graph = build(api, Log, ["a", "b", "c"], edges, checkpointer=api.saver())
+    await api.invoke(graph, {"log": []}, api.thread())
+    await api.invoke(graph, api.Command(goto="b"), api.thread())
+    await api.invoke(graph, api.Command(goto="a"), api.thread())
+    await api.update(graph, api.thread(), {"log": ["as a"]})
+    out = {"as a": await api.state(graph, api.thread())}
+    await api.update(graph, api.thread(), {"log": ["as b"]}, "b")
+    await api.invoke(graph, api.Command(goto="b"), api.thread(), interrupt_before=["c"])
+    await api.update(graph, api.thread(), {"log": ["as b again"]})
+    return out | await record(api, graph, api.thread())
+
+
+@both
+async def case_update_inferred_after_sends_alone(api: Api) -> Any:
+    def spread(state: Any) -> Any:
+        return [api.Send("w", {}), api.Send("w", {})]
+
+    graph = build(
+        api, Log, ["a", "b", "w"], [(api.START, "a")], [("b", spread, ["w"])],
+        checkpointer=api.saver(),
+    )  # fmt: skip
+    await api.update(graph, api.thread(), {"log": ["as b"]}, "b")
+    await api.invoke(graph, None, api.thread())
+    out = {"sends": await api.raised(api.update(graph, api.thread(), {"log": ["?"]}))}
+    await api.invoke(graph, {"log": []}, api.thread("u"))
+    await api.update(graph, api.thread("u"), {"log": ["as a"]}, "a")
+    await api.invoke(graph, api.Command(goto="b"), api.thread("u"))
+    await api.update(graph, api.thread("u"), {"log": ["as b"]})
+    return out | await record(api, graph, api.thread("u"))
+
+
+@both
+async def case_update_at_a_superseded_checkpoint(api: Api) -> Any:
+    graph = chain(api, Log, ["a", "b"], checkpointer=api.saver(), interrupt_before=["b"])
+    await api.invoke(graph, {"log": ["in"]}, api.thread())
+    old = (await api.state(graph, api.thread())).config
+    await api.update(graph, api.thread(), {"log": ["edit"]})
+    await api.update(graph, old, {"log": ["as b"]}, "b")
+    return await record(api, graph, api.thread())
+
+
+@both
 async def case_update_with_none_as_a_node(api: Api) -> Any:
     graph = chain(api, Log, ["a", "b", "c"], checkpointer=api.saver(), interrupt_before=["b"])
     await api.invoke(graph, {"log": ["in"]}, api.thread())
