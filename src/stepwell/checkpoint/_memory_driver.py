@@ -72,6 +72,10 @@ class MemoryDriver:
 
     async def claim(self, requests: Sequence[ClaimRequest]) -> list[Claim | Busy]:
         """Claim each thread that is free, the worker's own, expired, or confirmed dead."""
+        return self.claim_now(requests)
+
+    def claim_now(self, requests: Sequence[ClaimRequest]) -> list[Claim | Busy]:
+        """The same without a coroutine: nothing here ever waits."""
         now = self._clock.monotonic()
         return [self._claim(request, now) for request in requests]
 
@@ -163,6 +167,10 @@ class MemoryDriver:
 
     async def commit(self, batch: Sequence[Slice]) -> list[CommitOutcome]:
         """Write each slice behind its fence; one that does not fit fails alone."""
+        return self.commit_now(batch)
+
+    def commit_now(self, batch: Sequence[Slice]) -> list[CommitOutcome]:
+        """The same without a coroutine: nothing here ever waits."""
         now, wall = self._clock.monotonic(), self._clock.wall()
         return [self._commit(piece, now, wall) for piece in batch]
 
