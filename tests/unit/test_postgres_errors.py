@@ -125,14 +125,11 @@ async def test_a_host_that_does_not_exist():
 
 async def test_a_server_that_never_answers():
     """A half-open port: `connect_timeout` of the DSN ends the wait."""
-    server = await asyncio.start_server(lambda r, w: asyncio.sleep(30), "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    driver = PostgresDriver(
-        f"postgresql://u@127.0.0.1:{port}/app?connect_timeout=1&sslmode=disable"
-    )
-    with pytest.raises(StorageUnavailableError, match="no answer in time"):
-        await driver.open()
-    server.close()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        dsn = f"postgresql://u@127.0.0.1:{port}/app?connect_timeout=1&sslmode=disable"
+        with pytest.raises(StorageUnavailableError, match="no answer in time"):
+            await PostgresDriver(dsn).open()
 
 
 async def test_an_unknown_database(pg_dsn):

@@ -84,15 +84,17 @@ class _Connection(_BaseConnection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._forgotten = False
-        self._wire: asyncio.BaseTransport = args[1]
+        self._wire: Any = args[1]
         self._inode = self._stat()
 
-    def _stat(self) -> tuple[int, tuple[int, int]] | None:
+    def _stat(self) -> tuple[int, int, int] | None:
+        """Descriptor, device and inode of the socket; None if it is closed."""
         sock = self._wire.get_extra_info("socket")
-        if sock is None or sock.fileno() < 0:
+        try:
+            found = os.fstat(sock.fileno())
+        except (OSError, AttributeError):
             return None
-        found = os.fstat(sock.fileno())
-        return sock.fileno(), (found.st_dev, found.st_ino)
+        return sock.fileno(), found.st_dev, found.st_ino
 
     def keep_alive(self, options: Mapping[str, int]) -> None:
         """Set TCP options, named as libpq names them, where the platform has them."""
@@ -115,19 +117,23 @@ class _Connection(_BaseConnection):
         """Close the socket behind the back of loop and transport, and go silent.
 
         A socket that a forked child keeps open would hold the locks of a parent that died.
+        asyncio has no public way to let go of a transport whose loop cannot be asked.
         """
         self._forgotten = True
-        graveyard.append(self._wire)
-        if self._inode is None:
-            return
-        descriptor, inode = self._inode
-        try:
-            found = os.fstat(descriptor)
-            if (found.st_dev, found.st_ino) == inode:
-                os.close(descriptor)
-        except OSError:
-            # Closed already: that is what was wanted.
-            return
+        shown: Any = self._wire.get_extra_info("socket")
+        real = getattr(shown, "_sock", None)
+        if real is not None:
+            real.close()
+        elif self._still_open():
+            os.close(shown.fileno())
+        if hasattr(self._wire, "_sock"):
+            self._wire._sock = None  # noqa: SLF001  # else its finalizer complains of the socket
+        else:
+            graveyard.append(self._wire)
+
+    def _still_open(self) -> bool:
+        """Is the descriptor that of our socket yet? Numbers are used again."""
+        return self._inode is not None and self._inode == self._stat()
 
     def __del__(self) -> None:
         if not self._forgotten:
@@ -242,9 +248,7 @@ class OwnSource:
             pool.terminate()
 
     def forget(self) -> None:
-        if self._pool is not None:
-            graveyard.append(self._pool)
-            self._pool = None
+        self._pool = None
         for link in list(self._live):
             link.forget()
         self._live.clear()
@@ -297,7 +301,7 @@ class PoolSource:
         """Nothing is ours: `discard` has given back what was taken."""
 
     def forget(self) -> None:
-        graveyard.extend(self._taken)
+        # The pool knows its connections; what becomes of them is its owner's affair.
         self._taken.clear()
 
 

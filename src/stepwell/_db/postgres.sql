@@ -433,12 +433,19 @@ SELECT {run} FROM {schema}.stepwell_run r WHERE r.key = $1 AND r.run < $2 ORDER 
 
 -- name: threads
 -- $1 scope, $2 status, $3 graph, $4 updated before, $5 updated after, $6 and $7 the place of
--- the last item seen (the ends of the order when there is none), $8 at most so many. One of
--- the fragments threads_by_* follows.
+-- the last item seen (the ends of the order when there is none), $8 at most so many. A
+-- fragment threads_running or threads_interrupted may follow, and one of threads_by_*.
 SELECT {thread} FROM {schema}.stepwell_thread t
 WHERE t.scope = $1 AND ($2::int2 IS NULL OR t.status = $2) AND ($3::bytea IS NULL OR t.graph = $3)
   AND ($4::float8 IS NULL OR t.updated_at < to_timestamp($4::float8))
   AND ($5::float8 IS NULL OR t.updated_at > to_timestamp($5::float8))
+
+-- name: threads_running
+-- A constant, because that is what a partial index is found by; $2 is null then.
+AND t.status = 1
+
+-- name: threads_interrupted
+AND t.status = 2
 
 -- name: threads_by_updated_descending
 AND (t.updated_at, t.thread_id) < (to_timestamp($6::float8), $7::text)

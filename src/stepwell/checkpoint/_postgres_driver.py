@@ -36,12 +36,18 @@ from stepwell.checkpoint.driver import (
     ThreadKey,
     ThreadQuery,
     ThreadRow,
+    ThreadStatus,
 )
 from stepwell.errors import StorageUnavailableError
 
 _RUN_MAX: Final = 2**31 - 1
 _LAST_NAME: Final = "\U0010ffff" * 129
 """Sorts behind every thread_id, which has at most 512 bytes."""
+_OPEN: Final[Mapping[int | None, str]] = {
+    ThreadStatus.RUNNING: "threads_running",
+    ThreadStatus.INTERRUPTED: "threads_interrupted",
+}
+"""Statuses that an index serves."""
 _UNDO_WAIT_S: Final = 2.0
 
 
@@ -269,13 +275,18 @@ class PostgresDriver:
         """One page of thread rows; their `namespaces` hold the root only."""
         sql = self._db.sql
         direction = "descending" if query.descending else "ascending"
-        text = f"{sql['threads']}\n{sql[f'threads_by_{query.order}_{direction}']}"
+        parts = ["threads", f"threads_by_{query.order}_{direction}"]
+        status = query.status
+        if status in _OPEN:
+            parts.insert(1, _OPEN[status])
+            status = None
+        text = "\n".join(sql[part] for part in parts)
         end = (math.inf, _LAST_NAME) if query.descending else (-math.inf, "")
         place, name = query.after or end
         rows = await self._db.read(
             text,
             exact(query.scope),
-            query.status,
+            status,
             exact(query.graph),
             query.updated_before,
             query.updated_after,

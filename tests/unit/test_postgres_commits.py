@@ -1,0 +1,403 @@
+"""What commits of the PostgreSQL driver do when others are at the same rows, or the line breaks."""
+# ruff: noqa: F401, F811  # fixtures are imported by name
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+
+from stepwell.checkpoint._postgres_commit import CommitStatements
+from stepwell.checkpoint.driver import (
+    Busy,
+    Claim,
+    Committed,
+    Held,
+    LoadRequest,
+    Parked,
+    Renewed,
+    Stale,
+)
+from stepwell.errors import SequenceConflictError, StorageError, StorageUnavailableError
+from stepwell.testing._rows import (
+    Writer,
+    bodies,
+    change,
+    checkpoint,
+    claim_request,
+    contest,
+    loaded,
+    pending,
+    run_row,
+    take,
+    thread_key,
+    worker,
+)
+from tests._postgres import (
+    execute,
+    fresh_role,
+    kill_backend,
+    opened,
+    pg_dsn,
+    pg_schema,
+    server_dsn,
+)
+
+pytestmark = pytest.mark.postgres
+
+ALICE, BOB = worker("alice"), worker("bob")
+
+
+@asynccontextmanager
+async def stranger(schema, thread_id, lock="FOR UPDATE"):
+    """A transaction of somebody else's that has locked a thread row and stays open."""
+    connection = await asyncpg.connect(server_dsn())
+    try:
+        async with connection.transaction():
+            found = await connection.fetch(
+                f'SELECT FROM "{schema}".stepwell_thread WHERE thread_id = $1 {lock}', thread_id
+            )
+            assert len(found) == 1
+            yield connection
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("lock", ["FOR UPDATE", "FOR SHARE"])
+async def test_a_row_that_a_stranger_holds_parks_its_slice_only(pg_schema, lock):
+    """The others of the batch are written at once; the parked one goes in later."""
+    async with opened(pg_schema) as driver:
+        writers = [await take(driver, thread_key(f"t{n}"), ALICE) for n in range(3)]
+        batch = [writer.slice(checkpoint()) for writer in writers]
+        async with stranger(pg_schema, "t1", lock):
+            assert await driver.commit(batch) == [Committed(1), Parked(), Committed(1)]
+            assert await driver.commit([batch[1]]) == [Parked()]
+            assert bodies((await loaded(driver, thread_key("t1"))).rows) == []
+        assert await driver.commit([batch[1]]) == [Committed(1)]
+
+
+async def test_every_verb_answers_while_a_stranger_holds_the_row(pg_schema):
+    """No verb waits for a row for long: each says what it can say without it."""
+    async with opened(pg_schema) as one, opened(pg_schema) as two:
+        alice = await take(one, thread_key("held"), ALICE)
+        free = await take(one, thread_key("free"), ALICE)
+        await free.append(checkpoint(), let_go=True)
+        await one.unlock([free.held])
+        async with stranger(pg_schema, "held") as other:
+            await other.execute(
+                f"SELECT FROM \"{pg_schema}\".stepwell_thread WHERE thread_id = 'free' FOR UPDATE"
+            )
+            async with asyncio.timeout(10):
+                assert isinstance(await contest(two, thread_key("held"), BOB), Busy)
+                got = await contest(two, thread_key("free"), BOB)
+                assert isinstance(got, Busy)
+                assert (got.owner, got.lock_free) == (b"", None)
+                assert await one.renew(ALICE, [alice.held], 30.0) == [Renewed()]
+                await two.want([alice.key])
+                assert (await loaded(two, alice.key)).thread is not None
+                with pytest.raises(StorageUnavailableError, match="stayed locked") as caught:
+                    await one.delete(alice.held, ALICE)
+                assert caught.value.context["outcome"] == "none"
+                with pytest.raises(StorageUnavailableError, match="stayed locked"):
+                    await one.release(ALICE, [alice.held])
+        # The lock is back all the same, and so is the row once it can be had.
+        busy = await contest(two, thread_key("held"), BOB)
+        assert isinstance(busy, Busy)
+        assert busy.lock_free is True
+        await one.release(ALICE, [alice.held])
+        for name in ("held", "free"):
+            assert isinstance(await contest(two, thread_key(name), BOB), Claim)
+
+
+async def test_one_locked_row_holds_up_no_other_claim(pg_schema):
+    async with opened(pg_schema) as driver:
+        names = ["a", "b", "c", "d"]
+        for name in names[:3]:
+            await (await take(driver, thread_key(name), ALICE)).release()
+        async with stranger(pg_schema, "b"):
+            got = await driver.claim([claim_request(thread_key(name), BOB) for name in names])
+        assert [type(outcome) for outcome in got] == [Claim, Busy, Claim, Claim]
+
+
+async def count(schema, table):
+    rows = await execute(f'SELECT count(*) FROM "{schema}".stepwell_{table} WHERE $1', True)
+    return rows[0][0]
+
+
+class Slow:
+    """Commit statements that stop for a moment between their snapshot and the row locks."""
+
+    def __init__(self, statements, name):
+        sleepy = "ORDINALITY AS w(key, epoch, owner, record_no"
+        head = statements._sql["commit_fence"]
+        assert sleepy in head
+        # The sleep is taken once, with the snapshot made and no row locked yet.
+        nap = f"WITH nap AS MATERIALIZED (SELECT pg_sleep(0.4), '{name}'), want AS"
+        slow = head.replace("WITH want AS", nap, 1)
+        slow = slow.replace("SELECT * FROM unnest(", "SELECT w.* FROM nap, unnest(", 1)
+        self.sql = {**statements._sql, "commit_fence": slow}
+
+
+async def test_a_claim_between_snapshot_and_lock_is_seen(pg_schema):
+    """The fence reads the newest version of the row, not the snapshot's: stale, no row."""
+    async with opened(pg_schema) as one, opened(pg_schema) as two:
+        alice = await take(one, thread_key(), ALICE, lease_ttl_s=0.05)
+        await asyncio.sleep(0.1)
+        one._statements = CommitStatements(Slow(one._statements, "claim").sql)
+        late = asyncio.create_task(alice.send(alice.slice(checkpoint(b"late"))))
+        await asyncio.sleep(0.15)
+        bob = await take(two, thread_key(), BOB)
+        outcome = await late
+        assert isinstance(outcome, Stale)
+        assert (outcome.epoch, outcome.owner) == (bob.epoch, BOB)
+        assert bodies((await loaded(one, thread_key())).rows) == []
+
+
+async def test_a_heartbeat_between_snapshot_and_lock_is_no_harm(pg_schema):
+    async with opened(pg_schema) as one, opened(pg_schema) as two:
+        alice = await take(one, thread_key(), ALICE)
+        one._statements = CommitStatements(Slow(one._statements, "beat").sql)
+        call = asyncio.create_task(alice.send(alice.slice(checkpoint(b"1"))))
+        await asyncio.sleep(0.15)
+        assert await two.renew(ALICE, [alice.held], 30.0) == [Renewed()]
+        assert await call == Committed(1)
+
+
+async def test_a_delete_between_snapshot_and_lock_parks_then_is_stale(pg_schema):
+    async with opened(pg_schema) as one, opened(pg_schema) as two:
+        alice = await take(one, thread_key(), ALICE)
+        normal = one._statements
+        one._statements = CommitStatements(Slow(normal, "delete").sql)
+        piece = alice.slice(checkpoint(b"1"))
+        call = asyncio.create_task(one.commit([piece]))
+        await asyncio.sleep(0.15)
+        assert await two.delete(alice.held, ALICE)
+        assert await call == [Parked()]
+        one._statements = normal
+        assert await one.commit([piece]) == [Stale(None)]
+        assert await count(pg_schema, "tail") == 0
+
+
+async def test_a_delete_waits_out_a_commit_of_its_own_thread(pg_schema):
+    """A commit that lands between the snapshot and the lock of a delete leaves no orphans."""
+    async with opened(pg_schema) as one, opened(pg_schema) as two:
+        alice = await take(one, thread_key(), ALICE)
+        await alice.append(checkpoint(b"1"))
+        piece = alice.slice(checkpoint(b"2"))
+        sql = one._db._opened.sql
+        sleepy = (
+            sql["delete"]
+            .replace(
+                "WITH seen AS MATERIALIZED (",
+                "WITH seen AS MATERIALIZED (SELECT s.* FROM (SELECT pg_sleep(0.3)) z, LATERAL (",
+                1,
+            )
+            .replace("), held AS", ") s), held AS", 1)
+            .replace(
+                "FOR UPDATE SKIP LOCKED", "AND EXISTS (SELECT FROM seen) FOR UPDATE SKIP LOCKED", 1
+            )
+        )
+        two._db._opened.sql = {**sql, "delete": sleepy}
+        deleting = asyncio.create_task(two.delete(alice.held, ALICE))
+        await asyncio.sleep(0.1)
+        assert await one.commit([piece]) == [Committed(2)]
+        assert await deleting is True
+        assert await count(pg_schema, "tail") == 0
+
+
+async def test_a_reply_that_never_comes_leaves_the_outcome_unknown(pg_schema):
+    """The backend dies in the middle of a commit: unknown; the retry on a new line settles it."""
+    async with opened(pg_schema) as driver:
+        alice = await take(driver, thread_key(), ALICE)
+        lane = driver._db._opened.lane
+        normal = driver._statements
+        driver._statements = CommitStatements(Slow(normal, "cut").sql)
+        piece = alice.slice(checkpoint(b"1"))
+        call = asyncio.create_task(alice.send(piece))
+        await asyncio.sleep(0.15)
+        await kill_backend(lane._link.get_server_pid())
+        with pytest.raises(StorageUnavailableError) as caught:
+            await call
+        assert caught.value.context["outcome"] == "unknown"
+        driver._statements = normal
+        assert await alice.send(piece) == Committed(1)
+        assert await driver.landed(alice.key, 1, alice.epoch)
+
+
+async def test_a_line_found_dead_is_replaced_before_it_is_used(pg_schema):
+    """A backend that was ended while nothing was under way costs no error at all."""
+    async with opened(pg_schema) as driver:
+        alice = await take(driver, thread_key(), ALICE)
+        await kill_backend(driver._db._opened.lane._link.get_server_pid())
+        await asyncio.sleep(0.05)
+        await alice.append(checkpoint(b"1"))
+
+
+async def test_a_server_that_refuses_a_new_line_leaves_the_outcome_none(pg_schema):
+    """Nothing was sent: the role may not log in any more when the lane has to reconnect."""
+    async with opened(pg_schema) as owner, fresh_role() as (name, dsn):
+        assert owner.name == "postgres"
+        await execute(
+            f'GRANT USAGE ON SCHEMA "{pg_schema}" TO "{name}"; GRANT SELECT, INSERT, UPDATE, '
+            f'DELETE ON ALL TABLES IN SCHEMA "{pg_schema}" TO "{name}"'
+        )
+        async with opened(pg_schema, dsn) as driver:
+            alice = await take(driver, thread_key(), ALICE)
+            await execute(f'ALTER ROLE "{name}" CONNECTION LIMIT 0')
+            await kill_backend(driver._db._opened.lane._link.get_server_pid())
+            await asyncio.sleep(0.05)
+            with pytest.raises(StorageUnavailableError, match="max_connections") as caught:
+                await alice.send(alice.slice(checkpoint()))
+            assert caught.value.context["outcome"] == "none"
+            await execute(f'ALTER ROLE "{name}" CONNECTION LIMIT -1')
+            await alice.append(checkpoint())
+
+
+async def test_a_permanent_error_fails_the_batch_and_keeps_the_line(pg_schema):
+    """One bad row: the whole statement is refused, nothing is written, the session goes on."""
+    async with opened(pg_schema) as driver:
+        writers = [await take(driver, thread_key(f"t{n}"), ALICE) for n in range(3)]
+        await writers[1].append(checkpoint(b"1"))
+        pid = driver._db._opened.lane._link.get_server_pid()
+        twice = writers[1].slice(checkpoint(b"again", seq=1))
+        huge = writers[1].slice(checkpoint(step=2**31))
+        index = writers[1].slice(checkpoint(meta_index="{no json"))
+        good = [writers[0].slice(checkpoint()), writers[2].slice(checkpoint())]
+        for bad, kind in (
+            (twice, SequenceConflictError),
+            (huge, StorageError),
+            (index, StorageError),
+        ):
+            with pytest.raises(StorageError) as caught:
+                await driver.commit([good[0], bad, good[1]])
+            assert type(caught.value) is kind
+            assert caught.value.context["outcome"] == "none"
+        assert driver._db._opened.lane._link.get_server_pid() == pid
+        for writer in writers:
+            await writer.append(checkpoint(b"good"))
+
+
+async def test_two_slices_of_one_thread_go_in_order(pg_schema):
+    """The journal sends one slice a thread; a caller that sends two gets both, in order."""
+    async with opened(pg_schema) as driver:
+        alice = await take(driver, thread_key(), ALICE)
+        other = await take(driver, thread_key("other"), ALICE)
+        first = alice.slice(checkpoint(b"1"))
+        alice.advance(first)
+        second = alice.slice(checkpoint(b"2"))
+        answers = await driver.commit([first, other.slice(checkpoint()), second])
+        assert answers == [Committed(1), Committed(1), Committed(2)]
+        assert bodies((await loaded(driver, thread_key())).rows) == [b"1", b"2"]
+
+
+async def test_one_slice_may_write_and_drop_pending_rows(pg_schema):
+    """Rows of seq n go, rows of seq n+1 come, a slot that is there already is replaced; all
+    in one statement, over stored rows and rows of the slice itself."""
+    async with opened(pg_schema) as driver:
+        alice = await take(driver, thread_key(), ALICE)
+        await alice.append(checkpoint(b"1"), pending("a"), pending("b"))
+        await alice.append(
+            pending("b", b"newer"),
+            pending("c"),
+            checkpoint(b"2"),
+            pending("a", b"of 2"),
+            pending("a", b"of 2, newer"),
+            drop=[(0, 1)],
+        )
+        assert list((await loaded(driver, thread_key(), seq=1)).writes) == []
+        assert bodies((await loaded(driver, thread_key())).writes) == [b"of 2, newer"]
+        await alice.append(checkpoint(b"3"), pending("a", b"of 3"), drop=[(0, 2), (0, 1)])
+        assert bodies((await loaded(driver, thread_key())).writes) == [b"of 3"]
+
+
+async def test_a_run_named_twice_in_a_slice_is_written_once(pg_schema):
+    """Start and end of a run may be coalesced: the newer row stands."""
+    async with opened(pg_schema) as driver:
+        alice = await take(driver, thread_key(), ALICE)
+        await alice.append(checkpoint(run=1), runs=[run_row(1), run_row(1, status=4, supersteps=3)])
+        [run] = await driver.runs(thread_key())
+        assert (run.status, run.supersteps) == (4, 3)
+        assert run.finished_at is not None
+
+
+class Counted:
+    """Counts the statements that the connections of a driver send."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, record):
+        self.seen.append(record.query)
+
+
+async def test_round_trips_do_not_grow_with_the_batch(pg_schema):
+    """One statement per commit of any size; a fixed number for claims, loads, heartbeats."""
+    async with opened(pg_schema, pool_size_max=3) as driver:
+        await driver.load([LoadRequest(thread_key())])
+        counted = Counted()
+        await driver.claim([claim_request(thread_key("warm"), ALICE)])
+        base = driver._db._opened
+        async with base.source._pool.acquire() as reader:
+            links = [base.lane._link, base.control._link, reader._con]
+        for link in links:
+            link.add_query_logger(counted)
+
+        async def statements(work):
+            counted.seen.clear()
+            result = await work
+            await asyncio.sleep(0)
+            return len(counted.seen), result
+
+        counts = {}
+        for size in (2, 1, 40):  # the first round prepares the statements
+            requests = [claim_request(thread_key(f"{size}-{n}"), ALICE) for n in range(size)]
+            claiming, claims = await statements(driver.claim(requests))
+            writers = [Writer(driver, claim, ALICE) for claim in claims]
+            pieces = [
+                w.slice(checkpoint(), pending(), runs=[run_row()], change=change()) for w in writers
+            ]
+            committing, _ = await statements(driver.commit(pieces))
+            loading, _ = await statements(driver.load([LoadRequest(w.key) for w in writers]))
+            renewing, _ = await statements(driver.renew(ALICE, [w.held for w in writers], 30.0))
+            releasing, _ = await statements(driver.release(ALICE, [w.held for w in writers]))
+            counts[size] = (claiming, committing, loading, renewing, releasing)
+        assert counts[1] == counts[40]
+        # present, lock, claim | commit | begin, threads, rows, writes, runs, commit | ...
+        assert counts[1] == (3, 1, 6, 1, 2)
+
+
+async def table_scans(schema):
+    """How often each table was read as a whole (making an index counts)."""
+    await asyncio.sleep(0.2)  # sessions tell their figures when they end
+    rows = await execute(
+        "SELECT relname, seq_scan FROM pg_stat_user_tables WHERE schemaname = $1 "
+        "AND relname <> 'stepwell_migration'",
+        schema,
+    )
+    return dict(rows)
+
+
+async def test_no_statement_reads_a_whole_table(pg_schema):
+    """Whatever the sizes when a plan was made, rows are found through indexes."""
+    async with opened(pg_schema) as driver:
+        await driver.close()
+        before = await table_scans(pg_schema)
+        await driver.open()
+        for n in range(12):
+            writer = await take(driver, thread_key(f"t{n}"), ALICE)
+            await writer.append(
+                checkpoint(ns=0), checkpoint(ns=1), pending(), runs=[run_row()], change=change(),
+                namespaces=[(1, "s")],
+            )  # fmt: skip
+            await writer.append(checkpoint(), checkpoint(ns=1), drop=[(0, 1)])
+            await driver.renew(ALICE, [writer.held], 30.0)
+            await driver.want([writer.key])
+            await driver.landed(writer.key, 1, writer.epoch)
+            await driver.history(writer.key, "", None)
+            await driver.runs(writer.key)
+            await writer.release()
+            again = await take(driver, thread_key(f"t{n}"), BOB)
+            if n % 3 == 0:
+                assert await driver.delete(Held(again.key, again.epoch), BOB)
+        await driver.close()
+        assert await table_scans(pg_schema) == before
