@@ -6,9 +6,10 @@ caller's context variables are visible there, and its cancellation or Ctrl-C is 
 """
 
 from stepwell._portal.background import background_loop, keep_forever
-from stepwell._portal.crossing import iterate_on, run_on
+from stepwell._portal.crossing import iterate_on, note_runner, run_on
 from stepwell._portal.sync import iterate_sync, run_sync
 
 __all__ = [
-    "background_loop", "iterate_on", "iterate_sync", "keep_forever", "run_on", "run_sync",
+    "background_loop", "iterate_on", "iterate_sync", "keep_forever", "note_runner", "run_on",
+    "run_sync",
 ]  # fmt: skip

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -111,6 +113,27 @@ class _Patience:
             )
 
 
+_runners: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int] = weakref.WeakKeyDictionary()
+
+
+def note_runner(loop: asyncio.AbstractEventLoop) -> None:
+    """Remember that the calling thread runs this loop: it may go on with it when it stands."""
+    _runners[loop] = threading.get_ident()
+
+
+def _run_standing(call: Call[Any], future: Future[Any]) -> None:
+    """If the loop stands because its own thread is here, waiting, run it until `future` is done.
+
+    That is the thread of a program that calls `run_until_complete` again and again.
+    """
+    loop = call.loop
+    if loop.is_running() or loop.is_closed() or _runners.get(loop) != threading.get_ident():
+        return
+    waiter = asyncio.wrap_future(future, loop=loop)
+    waiter.add_done_callback(lambda done: done.cancelled() or done.exception())
+    loop.run_until_complete(asyncio.wait((waiter,)))
+
+
 def wait_for(call: Call[Any], future: Future[T]) -> T:
     """Begin the call, and block until `future`, which it is to fulfil, is done.
 
@@ -119,6 +142,7 @@ def wait_for(call: Call[Any], future: Future[T]) -> T:
     patience = _Patience(call, future)
     try:
         call.begin()
+        _run_standing(call, future)
         while True:
             try:
                 error = future.exception(_LOOK_EVERY_S)
@@ -148,6 +172,8 @@ def wait_for_end(call: Call[Any]) -> None:
         BaseException: What the call raised, unless that was its cancellation.
     """
     patience = _Patience(call, call.outcome)
+    if call.begun and not call.outcome.done():
+        _run_standing(call, call.outcome)
     while call.begun and not call.outcome.done():
         try:
             call.outcome.exception(_LOOK_EVERY_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from typing import TypeVar
@@ -54,9 +55,17 @@ def _where(
             f"{name}() blocks the event loop that runs here until it is done. Use `{better}`. "
             "This is said once per process.",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=_levels_to_user(),
         )
     return target
+
+
+def _levels_to_user() -> int:
+    """How far up the stack, seen from the caller of this, the first frame is not ours."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("stepwell."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def run_sync(

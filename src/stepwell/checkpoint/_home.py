@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Literal, TypeVar
 
 from stepwell._journal.journal import Journal
-from stepwell._portal import iterate_on, keep_forever, run_on, run_sync
+from stepwell._portal import iterate_on, keep_forever, note_runner, run_on, run_sync
 from stepwell.errors import StepwellError, UsageError
 
 T = TypeVar("T")
@@ -78,6 +78,7 @@ class Home:
             if loop is None:
                 self._leave()
                 self._loop, self._pid = here, os.getpid()
+                note_runner(here)
                 loop = here
             return loop
 
