@@ -9,7 +9,7 @@ from typing import Any
 from stepwell._engine.pending import NULL_TASK, Pending
 from stepwell._engine.run import INPUT, Run
 from stepwell._engine.write import goto_writes, to_channel
-from stepwell._journal.record import KIND_INPUT, Entry
+from stepwell._journal.record import KIND_COMMAND, KIND_INPUT, Entry
 from stepwell._plan.apply import TaskWrites, apply, compose, deltas
 from stepwell._plan.tasks import Write, plan
 from stepwell.checkpoint.driver import RunStatus, Source, ThreadStatus
@@ -79,10 +79,13 @@ def _command(run: Run, command: Command[Any], *, save: bool) -> None:
         )
         raise EmptyInputError(msg, thread_id=run.thread_id)
     run.pending.outputs[NULL_TASK] = run.pending.outputs.get(NULL_TASK, []) + writes
+    # A bare answer belongs to the run it was given to: one that nobody took is gone now.
+    left_over = run.pending.answers.pop(NULL_TASK, [])
     if answer:
         run.pending.answers[NULL_TASK] = answer
     if run.rec is not None and save and not run.rec.exits:
-        run.rec.command(run.pending.outputs[NULL_TASK], answer)
+        known = run.pending.outputs[NULL_TASK]
+        run.rec.command(known, answer if answer or left_over else None)
 
 
 def _answer(run: Run, resume: Any) -> list[Any]:
@@ -157,7 +160,7 @@ def _resume(run: Run, *, forks: bool) -> None:
 
 
 def _null_entries(run: Run) -> list[Entry]:
-    return [Entry(INPUT, KIND_INPUT, (), run.null_writes)] if run.null_writes else []
+    return [Entry(INPUT, KIND_COMMAND, (), run.null_writes)] if run.null_writes else []
 
 
 def close_superstep(

@@ -14,7 +14,7 @@ from stepwell._engine.snapshot import Place, View
 from stepwell._engine.task import TaskRun
 from stepwell._ids import parse_checkpoint_id
 from stepwell._journal.load import Contribution, Folded, add_row, chain, contributions
-from stepwell._journal.record import KIND_INPUT, KIND_UPDATE
+from stepwell._journal.record import KIND_COMMAND, KIND_UPDATE
 from stepwell._plan.tasks import Task, plan
 from stepwell.checkpoint.driver import (
     CheckpointRow,
@@ -296,7 +296,9 @@ def past_pending(program: Program, codec: Codec, view: View, page: HistoryPage) 
 
 def shows_tasks(row: CheckpointRow) -> bool:
     """Whether a checkpoint's body tells what the tasks planned at its parent did."""
-    return row.source in (Source.LOOP, Source.UPDATE)
+    if row.source == Source.UPDATE:
+        return row.parent is None  # an update at the head; elsewhere it began a branch
+    return row.source == Source.LOOP
 
 
 def told(row: CheckpointRow, found: list[Contribution]) -> list[Contribution]:
@@ -321,7 +323,7 @@ def add_contributions(
     ids = [t.id(view.name, view.place.ns, view.row.step + 1) for t in tasks]
     names = {(t.name, t.index): i for t, i in zip(tasks, ids, strict=True)}
     for contribution in found:
-        if contribution.kind == KIND_INPUT:
+        if contribution.kind == KIND_COMMAND:
             pending.outputs.setdefault(NULL_TASK, contribution.writes)
             continue
         if contribution.kind == KIND_UPDATE:

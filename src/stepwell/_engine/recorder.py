@@ -291,12 +291,16 @@ class Recorder:
         """The answers a task has been given so far."""
         self._control(task_id, SLOT_RESUME, path, "__resume__", list(answers))
 
-    def command(self, writes: Sequence[Write], answer: Sequence[Any]) -> None:
-        """What a caller's command writes before the next superstep."""
+    def command(self, writes: Sequence[Write], answer: Sequence[Any] | None) -> None:
+        """What a caller's command writes before the next superstep.
+
+        `answer`: the value for whichever task asks next; [] takes back one that was taken or
+        has expired; None leaves that slot alone.
+        """
         if writes:
             body = self._encoder.writes_body(writes, self._encoder.writes(writes))
             self._write(NULL_TASK, SLOT_OUTPUT, "", None, body)
-        if answer:
+        if answer is not None:
             self._control(NULL_TASK, SLOT_RESUME, "", "__resume__", list(answer))
 
     def _control(self, task_id: bytes, slot: int, path: str, channel: str, value: Any) -> None:

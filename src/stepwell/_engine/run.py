@@ -11,14 +11,14 @@ import orjson
 
 from stepwell._clock import Clock
 from stepwell._engine.fanout import run_many, run_one
-from stepwell._engine.pending import Pending, dump_interrupts
+from stepwell._engine.pending import NULL_TASK, Pending, dump_interrupts
 from stepwell._engine.program import Program, RunConfig
 from stepwell._engine.publish import Publisher
 from stepwell._engine.recorder import Recorder
 from stepwell._engine.task import TaskRun
 from stepwell._engine.watch import Watch
 from stepwell._ids import Ids
-from stepwell._journal.record import KIND_INPUT, SLOT_ERROR, SLOT_INTERRUPT, SLOT_RESUME, Entry
+from stepwell._journal.record import KIND_COMMAND, SLOT_ERROR, SLOT_INTERRUPT, SLOT_RESUME, Entry
 from stepwell._plan.apply import TaskWrites, apply, compose, deltas
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Task, Write, due_names, plan
@@ -284,6 +284,8 @@ class Run:
             rec.failed(name, path, repr(run.failure))
         if run.new_answers:
             rec.answered(name, path, run.answers)
+            if run.took_answer:
+                rec.command((), [])
 
     def _barrier(self) -> list[Task]:
         """Apply what the tasks wrote, record it, and plan what is due next."""
@@ -330,13 +332,23 @@ class Run:
             step=step,
             entries=self._entries(),
             ops=ops,
-            drops=True,
+            drops=not self._leaves_others(),
             interrupt_seen=self.state.interrupt_seen if self.passed_now else None,
             thread=self.change(ThreadStatus.DONE, RunStatus.DONE, ()) if last else None,
             let_go=last,
         )
         self.passed_now = False
         self.checkpoint_id = rec.checkpoint_id
+
+    def _leaves_others(self) -> bool:
+        """Whether tasks that this superstep replaced left something: history goes on showing it."""
+        pending = self.pending
+        if not pending:
+            return False
+        mine = {t.id_bytes for t in self.tasks}
+        mine.add(NULL_TASK)
+        left = (pending.outputs, pending.interrupts, pending.errors, pending.answers)
+        return any(name not in mine for found in left for name in found)
 
     def _entries(self) -> list[Entry]:
         entries = [
@@ -347,7 +359,7 @@ class Run:
             for t in sorted(self.tasks, key=lambda t: t.task.order)
         ]  # fmt: skip
         if self.null_writes:
-            entries.insert(0, Entry(INPUT, KIND_INPUT, (), self.null_writes))
+            entries.insert(0, Entry(INPUT, KIND_COMMAND, (), self.null_writes))
         return entries
 
     def _control(self, run: TaskRun) -> dict[int, Any] | None:

@@ -126,20 +126,24 @@ def snapshot(spec: GraphSpec, view: View, *, live: bool) -> StateSnapshot:
     ids = [t.id(view.name, view.place.ns, view.row.step + 1) for t in tasks]
     if null_writes := pending.outputs.get(NULL_TASK):
         apply(spec, state, [TaskWrites((0, "", 0), "__input__", (), (), null_writes)], steps=False)
-    finished = {i: pending.outputs[i] for i in ids if i in pending.outputs}
-    if live and finished:
+    finished = {i: pending.outputs[i] for i in ids if i in pending.outputs} if live else {}
+    if finished:
         done = [
             TaskWrites(t.order, t.name, t.triggers, t.node.consumables, finished[i])
             for t, i in zip(tasks, ids, strict=True)
             if i in finished
         ]
-        state = _applied(spec, view, done)
+        applied = _applied(spec, state, done)
+        if applied is None:
+            finished = {}
+        else:
+            state = applied
     shown = tuple(
         _task(spec, task, name, pending, live=live) for task, name in zip(tasks, ids, strict=True)
     )
     return StateSnapshot(
         values=project(spec, state, state_selector(spec)),
-        next=tuple(t.name for t, i in zip(tasks, ids, strict=True) if not (live and i in finished)),
+        next=tuple(t.name for t, i in zip(tasks, ids, strict=True) if i not in finished),
         config=view.place.config(view.name),
         metadata=view.metadata,
         created_at=timestamp(view.row.created_at),
@@ -149,15 +153,15 @@ def snapshot(spec: GraphSpec, view: View, *, live: bool) -> StateSnapshot:
     )
 
 
-def _applied(spec: GraphSpec, view: View, done: list[TaskWrites]) -> ThreadState:
-    """The state with what finished tasks wrote; as it was, where that breaks a channel's rule
-    (the run failed at that barrier, and its thread must stay readable)."""
-    before = view.state.copy(spec)
+def _applied(spec: GraphSpec, state: ThreadState, done: list[TaskWrites]) -> ThreadState | None:
+    """The state with what finished tasks wrote; None where that breaks a channel's rule: the
+    run failed at that barrier, and its thread must stay readable."""
+    tried = state.copy(spec)
     try:
-        apply(spec, view.state, done)
+        apply(spec, tried, done)
     except Exception:  # noqa: BLE001  # whatever a reducer raises: the run has reported it
-        return before
-    return view.state
+        return None
+    return tried
 
 
 def _task(spec: GraphSpec, task: Task, name: bytes, pending: Pending, *, live: bool) -> PregelTask:

@@ -38,6 +38,7 @@ class TaskRun:
         "new_answers",
         "run",
         "task",
+        "took_answer",
         "writes",
     )
 
@@ -46,6 +47,8 @@ class TaskRun:
         self.task = task
         self.answers: list[Any] = list(answers)
         self.new_answers = False
+        self.took_answer = False
+        """Whether one of them was the caller's bare answer."""
         self.asked = 0
         self.attempt = 1
         self.first_attempt_at: float | None = None
@@ -128,7 +131,7 @@ class TaskRun:
         found, answer = self.run.take_answer()
         if found:
             self.answers.append(answer)
-            self.new_answers = True
+            self.new_answers = self.took_answer = True
             return answer
         raise GraphInterrupt(
             (Interrupt(value, interrupt_id(self.ns, index), response_schema=response_schema),)

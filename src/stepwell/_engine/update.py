@@ -15,10 +15,11 @@ from stepwell._engine.run import INPUT, Run
 from stepwell._engine.snapshot import Place
 from stepwell._engine.task import TaskRun
 from stepwell._ids import RANDOM_IDS
-from stepwell._journal.record import KIND_INPUT, KIND_UPDATE, Entry
-from stepwell._plan.apply import TaskWrites, apply, deltas
+from stepwell._journal.record import KIND_COMMAND, KIND_INPUT, KIND_UPDATE, Entry
+from stepwell._plan.apply import TaskWrites, apply, compose, deltas
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Task, Write, due_names, plan
+from stepwell.channels.base import Op
 from stepwell.checkpoint.driver import RunRow, RunStatus, Source, ThreadStatus
 from stepwell.config import RunnableConfig
 from stepwell.constants import END, START
@@ -126,10 +127,13 @@ def _record(
     step: int,
     metadata: Mapping[str, Any] | None,
     last: bool,
+    carried: dict[str, Op] | None = None,
 ) -> None:
     rec = _recorder(run)
     changed = apply(run.spec, run.state, done)
     ops = deltas(run.state, changed)
+    if carried:
+        ops = compose(carried, ops, run.state.channels)
     due = due_names(plan(run.spec, run.state, inputs=False))
     status = ThreadStatus.IDLE if due else ThreadStatus.DONE
     rec.checkpoint(
@@ -148,17 +152,19 @@ def _record(
 
 def _clear(run: Run, metadata: Mapping[str, Any] | None, *, last: bool) -> None:
     """Close the open superstep: finished tasks count, the others are dropped."""
-    done: list[TaskWrites] = []
     entries: list[Entry] = []
+    carried: dict[str, Op] = {}
     if null_writes := run.pending.outputs.get(NULL_TASK):
-        done.append(TaskWrites((0, "", 0), INPUT, (), (), null_writes))
-        entries.append(Entry(INPUT, KIND_INPUT, (), null_writes))
-    closed, left = close_superstep(run, run.step + 1, run.pending.outputs)
-    done += closed
+        command = TaskWrites((0, "", 0), INPUT, (), (), null_writes)
+        carried = deltas(run.state, apply(run.spec, run.state, [command], steps=False))
+        entries.append(Entry(INPUT, KIND_COMMAND, (), null_writes))
+        run.state.updated = None
+    done, left = close_superstep(run, run.step + 1, run.pending.outputs)
     entries += left
     _record(
-        run, done, entries, source=Source.UPDATE, step=run.step + 1, metadata=metadata, last=last
-    )
+        run, done, entries,
+        source=Source.UPDATE, step=run.step + 1, metadata=metadata, last=last, carried=carried,
+    )  # fmt: skip
 
 
 def _as_input(run: Run, values: Any, metadata: Mapping[str, Any] | None, *, last: bool) -> None:
@@ -237,9 +243,9 @@ def infer_node(run: Run) -> str:
         if name in nodes
         for version in known.values()
     )
-    if not seen:
+    if not seen and not run.state.interrupt_seen:
         return START
-    if len(seen) == 1 or seen[-1][0] != seen[-2][0]:
+    if len(seen) == 1 or (seen and seen[-1][0] != seen[-2][0]):
         return seen[-1][1]
     msg = "Ambiguous update, specify as_node"
     raise InvalidUpdateError(msg, thread_id=run.thread_id)

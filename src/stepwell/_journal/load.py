@@ -14,7 +14,7 @@ import orjson
 
 from stepwell._codec import Codec
 from stepwell._codec.splice import apply_splice
-from stepwell._journal.record import FORMAT_JSON, KIND_PULL
+from stepwell._journal.record import FORMAT_JSON, KIND_COMMAND, KIND_PULL
 from stepwell.checkpoint.driver import CheckpointRow, SegmentRow, WriteRow
 from stepwell.errors import CorruptRecordError
 
@@ -46,6 +46,13 @@ class Folded:
     def add(self, document: dict[str, Any]) -> None:
         """Apply one checkpoint's parsed body."""
         versions = self.versions
+        for entry in document["t"]:
+            if entry[1] == KIND_COMMAND:
+                # It was applied before the tasks were planned: what it triggered has been seen.
+                self.version += 1
+                for write in entry[3]:
+                    if write[0] in versions or write[0] in document["c"]:
+                        versions[write[0]] = self.version
         for entry in document["t"]:
             if entry[1] == KIND_PULL:
                 known = self.seen.setdefault(entry[0], {})

@@ -10,7 +10,8 @@ A checkpoint's body is one JSON document:
 
     entry = [name, kind, triggers, [write, ...], control?]
         kind: -1 a node triggered by edges, >= 0 the position of a Send, -2 an update,
-        -3 input or a command. triggers: null means ["branch:to:<name>"].
+        -3 input, -4 a command (applied before the superstep).
+        triggers: null means ["branch:to:<name>"].
         control: {slot: value} of the negative slots (error, interrupts, answers).
     write = [channel] | [channel, value] | [channel, value, 1]
         without a value: it is the operand (set, append) of the channel's op; 1: value is tagged.
@@ -42,6 +43,7 @@ FORMAT_JSON: Final = 1
 KIND_PULL: Final = -1
 KIND_UPDATE: Final = -2
 KIND_INPUT: Final = -3
+KIND_COMMAND: Final = -4
 
 SLOT_OUTPUT: Final = 0
 SLOT_ERROR: Final = -1
@@ -384,6 +386,7 @@ def _shown(
 
 
 __all__ = [
-    "FORMAT_JSON", "KIND_INPUT", "KIND_PULL", "KIND_UPDATE", "SLOT_ERROR", "SLOT_INTERRUPT",
+    "FORMAT_JSON", "KIND_COMMAND", "KIND_INPUT", "KIND_PULL", "KIND_UPDATE", "SLOT_ERROR",
+    "SLOT_INTERRUPT",
     "SLOT_OUTPUT", "SLOT_RESUME", "BodyEncoder", "Entry", "Track",
 ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Savers: what users pass as `checkpointer=`; one module per database."""

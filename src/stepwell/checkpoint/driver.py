@@ -365,6 +365,8 @@ class Held(NamedTuple):
 
 @dataclass(slots=True, frozen=True)
 class Renewed:
+    """The lease was extended; the rest is what others ask of the owner."""
+
     request: str | None = None
     wanted: bool = False
 
