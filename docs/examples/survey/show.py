@@ -55,13 +55,13 @@ def history(branches: Branches) -> str:
             (state.metadata or {}).get("source", ""),
             due(state),
             f"{sum(t.result is not None for t in state.tasks)}/{len(state.tasks)}",
-            state.created_at or "",
+            (state.created_at or "")[:23].replace("T", " "),
             branches.branch(state),
             name(state)[-12:],
         )
         for state in branches.history
     ]
-    heads = ("step", "source", "next", "tasks done", "timestamp", "branch", "checkpoint")
+    heads = ("step", "source", "next", "tasks done", "timestamp (UTC)", "branch", "checkpoint")
     return table(heads, rows)
 
 
