@@ -44,6 +44,14 @@ def _passes_through(mine: Any, theirs: Any) -> None:
     assert [i["value"] for i in mine["__interrupt__"]] == ["q"]
 
 
+def _an_answer_answers_one_question(mine: Any, theirs: Any) -> None:
+    """q1 is asked, answered; q2 is asked; None as input asks q2 again; then it is answered."""
+    asked = [[i["value"] for i in run.get("__interrupt__", [])] for run in mine["runs"]]
+    assert asked == [["q1"], ["q2"], ["q2"], []]
+    assert mine["runs"][-1] == {"log": [["ask", "r1", "r2"]]}
+    assert theirs["runs"][2] == {"log": [["ask", "r1", "r1"]]}
+
+
 def _tuples(mine: Any, theirs: Any) -> None:
     assert mine == {"pair": (1, 2), "nested": {"k": [(3,)]}}
     assert theirs == {"pair": [1, 2], "nested": {"k": [[3]]}}
@@ -85,6 +93,10 @@ DIFFERENCES: dict[str, Difference] = {
     ),
     "interrupt_passes_except_exception": Difference(
         "A question cannot be swallowed by `except Exception`.", _passes_through
+    ),
+    "half_answered_then_none": Difference(
+        "An answer belongs to the question it was given to; LangGraph gives it to the next one.",
+        _an_answer_answers_one_question,
     ),
     "tuples_survive_storage": Difference("Types are stored faithfully.", _tuples),
     "state_after_two_writers": Difference(_READABLE, _still_readable),

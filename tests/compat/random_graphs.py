@@ -267,7 +267,9 @@ def choose(
         # New input would lose what it wrote: a difference by intention.
         kinds += ["input"] * 3 + ["break before", "break after"]
     if state.interrupts:
-        kinds += ["resume all"] * 6 + ["resume one"] * 4 + ["resume value"]
+        kinds += ["resume all"] * 6 + ["resume one"] * 4
+    if len(state.interrupts) == 1:
+        kinds.append("resume value")
     if state.next:
         kinds += ["none"] * 4 + ["clear"]
     return Operation(rng.choice(kinds), place, node)

@@ -114,7 +114,8 @@ async def case_parallel_interrupts_by_value_are_ambiguous(api: Api) -> Any:
     graph = two_askers(api)
     await api.invoke(graph, {"log": []}, api.thread())
     raised = await api.raised(api.invoke(graph, api.Command(resume="?"), api.thread()))
-    return {"raised": raised} | await record(api, graph, api.thread())
+    caught = isinstance(raised.error, RuntimeError)
+    return {"caught by `except RuntimeError`": caught} | await record(api, graph, api.thread())
 
 
 async def case_unknown_interrupt_id(api: Api) -> Any:

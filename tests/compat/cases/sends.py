@@ -205,7 +205,6 @@ async def case_sends_finish_in_another_order(api: Api) -> Any:
     return out | await record(api, graph, api.thread())
 
 
-@both
 async def case_one_of_the_sends_fails_then_succeeds(api: Api) -> Any:
     tries: list[Any] = []
 
