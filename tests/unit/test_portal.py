@@ -500,6 +500,21 @@ async def test_a_loop_closed_meanwhile_is_a_usage_error():
         await run_on(closed, here)
 
 
+async def test_a_loop_that_nobody_runs_is_refused_here_too(monkeypatch):
+    """Not even by the thread that runs it otherwise: this thread has another one to run."""
+    monkeypatch.setattr("stepwell._portal.crossing._LOOK_EVERY_S", 0.01)
+    standing = asyncio.new_event_loop()
+    note_runner(standing)
+    with pytest.raises(UsageError, match="nobody runs"):
+        await run_on(standing, here)
+    with pytest.raises(UsageError, match="nobody runs"):
+        _ = [x async for x in iterate_on(standing, lambda: ticks(1))]
+    with pytest.raises(UsageError, match="nobody runs"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # that it blocks this loop
+        run_sync(here, loop=standing, name="call")
+    standing.close()
+
+
 async def test_iterating_on_another_loop(other):
     closed = []
 

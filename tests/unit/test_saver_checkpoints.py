@@ -209,7 +209,12 @@ async def test_ids_are_checked_as_everywhere():
 
 @pytest.mark.parametrize(
     "asked",
-    [{"limit": -1}, {"filter": {"k": []}}, {"before": config()}, {"before": config(checkpoint_id=1)}],
+    [
+        {"limit": -1},
+        {"filter": {"k": []}},
+        {"before": config()},
+        {"before": config(checkpoint_id=1)},
+    ],
 )
 async def test_what_cannot_be_asked_is_refused_at_once(asked):
     with pytest.raises(UsageError):

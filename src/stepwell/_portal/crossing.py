@@ -113,6 +113,14 @@ class _Patience:
             )
 
 
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs in the calling thread; None if there is none."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 _runners: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, int] = weakref.WeakKeyDictionary()
 
 
@@ -128,6 +136,8 @@ def _run_standing(call: Call[Any], future: Future[Any]) -> None:
     """
     loop = call.loop
     if loop.is_running() or loop.is_closed() or _runners.get(loop) != threading.get_ident():
+        return
+    if running_loop() is not None:  # this thread is busy with another loop
         return
     waiter = asyncio.wrap_future(future, loop=loop)
     waiter.add_done_callback(lambda done: done.cancelled() or done.exception())

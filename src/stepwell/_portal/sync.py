@@ -9,20 +9,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Itera
 from typing import TypeVar
 
 from stepwell._portal.background import background_loop, is_background
-from stepwell._portal.crossing import Call, End, Pump, wait_for, wait_for_end
+from stepwell._portal.crossing import Call, End, Pump, running_loop, wait_for, wait_for_end
 from stepwell.errors import UsageError
 
 T = TypeVar("T")
 
 _warned = False
-
-
-def _running() -> asyncio.AbstractEventLoop | None:
-    """The loop that runs in the calling thread; None if there is none."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _where(
@@ -34,7 +26,7 @@ def _where(
         UsageError: The caller would wait for itself.
     """
     global _warned  # noqa: PLW0603  # once per process
-    here = _running()
+    here = running_loop()
     target = background_loop() if loop is None or loop.is_closed() else loop
     if here is None:
         return target
@@ -132,5 +124,5 @@ def _items(
         if not pump.call.outcome.done():
             pump.end()
             # The collector may close a forgotten generator on the very thread it waits for.
-            if _running() is not loop:
+            if running_loop() is not loop:
                 wait_for_end(pump.call)

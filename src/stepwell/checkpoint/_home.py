@@ -9,11 +9,12 @@ import threading
 import warnings
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Literal, TypeVar
 
 from stepwell._journal.journal import Journal
-from stepwell._portal import iterate_on, keep_forever, note_runner, run_on, run_sync
+from stepwell._portal import iterate_on, keep_forever, note_runner, run_on
 from stepwell.errors import StepwellError, UsageError
 
 T = TypeVar("T")
@@ -52,6 +53,8 @@ class Home:
         self._native: asyncio.AbstractEventLoop | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = os.getpid()
+        self._touched = False
+        """Whether the journal is open, or was left half-way into or out of that."""
         self._open = False
         self._closed = False
 
@@ -86,9 +89,9 @@ class Home:
         """Drop what belongs to a loop that is gone, or to the process this was forked from."""
         if self._loop is not None and self._pid != os.getpid():
             keep_forever(self._loop)  # its finaliser would reach into the parent's selector
-        if self._open and self._made is not None:
-            self._open = False
+        if self._touched and self._made is not None:
             self._made.forget()
+        self._touched = self._open = False
         self._loop = None
 
     async def call(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -128,7 +131,7 @@ class Home:
             fresh = await self._make()
             if self._made is None:  # else somebody was faster, and this one was never opened
                 self._made = fresh
-        journal = self._made
+        journal, self._touched = self._made, True
         await journal.open(migrate)
         self._check_not_closed()
         self._open = True
@@ -173,23 +176,37 @@ class Home:
             await self._made.close()
         with self._lock:
             if self._closed:
+                self._touched = False
                 self._loop = self._native
 
-    def drop(self) -> None:
+    def _drop(self) -> None:
         """Close as well as can be done without waiting for it."""
         loop, journal = self.loop(), self._made
-        if journal is not None and loop is not None and loop.is_running():
-            self._open = False
-            with suppress(RuntimeError):  # the loop was closed just now
-                asyncio.run_coroutine_threadsafe(journal.close(), loop)
-        else:
+        if journal is None or loop is None or not loop.is_running():
+            self._leave()
+            return
+        closing = journal.close()
+        try:
+            asyncio.run_coroutine_threadsafe(closing, loop)
+        except RuntimeError:  # the loop was closed just now
+            closing.close()
             self._leave()
 
+    def at_exit(self) -> None:
+        """Close, so that other processes need not wait for leases; but never hang."""
+        loop = self.loop()
+        if loop is None or not loop.is_running():
+            self._leave()
+            return
+        closing = asyncio.run_coroutine_threadsafe(self.close(), loop)
+        with suppress(StepwellError, TimeoutError, CancelledError):  # nobody is left to be told
+            closing.result(_EXIT_MAX_S)
+
     def __del__(self) -> None:
-        if not getattr(self, "_open", False):
+        if not getattr(self, "_touched", False):
             return
         try:
-            if self._warns and self._pid == os.getpid():
+            if self._warns and self._open and self._pid == os.getpid():
                 warnings.warn(
                     f"{self._name} was never closed. Use `with`, `async with`, close() or "
                     "aclose().",
@@ -198,25 +215,15 @@ class Home:
                     stacklevel=1,
                 )
         finally:
-            self.drop()
+            self._drop()
 
 
 _open_homes: weakref.WeakSet[Home] = weakref.WeakSet()
 
 
 def _close_at_exit() -> None:
-    """Release what is still open, so that other processes need not wait for leases."""
     for home in list(_open_homes):
-        loop = home.loop()
-        if loop is not None and loop.is_running():
-            with suppress(StepwellError, TimeoutError):  # nobody is left to be told
-                run_sync(
-                    lambda home=home: asyncio.wait_for(home.close(), _EXIT_MAX_S),  # type: ignore[misc]
-                    loop=loop,
-                    name="close",
-                )
-        elif home._open:  # noqa: SLF001
-            home._leave()  # noqa: SLF001
+        home.at_exit()
 
 
 def _after_fork_in_child() -> None:

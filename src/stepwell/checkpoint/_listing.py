@@ -1,4 +1,4 @@
-"""Listing threads and runs: pages of the driver become items with cursors."""
+"""Listing threads: pages of the driver become items with cursors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import orjson
 from stepwell._clock import Clock
 from stepwell._codec import Codec
 from stepwell._journal.journal import Journal
-from stepwell.checkpoint._results import RunInfo, ThreadInfo
+from stepwell.checkpoint._results import ThreadInfo
 from stepwell.checkpoint.driver import (
     LoadRequest,
     RunRow,
@@ -135,11 +135,17 @@ def thread_query(
 # --- cursors ------------------------------------------------------------------------------------
 
 
-def _cursor(*parts: str | float) -> str:
+def cursor_of(*parts: str | float) -> str:
+    """The cursor of an item: which listing, and where the item stands in it."""
     return orjson.dumps(parts).decode()
 
 
-def _parsed(cursor: str, first: str, length: int) -> list[Any]:
+def parsed_cursor(cursor: str, first: str, length: int) -> list[Any]:
+    """The parts of a cursor of the listing that `first` names.
+
+    Raises:
+        UsageError: It is no such cursor.
+    """
     try:
         parts = orjson.loads(cursor)
     except (ValueError, TypeError):
@@ -149,23 +155,34 @@ def _parsed(cursor: str, first: str, length: int) -> list[Any]:
     return parts
 
 
-def _place(row: ThreadRow, order: Order) -> tuple[float, str]:
+def standing_of(row: ThreadRow, order: Order) -> tuple[float, str]:
+    """Where a thread stands in a listing, as `ThreadQuery.after` takes it."""
     value = {"updated": row.updated_at, "created": row.created_at, "thread_id": 0.0}[order]
     return value, row.key.thread_id
 
 
 def _thread_position(cursor: str, order: Order) -> tuple[float, str]:
-    _, value, thread_id = _parsed(cursor, order, 3)
-    return _thread_place(value, thread_id, cursor)
+    _, value, thread_id = parsed_cursor(cursor, order, 3)
+    return thread_place(value, thread_id, cursor)
 
 
-def _thread_place(value: object, thread_id: object, cursor: str) -> tuple[float, str]:
+def thread_place(value: object, thread_id: object, cursor: str) -> tuple[float, str]:
+    """Where a cursor says that a thread stands.
+
+    Raises:
+        UsageError: The cursor was made up.
+    """
     if not isinstance(value, int | float) or not isinstance(thread_id, str):
         raise _no_cursor(cursor)
     return value, thread_id
 
 
-def _whole(value: object, cursor: str) -> int:
+def whole(value: object, cursor: str) -> int:
+    """A number out of a cursor.
+
+    Raises:
+        UsageError: The cursor was made up.
+    """
     if not isinstance(value, int):
         raise _no_cursor(cursor)
     return value
@@ -206,7 +223,7 @@ async def list_threads(
                         return
         if len(page) < size:
             return
-        query = query._replace(after=_place(page[-1], query.order))
+        query = query._replace(after=standing_of(page[-1], query.order))
 
 
 async def _newest_run(journal: Journal, row: ThreadRow) -> RunRow | None:
@@ -218,19 +235,20 @@ async def _newest_run(journal: Journal, row: ThreadRow) -> RunRow | None:
 
 async def thread_keys(journal: Journal, scope: str) -> AsyncGenerator[ThreadKey, None]:
     """Keys of all threads of a scope, the one written last first."""
-    async with aclosing(_rows(journal, ThreadQuery(scope=scope))) as rows:
+    async with aclosing(thread_rows(journal, ThreadQuery(scope=scope))) as rows:
         async for row in rows:
             yield row.key
 
 
-async def _rows(journal: Journal, query: ThreadQuery) -> AsyncGenerator[ThreadRow, None]:
+async def thread_rows(journal: Journal, query: ThreadQuery) -> AsyncGenerator[ThreadRow, None]:
+    """Rows of all threads that a query asks for, page after page."""
     while True:
         page = await journal.threads(query._replace(limit=PAGE))
         for row in page:
             yield row
         if len(page) < PAGE:
             return
-        query = query._replace(after=_place(page[-1], query.order))
+        query = query._replace(after=standing_of(page[-1], query.order))
 
 
 async def get_thread(reader: Reader, key: ThreadKey) -> ThreadInfo | None:
@@ -271,133 +289,7 @@ def _thread_info(
         metadata=metadata,
         created_at=moment(row.created_at),
         updated_at=moment(row.updated_at),
-        cursor=_cursor(order, *_place(row, order)),
-    )
-
-
-# --- runs ---------------------------------------------------------------------------------------
-
-
-async def list_runs(
-    opened: OpenReader,
-    key: ThreadKey,
-    *,
-    status: RunStatus | None,
-    after: int | None,
-    limit: int | None,
-) -> AsyncIterator[RunInfo]:
-    """Runs of one thread, newest first; `after`: a run's number."""
-    reader = await opened()
-    left = limit
-    async with aclosing(_run_rows(reader.journal, key, after)) as rows:
-        async for row in rows:
-            if left is not None and left <= 0:
-                return
-            if status is None or row.status == status:
-                yield _run_info(reader, key, row, _cursor("run", row.run))
-                if left is not None:
-                    left -= 1
-
-
-async def list_all_runs(
-    opened: OpenReader,
-    scope: str,
-    *,
-    status: RunStatus | None,
-    after: tuple[tuple[float, str], int] | None,
-    limit: int | None,
-) -> AsyncIterator[RunInfo]:
-    """Runs of all threads: the thread written last comes first, its newest run before older.
-
-    `after`: where a thread stands, and a run's number in it.
-    """
-    reader = await opened()
-    left = limit
-    async with aclosing(_all_run_rows(reader.journal, scope, after)) as rows:
-        async for key, place, row in rows:
-            if left is not None and left <= 0:
-                return
-            if status is None or row.status == status:
-                yield _run_info(reader, key, row, _cursor("runs", *place, row.run))
-                if left is not None:
-                    left -= 1
-
-
-def run_position(after: str | None) -> int | None:
-    """The run that a cursor of one thread's runs names.
-
-    Raises:
-        UsageError: It is no such cursor.
-    """
-    return None if after is None else _whole(_parsed(after, "run", 2)[1], after)
-
-
-def all_runs_position(after: str | None) -> tuple[tuple[float, str], int] | None:
-    """The thread's place and the run that a cursor of all runs names.
-
-    Raises:
-        UsageError: It is no such cursor.
-    """
-    if after is None:
-        return None
-    _, value, thread_id, number = _parsed(after, "runs", 4)
-    return _thread_place(value, thread_id, after), _whole(number, after)
-
-
-async def _all_run_rows(
-    journal: Journal, scope: str, after: tuple[tuple[float, str], int] | None
-) -> AsyncGenerator[tuple[ThreadKey, tuple[float, str], RunRow], None]:
-    query = ThreadQuery(scope=scope)
-    if after is not None:
-        place, number = after
-        query = query._replace(after=place)
-        key = ThreadKey(scope, place[1])
-        async with aclosing(_run_rows(journal, key, number)) as rows:
-            async for run in rows:
-                yield key, place, run
-    async with aclosing(_rows(journal, query)) as threads:
-        async for thread in threads:
-            if thread.runs:
-                async with aclosing(_run_rows(journal, thread.key, None)) as rows:
-                    async for run in rows:
-                        yield thread.key, _place(thread, "updated"), run
-
-
-async def _run_rows(
-    journal: Journal, key: ThreadKey, after: int | None
-) -> AsyncGenerator[RunRow, None]:
-    while True:
-        page = await journal.runs(key, after=after, limit=PAGE)
-        for row in page:
-            yield row
-        if len(page) < PAGE:
-            return
-        after = page[-1].run
-
-
-async def get_run(reader: Reader, key: ThreadKey, run_id: str) -> RunInfo | None:
-    """The newest run of a thread with this name; None if there is none."""
-    async with aclosing(_run_rows(reader.journal, key, None)) as rows:
-        async for row in rows:
-            if row.run_id == run_id:
-                return _run_info(reader, key, row, _cursor("run", row.run))
-    return None
-
-
-def _run_info(reader: Reader, key: ThreadKey, row: RunRow, cursor: str) -> RunInfo:
-    return RunInfo(
-        run_id=row.run_id,
-        thread_id=key.thread_id,
-        graph=row.graph,
-        status=RunStatus(row.status).name.lower(),
-        idempotency_key=row.idempotency_key,
-        attempts=row.attempts,
-        started_at=None if row.started_at is None else moment(row.started_at),
-        finished_at=None if row.finished_at is None else moment(row.finished_at),
-        supersteps=row.supersteps,
-        error=row.error,
-        metadata=metadata_of(row.metadata, reader.codec),
-        cursor=cursor,
+        cursor=cursor_of(order, *standing_of(row, order)),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from stepwell._portal import iterate_sync
 from stepwell.checkpoint import _listing as listing
 from stepwell.checkpoint import _reading as reading
+from stepwell.checkpoint import _runs as runs
 from stepwell.checkpoint._lifecycle import Opening
 from stepwell.checkpoint._options import seconds
 from stepwell.checkpoint._results import CheckpointTuple, RunInfo, ThreadInfo
@@ -200,17 +201,15 @@ class Saver(Opening):
         wanted = listing.status_of(RunStatus, status)
         listing.check_limit(limit)
         if key is None:
-            all_after = listing.all_runs_position(after)
+            all_after = runs.all_runs_position(after)
             return self.iterate_home(
-                lambda: listing.list_all_runs(
+                lambda: runs.list_all_runs(
                     self._reader, self._scope, status=wanted, after=all_after, limit=limit
                 )
             )
-        one_after = listing.run_position(after)
+        one_after = runs.run_position(after)
         return self.iterate_home(
-            lambda: listing.list_runs(
-                self._reader, key, status=wanted, after=one_after, limit=limit
-            )
+            lambda: runs.list_runs(self._reader, key, status=wanted, after=one_after, limit=limit)
         )
 
     def list_runs(
@@ -237,7 +236,7 @@ class Saver(Opening):
         key = self.key(thread_id)
 
         async def get() -> RunInfo | None:
-            return await listing.get_run(await self._reader(), key, str(run_id))
+            return await runs.get_run(await self._reader(), key, str(run_id))
 
         return await self.at_home(get)
 
