@@ -7,12 +7,17 @@ import contextvars
 import threading
 import warnings
 
+import aiosqlite
+import asyncpg
 import pytest
 
 from stepwell._portal import background_loop
 from stepwell.checkpoint.memory import InMemorySaver
+from stepwell.checkpoint.postgres import PostgresSaver
 from stepwell.checkpoint.sqlite import SqliteSaver
+from stepwell.checkpoint.sqlite.aio import AsyncSqliteSaver
 from stepwell.errors import UsageError
+from tests._postgres import server_dsn
 from tests.facade.conftest import CLASSES, PLAIN, config, graph
 
 ONE = {"seen": ["node"]}
@@ -65,6 +70,27 @@ class TestThreeWays:
             assert saver.home() is asyncio.get_running_loop()
             await ause(saver)
         assert saver.home() is None
+
+
+@pytest.mark.postgres
+async def test_a_given_pool_serves_its_loop_and_other_threads(schema):
+    async with asyncpg.create_pool(server_dsn(), min_size=0) as pool:
+        saver = PostgresSaver(pool, schema=schema)
+        assert saver.home() is asyncio.get_running_loop()
+        # The first call comes from elsewhere, and is sent to where the pool works.
+        assert await asyncio.to_thread(saver.get_thread, "a") is None
+        async with saver:
+            await ause(saver)
+        assert await pool.fetchval("select 1") == 1  # it was used, not closed
+
+
+@pytest.mark.parametrize("where", ["file", "memory"])
+async def test_a_given_connection_serves_its_loop_and_other_threads(where, tmp_path):
+    async with aiosqlite.connect(tmp_path / "a.db" if where == "file" else ":memory:") as conn:
+        async with AsyncSqliteSaver(conn) as saver:
+            await ause(saver)
+            assert (await asyncio.to_thread(saver.get_thread, "a")).status == "done"
+        assert await conn.execute_fetchall("select 1") == [(1,)]
 
 
 # --- one loop after the other -------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 import sqlite3
 import tomllib
@@ -262,9 +263,9 @@ def test_without_migration_an_empty_database_is_refused_and_setup_helps(tmp_path
 
 async def test_setup_is_a_coroutine_on_the_async_classes():
     for kind in (AsyncSqliteSaver, AsyncPostgresSaver):
-        assert asyncio.iscoroutinefunction(kind.setup)
+        assert inspect.iscoroutinefunction(kind.setup)
     for kind in (SqliteSaver, PostgresSaver, InMemorySaver):
-        assert not asyncio.iscoroutinefunction(kind.setup)
+        assert not inspect.iscoroutinefunction(kind.setup)
     async with AsyncSqliteSaver.from_conn_string(":memory:") as saver:
         assert await saver.setup() is None
 
