@@ -19,7 +19,7 @@ from stepwell.errors import (
     UnsupportedTypeError,
 )
 from stepwell.graph import END, START, StateGraph
-from stepwell.types import Command, interrupt
+from stepwell.types import Command, Send, interrupt
 
 
 class State(TypedDict, total=False):
@@ -365,3 +365,25 @@ async def test_registered_classes_come_back_as_themselves(saver: Saver) -> None:
     graph = chain(pack).compile(saver)
     await graph.ainvoke({}, thread())
     assert (await graph.aget_state(thread())).values["box"] == Parcel(3)
+
+
+async def test_sync_loses_no_more_tasks_than_run_at_once(saver: Saver) -> None:
+    """With sync and max_concurrency=2, at most two tasks of a fan-out are begun and not durable."""
+    begun = 0
+    behind: list[int] = []
+
+    async def work(n: int) -> dict[str, Any]:
+        nonlocal begun
+        begun += 1
+        so_far = begun
+        state = await graph.aget_state(thread())
+        behind.append(so_far - sum(t.result is not None for t in state.tasks))
+        return {"log": [n]}
+
+    builder = StateGraph(State)
+    builder.add_node("work", work)
+    builder.add_conditional_edges(START, lambda _: [Send("work", i) for i in range(12)])
+    graph = builder.compile(saver, durability="sync")
+    await graph.ainvoke({"n": 1}, {**thread(), "max_concurrency": 2})
+    assert len(behind) == 12
+    assert max(behind) <= 2

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from stepwell._engine.retry import attempts, once
 from stepwell._engine.task import TaskRun
 from stepwell.errors import GraphBubbleUp, GraphInterrupt, NodeCancelledError
 
-Settle = Callable[[TaskRun, bool], None]
-"""Called when a task has ended: (task, whether others of its superstep still run)."""
+Settle = Callable[[TaskRun, bool], Awaitable[None] | None]
+"""Called when a task has ended: (task, whether others of its superstep still run). What it
+returns is to be awaited before another task may start in its place."""
 
 
 async def execute(task: TaskRun) -> None:
@@ -80,11 +81,13 @@ class _Branches:
         try:
             if self._slots is None:
                 await execute(task)
+                self._end(task)
             else:
                 async with self._slots:
                     await execute(task)
-            self._left -= 1
-            self._settle(task, self._left > 0)
+                    durable = self._end(task)
+                    if durable is not None:
+                        await durable
         except asyncio.CancelledError:
             raise
         except BaseException as exc:  # noqa: BLE001  # carried to the run, which raises it
@@ -95,6 +98,10 @@ class _Branches:
             self._done.set_result(False)
         elif self._left == 0:
             self._done.set_result(True)
+
+    def _end(self, task: TaskRun) -> Awaitable[None] | None:
+        self._left -= 1
+        return self._settle(task, self._left > 0)
 
     async def _cancel(self) -> None:
         for child in self._children:

@@ -6,11 +6,12 @@ the current checkpoint, and which tickets are still open.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import zlib
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -331,6 +332,13 @@ class Recorder:
             thread=thread,
             let_go=let_go and not self.keep,
         )
+
+    def settled(self) -> Awaitable[None] | None:
+        """What to wait for before more work is begun: the newest record, with "sync"."""
+        if self.durability != "sync" or self._last is None:
+            return None
+        # Others wait for the same ticket: cancelling one of them must not cancel it.
+        return asyncio.shield(self._last)
 
     async def durable(self) -> None:
         """Wait until everything appended so far is durable.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Literal
 
 import orjson
@@ -24,7 +24,6 @@ from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Task, Write, due_names, plan
 from stepwell.channels.base import Op
 from stepwell.checkpoint.driver import RunStatus, Source, ThreadChange, ThreadStatus
-from stepwell.config import RunnableConfig
 from stepwell.errors import (
     CodecError,
     ErrorCode,
@@ -143,43 +142,6 @@ class Run:
         """Hand the caller's resume value to the task that asks first."""
         return (True, self.answer.pop()) if self.answer else (False, None)
 
-    def user_metadata(self, task: TaskRun) -> dict[str, Any]:
-        """The metadata that the caller and the graph gave, for one task."""
-        metadata = {**self.config.metadata, **task.task.node.metadata}
-        if self.config.tags:
-            metadata["tags"] = list(self.config.tags)
-        return metadata
-
-    def task_config(self, task: TaskRun) -> RunnableConfig:
-        """The config a node sees."""
-        config = self.config
-        node_metadata: dict[str, Any] = {
-            "langgraph_step": self.step,
-            "langgraph_node": task.name,
-            "langgraph_triggers": task.task.triggers,
-            "langgraph_path": task.task.path,
-            "langgraph_checkpoint_ns": task.ns,
-        }
-        if config.thread_id is not None:
-            node_metadata["thread_id"] = config.thread_id
-        given: RunnableConfig = {
-            "metadata": {**config.metadata, **node_metadata, **task.task.node.metadata},
-            "configurable": {
-                **config.configurable,
-                "checkpoint_ns": task.ns,
-                "checkpoint_id": None,
-            },
-        }
-        if config.tags:
-            given["tags"] = list(config.tags)
-        if config.limited:
-            given["recursion_limit"] = config.recursion_limit
-        if config.run_id is not None:
-            given["run_id"] = config.run_id
-        if config.max_concurrency is not None:
-            given["max_concurrency"] = config.max_concurrency
-        return given
-
     # -- the loop ----------------------------------------------------------------------------
 
     async def loop(self) -> None:
@@ -254,9 +216,15 @@ class Run:
         elif todo:
             await run_many(todo, self._settle, self.config.max_concurrency)
 
-    def _settle(self, run: TaskRun, others: bool) -> None:
-        """A task has ended: make what it left durable if the barrier may not come, publish."""
+    def _settle(self, run: TaskRun, others: bool) -> Awaitable[None] | None:
+        """A task has ended: make what it left durable if the barrier may not come, publish.
+
+        Returns:
+            With durability="sync", what to wait for before another task takes its place: so
+            that no more tasks than run at once can be lost.
+        """
         rec = self.rec
+        left = False
         if rec is not None and run.writes is not None:
             try:
                 run.encoded = rec.encode(run.writes)
@@ -264,9 +232,11 @@ class Run:
                 run.writes, run.failure = None, exc
         if rec is not None and not rec.exits and (run.writes is None or others or self._broken()):
             self._leave(rec, run)
+            left = True
         self.publisher.ended(run)
         if self.watch is not None:
             self.watch.task_finished(run)
+        return rec.settled() if left and rec is not None else None
 
     def _broken(self) -> bool:
         """Whether a task of this superstep ended without a result: then no barrier follows."""

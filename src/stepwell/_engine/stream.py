@@ -110,7 +110,7 @@ def task_started(task: TaskRun) -> dict[str, Any]:
         "input": task.task.input,
         "triggers": task.task.triggers,
     }
-    metadata = task.run.user_metadata(task)
+    metadata = task.user_metadata
     if metadata:
         payload["metadata"] = metadata
     return payload

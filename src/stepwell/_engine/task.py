@@ -87,8 +87,45 @@ class TaskRun:
     @property
     def config(self) -> RunnableConfig:
         if self._config is None:
-            self._config = self.run.task_config(self)
+            self._config = self._make_config()
         return self._config
+
+    def _make_config(self) -> RunnableConfig:
+        config, node = self.run.config, self.task.node
+        own: dict[str, Any] = {
+            "langgraph_step": self.run.step,
+            "langgraph_node": node.name,
+            "langgraph_triggers": self.task.triggers,
+            "langgraph_path": self.task.path,
+            "langgraph_checkpoint_ns": self.ns,
+        }
+        if config.thread_id is not None:
+            own["thread_id"] = config.thread_id
+        given: RunnableConfig = {
+            "metadata": {**config.metadata, **own, **node.metadata},
+            "configurable": {
+                **config.configurable,
+                "checkpoint_ns": self.ns,
+                "checkpoint_id": None,
+            },
+        }
+        if config.tags:
+            given["tags"] = list(config.tags)
+        if config.limited:
+            given["recursion_limit"] = config.recursion_limit
+        if config.run_id is not None:
+            given["run_id"] = config.run_id
+        if config.max_concurrency is not None:
+            given["max_concurrency"] = config.max_concurrency
+        return given
+
+    @property
+    def user_metadata(self) -> dict[str, Any]:
+        """The metadata that the caller and the graph gave."""
+        metadata = {**self.run.config.metadata, **self.task.node.metadata}
+        if self.run.config.tags:
+            metadata["tags"] = list(self.run.config.tags)
+        return metadata
 
     @property
     def stream_writer(self) -> Callable[[Any], None]:
