@@ -52,6 +52,11 @@ def _an_answer_answers_one_question(mine: Any, theirs: Any) -> None:
     assert theirs["runs"][2] == {"log": [["ask", "r1", "r1"]]}
 
 
+def _commanded_work_is_kept(mine: Any, theirs: Any) -> None:
+    assert mine == {"log": ["in", "other"]}
+    assert theirs == {"log": ["in"]}
+
+
 def _tuples(mine: Any, theirs: Any) -> None:
     assert mine == {"pair": (1, 2), "nested": {"k": [(3,)]}}
     assert theirs == {"pair": [1, 2], "nested": {"k": [[3]]}}
@@ -97,6 +102,10 @@ DIFFERENCES: dict[str, Difference] = {
     "half_answered_then_none": Difference(
         "An answer belongs to the question it was given to; LangGraph gives it to the next one.",
         _an_answer_answers_one_question,
+    ),
+    "update_as_end_keeps_what_a_command_did": Difference(
+        "Clearing what is pending keeps what has finished, whoever started it.",
+        _commanded_work_is_kept,
     ),
     "tuples_survive_storage": Difference("Types are stored faithfully.", _tuples),
     "state_after_two_writers": Difference(_READABLE, _still_readable),

@@ -36,7 +36,7 @@ MODULES = {
 }  # fmt: skip
 
 ERROR_FAMILIES = (
-    "InvalidUpdateError", "GraphRecursionError", "EmptyInputError", "UnknownInterruptError",
+    "InvalidUpdateError", "GraphRecursionError", "EmptyInputError",
     "NodeTimeoutError", "NodeCancelledError", "GraphDrained", "RecursionError", "ValueError",
     "TypeError", "KeyError", "IndexError", "LookupError", "ZeroDivisionError", "RuntimeError",
     "NotImplementedError", "AttributeError", "ConnectionError", "CancelledError",

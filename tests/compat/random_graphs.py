@@ -221,16 +221,19 @@ class Operation:
 
 
 @dataclass
-class Commanded:
-    """Whether a command's work is pending.
+class Past:
+    """What went before and makes some operations no comparison.
 
-    Until it is done, LangGraph's snapshots do not show what the command started (`pending`);
-    and which node ran last depends, in LangGraph, on how many commands were saved with one
-    checkpoint (`blurred`, until a new turn begins).
+    Until a command's work is done, LangGraph's snapshots do not show what the command started,
+    and clearing loses it (`pending`); and which node ran last depends, in LangGraph, on how many
+    commands were saved with one checkpoint (`blurred`, until a new turn begins). An answer
+    without an id, given to the first of two questions, is given to later questions too when
+    LangGraph goes on (`half_answered`): a difference by intention.
     """
 
     pending: bool = False
     blurred: bool = False
+    half_answered: bool = False
 
     def note(self, op: Operation, before: Any, result: Any) -> None:
         stopped = not isinstance(result, list) or any(
@@ -243,11 +246,10 @@ class Commanded:
             self.blurred = self.pending = False
         elif not stopped:
             self.pending = False
+        self.half_answered = stopped and (self.half_answered or op.kind == "resume value")
 
 
-def choose(
-    number: int, plan: Plan, state: Any, history: list[Any], commanded: Commanded
-) -> Operation:
+def choose(number: int, plan: Plan, state: Any, history: list[Any], past: Past) -> Operation:
     """An operation that makes sense where the reference stands."""
     rng = random.Random(number)
     node = rng.choice(plan.nodes).name if plan.nodes else None
@@ -256,22 +258,23 @@ def choose(
         return Operation(
             rng.choice(("input", "input", "input", "update as", "break before")), node=node
         )
-    kinds = ["fork", "command", "send"]
+    kinds = ["fork"] if past.half_answered else ["fork", "command", "send"]
     if node not in _finished(state):
         kinds.append("update as")
     if node not in _finished(history[place]):
         kinds.append("update at")
-    if not commanded.blurred and not _finished(state):
+    if not past.blurred and not _finished(state):
         kinds.append("update")
-    if not _finished(state) and not commanded.pending:
+    if not _finished(state) and not past.pending:
         # New input would lose what it wrote: a difference by intention.
         kinds += ["input"] * 3 + ["break before", "break after"]
     if state.interrupts:
         kinds += ["resume all"] * 6 + ["resume one"] * 4
-    if len(state.interrupts) == 1:
+    if len(state.interrupts) == 1 and not past.pending:
         kinds.append("resume value")
     if state.next:
-        kinds += ["none"] * 4 + ["clear"]
+        kinds += [] if past.half_answered else ["none"] * 4
+        kinds += [] if past.pending else ["clear"]
     return Operation(rng.choice(kinds), place, node)
 
 
@@ -374,16 +377,16 @@ async def run(plan: Plan, subject: str = "stepwell", reference: str = "langgraph
     Raises:
         Mismatch: They disagree.
     """
-    seen, commanded = Seen(), Commanded()
+    seen, past = Seen(), Past()
     first, second = Engine(reference, plan), Engine(subject, plan)
     try:
         state, history = await first.look()
         for number in plan.operations:
-            op = choose(number, plan, state, history, commanded)
+            op = choose(number, plan, state, history, past)
             before = state
             seen.operations.append(str(op))
             expected, actual = await first.do(op), await second.do(op)
-            commanded.note(op, before, expected)
+            past.note(op, before, expected)
             state, history = await first.look()
             try:
                 mine: Any = await second.look()

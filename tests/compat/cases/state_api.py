@@ -141,6 +141,16 @@ async def case_update_as_end_over_a_commanded_task(api: Api) -> Any:
 
 
 @both
+async def case_update_as_end_keeps_what_a_command_did(api: Api) -> Any:
+    nodes = {"ask": api.node(lambda state: {"log": [api.interrupt("q")]}), "other": None}
+    graph = build(api, Log, nodes, [(api.START, "ask")], checkpointer=api.saver())
+    await api.invoke(graph, {"log": ["in"]}, api.thread())
+    await api.invoke(graph, api.Command(goto="other"), api.thread())
+    await api.update(graph, api.thread(), None, api.END)
+    return (await api.state(graph, api.thread())).values
+
+
+@both
 async def case_update_inferred_after_a_command(api: Api) -> Any:
     s = api.START
     edges = [(s, "a"), (s, "b"), ("b", "c")]
