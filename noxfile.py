@@ -158,7 +158,7 @@ def compat(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Run every block of code in the README and in docs/."""
     _install(session, "docs")
-    _pytest(session, "tests/docs")
+    _pytest(session, "tests/docs/test_code_blocks.py")
 
 
 @nox.session
