@@ -7,7 +7,7 @@ through a protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +27,10 @@ class CurrentTask(Protocol):
 
     @property
     def stream_writer(self) -> Callable[[Any], None]: ...
+
+    @property
+    def held(self) -> Sequence[Any]:
+        """Claims that the task runs under: its run's, and those of the runs around it."""
 
     def interrupt(self, value: Any, response_schema: Any) -> Any: ...
 

@@ -11,7 +11,6 @@ from stepwell._context import current_task
 from stepwell._engine.pending import NULL_TASK, Pending
 from stepwell._engine.program import ArgumentError, Program, RunConfig
 from stepwell._engine.snapshot import Place, View
-from stepwell._engine.task import TaskRun
 from stepwell._ids import parse_checkpoint_id
 from stepwell._journal.load import Contribution, Folded, add_row, chain, contributions
 from stepwell._journal.record import KIND_COMMAND, KIND_UPDATE
@@ -34,17 +33,6 @@ if TYPE_CHECKING:
     from stepwell._journal.journal import Journal
 
 logger = logging.getLogger("stepwell")
-
-
-def held_handles() -> list[ThreadHandle]:
-    """Claims that the calling code already runs under, innermost first."""
-    handles = []
-    current = current_task.get()
-    while isinstance(current, TaskRun):
-        if current.run.rec is not None:
-            handles.append(current.run.rec.handle)
-        current = current.run.outer
-    return handles
 
 
 class Opened:
@@ -147,8 +135,13 @@ async def claim_thread(
     key = saver.key(thread_id)
     checkpoint = config.checkpoint_id
     seq = seq_of(checkpoint, thread_id)
+    current = current_task.get()
     handle = await journal.acquire(
-        key, wait=on_conflict == "wait", timeout=lock_timeout, load_seq=seq, held=held_handles()
+        key,
+        wait=on_conflict == "wait",
+        timeout=lock_timeout,
+        load_seq=seq,
+        held=[] if current is None else current.held,
     )
     try:
         check_graph(program, handle.loaded.thread)
@@ -342,6 +335,6 @@ def add_contributions(
 
 
 __all__ = [
-    "Opened", "add_contributions", "ancestors", "check_graph", "claim_thread", "held_handles",
+    "Opened", "add_contributions", "ancestors", "check_graph", "claim_thread",
     "parent_of", "past_pending", "revive", "shows_tasks", "told",
 ]  # fmt: skip

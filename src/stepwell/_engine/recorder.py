@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
 from stepwell._codec import Codec, Encoded
 from stepwell._engine.pending import NULL_TASK, dump_interrupts
 from stepwell._ids import checkpoint_id
+from stepwell._journal.metadata import encode_metadata
 from stepwell._journal.record import (
     FORMAT_JSON,
     SLOT_ERROR,
@@ -269,8 +267,7 @@ class Recorder:
 
     def metadata(self, metadata: Mapping[str, Any]) -> tuple[bytes, str]:
         """Metadata as exact bytes and as the JSON of what can be filtered on."""
-        encoded = self._codec.encode(dict(metadata), channel="__metadata__")
-        return encode_metadata(encoded, metadata)
+        return encode_metadata(metadata, self._codec)
 
     # -- pending writes ------------------------------------------------------------------
 
@@ -367,40 +364,4 @@ class Recorder:
         await self.handle.room()
 
 
-def encode_metadata(encoded: Encoded, metadata: Mapping[str, Any]) -> tuple[bytes, str]:
-    """(exact bytes, JSON of the top-level scalars) of metadata."""
-    document: dict[str, Any] = {"v": orjson.Fragment(encoded.data)}
-    if encoded.tagged:
-        document["t"] = 1
-    index = {
-        k: v
-        for k, v in metadata.items()
-        if isinstance(k, str)
-        and (v is None or type(v) in (str, int, float, bool))
-        and _indexable(k)
-        and (type(v) is not str or _indexable(v))
-        and (type(v) is not int or -(2**63) <= v < 2**63)
-        and (type(v) is not float or math.isfinite(v))
-    }
-    return orjson.dumps(document), orjson.dumps(index).decode()
-
-
-def _indexable(text: str) -> bool:
-    """Whether every database can hold the text as text."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in text
-
-
-def decode_metadata(data: bytes | None, codec: Codec) -> dict[str, Any]:
-    """The metadata that `encode_metadata` stored; {} for none."""
-    if data is None:
-        return {}
-    document = orjson.loads(data)
-    value = codec.revive(document["v"]) if document.get("t") else document["v"]
-    return dict(value)
-
-
-__all__ = ["AHEAD_MAX", "Recorder", "decode_metadata", "encode_metadata"]
+__all__ = ["AHEAD_MAX", "Recorder"]

@@ -48,6 +48,7 @@ class Run:
 
     __slots__ = (
         "answer",
+        "barriers",
         "carried",
         "checkpoint_id",
         "clock",
@@ -111,6 +112,8 @@ class Run:
         self.source = Source.LOOP
         self.step = -1
         self.stop = 0
+        self.barriers = 0
+        """Supersteps this run has finished."""
         self.interrupt_before: Breakpoints = graph.interrupt_before
         self.interrupt_after: Breakpoints = graph.interrupt_after
         self.publisher = Publisher(self)
@@ -276,6 +279,7 @@ class Run:
         self.publisher.values(done)
         step = self.step
         self.step = step + 1
+        self.barriers += 1
         due = self.plan()
         rec = self.rec
         if rec is not None:
@@ -424,7 +428,7 @@ class Run:
         text = None if error is None else printable(repr(error))
         if self.rec is not None:
             self.rec.run_row = self.rec.run_row._replace(
-                status=int(run), supersteps=max(self.step, 0), error=text
+                status=int(run), supersteps=self.barriers, error=text
             )
         return ThreadChange(
             status=int(status),

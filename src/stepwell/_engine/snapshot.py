@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from stepwell._codec import Codec
 from stepwell._engine.pending import NULL_TASK, Pending
-from stepwell._engine.recorder import decode_metadata
 from stepwell._engine.stream import interrupt_dict
 from stepwell._ids import checkpoint_id
 from stepwell._journal.load import Folded, Revived
+from stepwell._journal.metadata import decode_metadata
 from stepwell._plan.apply import TaskWrites, apply
 from stepwell._plan.output import project, state_selector, task_result
 from stepwell._plan.spec import GraphSpec

@@ -14,6 +14,7 @@ from stepwell.types import Interrupt, interrupt_id
 
 if TYPE_CHECKING:
     from stepwell._engine.run import Run
+    from stepwell._journal.handle import ThreadHandle
 
 
 class TaskRun:
@@ -158,6 +159,11 @@ class TaskRun:
     @property
     def idempotency_key(self) -> str:
         return f"{self.run.thread_id or self.run.run_id}/{self.id_bytes.hex()}"
+
+    @property
+    def held(self) -> list[ThreadHandle]:
+        handles = [] if self.run.rec is None else [self.run.rec.handle]
+        return handles if self.run.outer is None else handles + self.run.outer.held
 
     def interrupt(self, value: Any, response_schema: Any) -> Any:
         """Return the next answer, or raise the question that has none yet."""

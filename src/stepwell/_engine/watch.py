@@ -60,7 +60,7 @@ class Watch:
         self._observers(
             RunFinished(
                 thread_id=run.thread_id, ns=run.ns, run_id=run.run_id, graph=run.graph.name,
-                status=status, supersteps=max(run.step, 0),
+                status=status, supersteps=run.barriers,
                 duration_s=run.clock.monotonic() - self._run_began,
                 error=None if error is None else type(error).__name__,
             )

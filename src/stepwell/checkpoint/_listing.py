@@ -13,6 +13,7 @@ import orjson
 from stepwell._clock import Clock
 from stepwell._codec import Codec
 from stepwell._journal.journal import Journal
+from stepwell._journal.metadata import decode_metadata
 from stepwell.checkpoint._results import ThreadInfo
 from stepwell.checkpoint.driver import (
     LoadRequest,
@@ -214,7 +215,7 @@ async def list_threads(
         page = await reader.journal.threads(query._replace(limit=size))
         runs = await asyncio.gather(*(_newest_run(reader.journal, row) for row in page))
         for row, run in zip(page, runs, strict=True):
-            known = metadata_of(run.metadata if run else None, reader.codec)
+            known = decode_metadata(run.metadata if run else None, reader.codec)
             if matches(known, metadata):
                 yield _thread_info(reader, row, run, known, query.order)
                 if left is not None:
@@ -259,7 +260,7 @@ async def get_thread(reader: Reader, key: ThreadKey) -> ThreadInfo | None:
     if row is None:
         return None
     run = loaded.runs.get(row.run)
-    known = metadata_of(run.metadata if run else None, reader.codec)
+    known = decode_metadata(run.metadata if run else None, reader.codec)
     return _thread_info(reader, row, run, known, "updated")
 
 
@@ -299,12 +300,3 @@ def _thread_info(
 def moment(seconds: float) -> datetime:
     """Unix seconds as an aware datetime in UTC."""
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def metadata_of(stored: bytes | None, codec: Codec) -> dict[str, Any]:
-    """Stored metadata, `{"v": value}` with "t" if it holds tags; {} for none."""
-    if stored is None:
-        return {}
-    document = orjson.loads(stored)
-    value = codec.revive(document["v"]) if document.get("t") else document["v"]
-    return dict(value)

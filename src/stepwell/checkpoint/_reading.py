@@ -18,12 +18,12 @@ from stepwell._journal.load import (
     pending_value,
     pending_writes,
 )
+from stepwell._journal.metadata import decode_metadata
 from stepwell._journal.record import SLOT_ERROR, SLOT_INTERRUPT, SLOT_OUTPUT, SLOT_RESUME
 from stepwell.checkpoint._listing import (
     OpenReader,
     Reader,
     matches,
-    metadata_of,
     moment,
     thread_keys,
 )
@@ -299,8 +299,8 @@ def _tuple(
 def _metadata(row: CheckpointRow, run: RunRow | None, codec: Codec) -> dict[str, Any]:
     """The run's metadata, the row's own, and what the row itself says."""
     return {
-        **metadata_of(None if run is None else run.metadata, codec),
-        **metadata_of(row.metadata, codec),
+        **decode_metadata(None if run is None else run.metadata, codec),
+        **decode_metadata(row.metadata, codec),
         "source": Source(row.source).name.lower(),
         "step": row.step,
         "parents": {},

@@ -6,12 +6,12 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from stepwell._journal.journal import Journal
+from stepwell._journal.metadata import decode_metadata
 from stepwell.checkpoint import _listing
 from stepwell.checkpoint._listing import (
     OpenReader,
     Reader,
     cursor_of,
-    metadata_of,
     moment,
     parsed_cursor,
     standing_of,
@@ -141,6 +141,6 @@ def _run_info(reader: Reader, key: ThreadKey, row: RunRow, cursor: str) -> RunIn
         finished_at=None if row.finished_at is None else moment(row.finished_at),
         supersteps=row.supersteps,
         error=row.error,
-        metadata=metadata_of(row.metadata, reader.codec),
+        metadata=decode_metadata(row.metadata, reader.codec),
         cursor=cursor,
     )

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
+from stepwell._context import current_task
 from stepwell._portal import iterate_sync
 from stepwell.checkpoint import _listing as listing
 from stepwell.checkpoint import _reading as reading
@@ -155,7 +156,9 @@ class Saver(Opening):
             # Claiming would create the thread.
             if (await journal.load(LoadRequest(key, "", 0))).thread is None:
                 return
-            handle = await journal.acquire(key, timeout=timeout, load_seq=0)
+            current = current_task.get()
+            held = () if current is None else current.held
+            handle = await journal.acquire(key, timeout=timeout, load_seq=0, held=held)
             try:
                 if not await handle.delete():
                     raise StaleWriterError(

@@ -1,0 +1,58 @@
+"""Metadata of runs and checkpoints: exact bytes, and the part that can be indexed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from stepwell._codec import Codec
+
+
+def encode_metadata(metadata: Mapping[str, Any], codec: Codec) -> tuple[bytes, str]:
+    """(exact bytes, JSON of the top-level scalars that every database can hold as text).
+
+    Raises:
+        UnsupportedTypeError: A value cannot be stored; the path says which.
+    """
+    encoded = codec.encode(dict(metadata), channel="__metadata__")
+    document: dict[str, Any] = {"v": orjson.Fragment(encoded.data)}
+    if encoded.tagged:
+        document["t"] = 1
+    index = {k: v for k, v in metadata.items() if _is_text(k) and _is_indexable(v)}
+    return orjson.dumps(document), orjson.dumps(index).decode()
+
+
+def decode_metadata(stored: bytes | None, codec: Codec) -> dict[str, Any]:
+    """The metadata that `encode_metadata` made bytes of; {} for none."""
+    if stored is None:
+        return {}
+    document = orjson.loads(stored)
+    value = codec.revive(document["v"]) if document.get("t") else document["v"]
+    return dict(value)
+
+
+def _is_indexable(value: Any) -> bool:
+    kind = type(value)
+    if kind is str:
+        return _is_text(value)
+    if kind is int:
+        return bool(-(2**63) <= value < 2**63)
+    if kind is float:
+        return math.isfinite(value)
+    return value is None or kind is bool
+
+
+def _is_text(value: Any) -> bool:
+    if not isinstance(value, str) or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+__all__ = ["decode_metadata", "encode_metadata"]
