@@ -388,3 +388,48 @@ async def test_sync_loses_no_more_tasks_than_run_at_once(saver: Saver) -> None:
     await graph.ainvoke({"n": 1}, {**thread(), "max_concurrency": 2})
     assert len(behind) == 12
     assert max(behind) <= 2
+
+
+def extend(old: list[Any], new: list[Any]) -> list[Any]:
+    """A reducer that works in place, as many are."""
+    old.extend(new)
+    return old
+
+
+class InPlace(TypedDict, total=False):
+    """State whose reducer works in place."""
+
+    seen: Annotated[list[str], extend]
+    asked: str
+
+
+async def test_reducers_that_work_in_place_fold_once(saver: Saver) -> None:
+    """Looking at a superstep, closing it, or asking routers folds no write a second time."""
+
+    async def ask(state: InPlace) -> dict[str, Any]:
+        return {"asked": interrupt("?")}
+
+    async def done(state: InPlace) -> dict[str, Any]:
+        return {"seen": ["done"]}
+
+    def look(state: InPlace) -> str:
+        assert state["seen"][-1] == "done"
+        return END
+
+    def look_again(state: InPlace) -> str:
+        return look(state)
+
+    builder = StateGraph(InPlace)
+    builder.add_node("ask", ask).add_node("done", done)
+    builder.add_edge(START, "ask").add_edge(START, "done")
+    builder.add_conditional_edges("done", look, [END])
+    builder.add_conditional_edges("done", look_again, [END])
+    graph = builder.compile(saver)
+    await graph.ainvoke({"seen": ["in"]}, thread())
+    for _ in range(2):
+        assert (await graph.aget_state(thread())).values["seen"] == ["in", "done"]
+    result = await graph.ainvoke({"seen": ["again"]}, thread())
+    assert result["seen"] == ["in", "done", "again", "done"]
+    await graph.aupdate_state(thread(), None, as_node=END)
+    state = await graph.aget_state(thread())
+    assert (state.values["seen"], state.next) == (["in", "done", "again", "done"], ())

@@ -20,12 +20,17 @@ Outcome: TypeAlias = Literal["none", "unknown"]
 
 LOCK_TIMEOUT: Final = "55P03"
 OUT_OF_SHARED_MEMORY: Final = "53200"
+READ_ONLY: Final = "25006"
 
 _MIGRATE = "Run `stepwell migrate`, or open the saver with migrate='auto'."
 
 # Longest match first: the whole code, then its class of two characters.
 _TABLE: Final[Mapping[str, tuple[type[StorageError], str]]] = {
     "08": (StorageUnavailableError, "Check that the server runs and the network is up."),
+    "08P01": (
+        StorageUnavailableError,
+        "If a pooler such as PgBouncer stands between, open the saver with pgbouncer=True.",
+    ),
     "0A000": (StorageUnavailableError, "The schema changed under a prepared statement; try again."),
     "23505": (SequenceConflictError, "A row with the same key exists: an invariant is broken."),
     "25006": (StorageUnavailableError, "The server takes no writes now (a standby, a failover?)."),
@@ -75,6 +80,11 @@ def replied(error: BaseException) -> bool:
         return not (fatal or state.startswith("08"))
     # What asyncpg refuses by itself (an argument of the wrong type, a closed connection).
     return isinstance(error, asyncpg.InterfaceError)
+
+
+def usable(error: BaseException) -> bool:
+    """Can the session go on after this error? Not if it leads to a server that lost its role."""
+    return replied(error) and getattr(error, "sqlstate", None) != READ_ONLY
 
 
 def translate(

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from stepwell._db._postgres_errors import replied, translate
+from stepwell._db._postgres_errors import translate, usable
 from stepwell._db._postgres_source import Source, ended, run
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Line:
                 return await run(link, sql, args, pinned=self._source.pinned_kept)
             except Exception as error:
                 lost = ended(link)
-                if lost or not replied(error):
+                if lost or not usable(error):
                     await self._drop(link)
                 raise translate(error, doing, self._source.label, sent=sent, lost=lost) from error
             except BaseException:

@@ -126,10 +126,12 @@ class LockSession:
         )
         self._repair(self._disarm_all())
 
-    def bind(self, key: int | None, thread: UUID) -> None:
-        """The row of `thread` names `key` now."""
-        if key is not None and key in self._held:
-            self._held[key].add(thread)
+    def bind(self, key: int, thread: UUID) -> bool:
+        """The row of `thread` names `key` now. False: the key was lost in the meantime."""
+        if key not in self._held:
+            return False
+        self._held[key].add(thread)
+        return True
 
     async def give_back(self, pairs: Iterable[tuple[int | None, UUID]]) -> None:
         """Unlock the keys of claims that ended. Idempotent; the shared key stays."""
@@ -164,9 +166,11 @@ class LockSession:
 
     def _repaired(self, task: asyncio.Task[None]) -> None:
         self._repairing = None
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("the lock session could not be repaired", exc_info=task.exception())
-        if self.pooled and self._held and not self._closing:
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
+            _log.error("the lock session could not be repaired", exc_info=error)
+        elif self.pooled and self._held and not self._closing:
             self._repair(self._disarm_all())
 
     async def _restore(self) -> None:
@@ -192,7 +196,7 @@ class LockSession:
                 if tries > _TRIES:
                     # The server has not noticed yet that the old session ended.
                     await self._disarm(lacking)
-            except StorageUnavailableError as error:
+            except StorageError as error:
                 _log.debug("the lock session is down (attempt %d): %s", tries, error)
                 if tries >= _TRIES and await self._disarmed(held):
                     return
@@ -206,7 +210,8 @@ class LockSession:
     async def _disarmed(self, held: Mapping[int, set[UUID]]) -> bool:
         try:
             await self._disarm(held)
-        except StorageUnavailableError:
+        except StorageError as error:
+            _log.debug("keys could not be taken out of their rows: %s", error)
             return False
         return True
 

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 MIGRATIONS: Final = Path(__file__).with_name("postgres_migrations")
 
+PATIENCE_S: Final = 3600.0
+"""A migration of large tables takes its time."""
+
 _BEGIN: Final = (
-    # DDL waits for its turn however long it takes; the search path finds nothing of a user's.
-    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = '60s'; "
+    # DDL waits for its turn as long as we do; the search path finds nothing of a user's.
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = '1h'; "
     "SET LOCAL statement_timeout = 0; SET LOCAL synchronous_commit = on; "
     "SET LOCAL search_path = pg_catalog;"
 )
@@ -60,7 +63,7 @@ async def migrate(
                 needed=len(steps),
             )
     async with borrowed(source, "migrating the schema", sent=True) as link:
-        await link.execute(_BEGIN)
+        await link.execute(_BEGIN, timeout=PATIENCE_S)
         await _upgrade(link, sql, schema, steps)
         await link.execute("COMMIT")
 
@@ -84,7 +87,7 @@ def _refuse_newer(found: int, steps: list[Migration], schema: str) -> None:
 
 
 async def _upgrade(link: Link, sql: Mapping[str, str], schema: str, steps: list[Migration]) -> None:
-    await link.execute(sql["schema_lock"], lock_of(schema))
+    await link.execute(sql["schema_lock"], lock_of(schema), timeout=PATIENCE_S)
     # Read again behind the lock: the process before us may have done it.
     found = await _version(link, sql, schema)
     _refuse_newer(found, steps, schema)
@@ -93,7 +96,7 @@ async def _upgrade(link: Link, sql: Mapping[str, str], schema: str, steps: list[
     if found == 0:
         await link.execute(sql["schema_ledger"])
     for step in steps[found:]:
-        await link.execute(step.sql.replace("{schema}", quoted(schema)))
+        await link.execute(step.sql.replace("{schema}", quoted(schema)), timeout=PATIENCE_S)
         await link.execute(sql["schema_applied"], step.number, step.name)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 import asyncpg
 
 from stepwell._db._postgres_dsn import Address
-from stepwell._db._postgres_errors import replied, translate
+from stepwell._db._postgres_errors import replied, translate, usable
 from stepwell.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -375,7 +375,7 @@ async def borrowed(source: Source, doing: str, *, sent: bool) -> AsyncIterator[L
         raise
     except Exception as error:
         lost = ended(link)
-        if not replied(error):
+        if not usable(error):
             end(link)
         raise translate(error, doing, source.label, sent=sent, lost=lost) from error
     except BaseException:

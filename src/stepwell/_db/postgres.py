@@ -39,7 +39,7 @@ from stepwell.errors import StorageError, StorageUnavailableError, UsageError
 if TYPE_CHECKING:
     from stepwell._db._postgres_source import Link
 
-__all__ = ["FastUUID", "Postgres", "shifted"]
+__all__ = ["FastUUID", "LockSession", "Postgres", "shifted"]
 
 FastUUID = pgproto.UUID
 """Written in C, and a `uuid.UUID` all the same."""

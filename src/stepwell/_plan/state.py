@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from stepwell._plan.spec import GraphSpec
@@ -61,8 +62,8 @@ class ThreadState:
         self.live: set[str] = {k for k in spec.stepping if self.channels[k].is_available()}
 
     def copy(self, spec: GraphSpec) -> ThreadState:
-        """A state that can be changed on its own (values are shared)."""
-        stored = {k: c.copy().checkpoint() for k, c in self.channels.items()}
+        """A state that can be tried out: no reducer that works in place reaches this one."""
+        stored = deepcopy({k: c.checkpoint() for k, c in self.channels.items()})
         return ThreadState(
             spec,
             stored,

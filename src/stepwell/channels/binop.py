@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc
 import operator as _operator
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Annotated, Any, NotRequired, Required, get_args, get_origin
 
 from stepwell.channels.base import MISSING, BaseChannel, Op, OpKind, Value
@@ -26,6 +27,7 @@ _CONCRETE: dict[Any, type] = {
 }
 
 _CONCATENATES = (_operator.add, _operator.concat)
+_MUTABLE = (list, dict, set)
 
 
 def _initial(typ: Any) -> Any:
@@ -88,7 +90,11 @@ class BinaryOperatorAggregate(BaseChannel[Value, Value, Value]):
         return fresh
 
     def copy(self) -> BinaryOperatorAggregate[Value]:
-        return self.from_checkpoint(self.value)
+        value = self.value
+        if type(value) in _MUTABLE and self.operator not in _CONCATENATES:
+            # A reducer that works in place must not reach the value this copy was made from.
+            value = copy(value)
+        return self.from_checkpoint(value)
 
     def update(self, values: Sequence[Value]) -> bool:
         if not values:

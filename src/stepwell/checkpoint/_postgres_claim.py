@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from stepwell._db._postgres_errors import LOCK_TIMEOUT
-from stepwell._db.postgres import FastUUID, Postgres
+from stepwell._db.postgres import FastUUID, LockSession, Postgres
 from stepwell.checkpoint._postgres_read import load
 from stepwell.checkpoint._postgres_rows import exact, key_of, text_of, thread_row, uuid_of
 from stepwell.checkpoint.driver import (
@@ -147,10 +147,26 @@ class Claims:
         finally:
             taken.extend(won.values())
             if locks is not None:
-                for attempt in attempts:
-                    if attempt.key in won:
-                        locks.bind(attempt.lock_key, attempt.key)
-                await locks.give_back([(a.lock_key, a.key) for a in attempts if a.key not in won])
+                await self._settle(locks, attempts, won)
+
+    async def _settle(
+        self, locks: LockSession, attempts: Sequence[_Attempt], won: Mapping[UUID, _Taken]
+    ) -> None:
+        """Say which rows name which keys, and unlock those of refused claims."""
+        adrift: list[_Taken] = []
+        for key, claim in won.items():
+            lock_key = claim.attempt.lock_key
+            if lock_key is not None and not locks.bind(lock_key, key):
+                adrift.append(claim)
+        await locks.give_back([(a.lock_key, a.key) for a in attempts if a.key not in won])
+        if adrift:
+            # The session ended and could not be had back while the claim was under way: a
+            # row that names a key nobody holds would look like that of a dead owner.
+            keys = [claim.attempt.lock_key or 0 for claim in adrift]
+            await self._db.disarm([claim.attempt.key for claim in adrift], keys)
+            for claim in adrift:
+                claim.attempt.lock_key = None
+                claim.row = claim.row._replace(lock_key=None)
 
     async def _compare_and_set(self, attempts: list[_Attempt], won: dict[UUID, _Taken]) -> None:
         columns = zip(*map(_claim_values, attempts), strict=True)
