@@ -133,19 +133,6 @@ async def case_sync_nodes_in_an_async_run(api: Api) -> Any:
 
 
 @both
-async def case_async_nodes_in_a_sync_run_are_refused_or_run(api: Api) -> Any:
-    """A drop-in may do more than the original here; only the async form is compared in full."""
-
-    async def a(state: Any) -> Any:
-        return {"log": ["a"]}
-
-    graph = chain(api, Log, {"a": a})
-    if api.sync:
-        return "not compared"
-    return {"result": await api.invoke(graph, {"log": []})}
-
-
-@both
 async def case_lambda_partial_and_callable_object_nodes(api: Api) -> Any:
     def named(state: Any, suffix: str) -> Any:
         return {"log": [f"partial{suffix}"]}

@@ -287,13 +287,10 @@ async def case_writes_of_failed_attempts_are_dropped(api: Api) -> Any:
     return await api.stream(graph, {"log": []}, api.thread(), ["custom", "values", "updates"])
 
 
-@both
 async def case_node_that_cancels_itself(api: Api) -> Any:
     def f(state: Any) -> Any:
         raise asyncio.CancelledError("by hand")
 
-    if api.sync:
-        return "only in the async form"
     graph = chain(api, Log, {"f": api.node(f)}, checkpointer=api.saver())
     return await api.raised(api.invoke(graph, {"log": []}, api.thread()))
 
