@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from stepwell._clock import SYSTEM_CLOCK
 from stepwell._context import current_task
+from stepwell._engine.arguments import ArgumentError, RunConfig, nodes, one_of, refuse
 from stepwell._engine.begin import begin
 from stepwell._engine.open import Opened, claim_thread
-from stepwell._engine.program import ArgumentError, Program, RunConfig
+from stepwell._engine.program import Program
 from stepwell._engine.recorder import Recorder
 from stepwell._engine.run import Breakpoints, Run
 from stepwell._engine.snapshot import View
@@ -86,6 +87,11 @@ def _configure(run: Run, options: RunOptions) -> None:
     )
     run.control = options.control
     run.publisher.sink = options.sink
+    known = run.spec.nodes
+    nodes("interrupt_before", options.interrupt_before, known)
+    nodes("interrupt_after", options.interrupt_after, known)
+    if options.control is not None and not isinstance(options.control, RunControl):
+        raise refuse("control", options.control, "a RunControl")
     if options.interrupt_before:
         run.interrupt_before = options.interrupt_before
     if options.interrupt_after:
@@ -97,6 +103,8 @@ def _configure(run: Run, options: RunOptions) -> None:
 
 
 def _known_keys(run: Run, keys: Sequence[str] | str) -> Sequence[str] | str:
+    if not isinstance(keys, (str, list, tuple)):
+        raise refuse("output_keys", keys, "a key or a list of keys")
     for key in (keys,) if isinstance(keys, str) else keys:
         if key not in run.spec.state_set:
             msg = f"output_keys names {key!r}, which is no key of the state: {run.spec.state_keys}"
@@ -121,6 +129,8 @@ async def _run_on_thread(
     program: Program, given: Any, config: RunConfig, options: RunOptions
 ) -> Any:
     config.require_thread("Running")
+    if options.durability is not None:
+        one_of("durability", options.durability, ("sync", "async", "exit"))
     opened = await claim_thread(
         program,
         config,
@@ -165,9 +175,6 @@ def _make_run(
     ids = RANDOM_IDS
     run_id = config.run_id or ids.run_id()
     durability: Durability = options.durability or program.durability or "async"
-    if durability not in ("sync", "async", "exit"):
-        msg = f"durability must be 'sync', 'async' or 'exit', not {durability!r}"
-        raise ArgumentError(msg)
     state = ThreadState(program.spec) if view is None else view.state
     run = Run(program, state, config, clock=SYSTEM_CLOCK, ids=ids, run_id=run_id)
     if not silent:

@@ -92,6 +92,8 @@ class _Branches:
             raise
         except BaseException as exc:  # noqa: BLE001  # carried to the run, which raises it
             self._fatal = self._fatal or exc
+            if task.writes is None and not task.interrupts:
+                task.failure = task.failure or exc
         if self._done.done():
             return
         if self._fatal is not None or task.failure is not None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from stepwell._codec import Codec
 from stepwell._context import current_task
+from stepwell._engine.arguments import RunConfig, one_of, seconds
 from stepwell._engine.pending import NULL_TASK, Pending
-from stepwell._engine.program import ArgumentError, Program, RunConfig
+from stepwell._engine.program import Program
 from stepwell._engine.snapshot import Place, View
 from stepwell._ids import parse_checkpoint_id
 from stepwell._journal.load import Contribution, Folded, add_row, chain, contributions
@@ -128,9 +129,8 @@ async def claim_thread(
     if saver is None:
         msg = "a graph without a checkpointer has no threads"
         raise StorageError(msg)
-    if on_conflict not in ("wait", "reject"):
-        msg = f"on_conflict must be 'wait' or 'reject', not {on_conflict!r}"
-        raise ArgumentError(msg)
+    one_of("on_conflict", on_conflict, ("wait", "reject"))
+    lock_timeout = seconds("lock_timeout", lock_timeout)
     journal = await saver.journal()
     key = saver.key(thread_id)
     checkpoint = config.checkpoint_id

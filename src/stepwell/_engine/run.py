@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Literal
@@ -10,9 +11,10 @@ from typing import Any, Literal
 import orjson
 
 from stepwell._clock import Clock
+from stepwell._engine.arguments import RunConfig
 from stepwell._engine.fanout import run_many, run_one
 from stepwell._engine.pending import NULL_TASK, Pending, dump_interrupts
-from stepwell._engine.program import Program, RunConfig
+from stepwell._engine.program import Program
 from stepwell._engine.publish import Publisher
 from stepwell._engine.recorder import Recorder
 from stepwell._engine.task import TaskRun
@@ -252,9 +254,12 @@ class Run:
         if run.writes is not None:
             rec.finished(name, path, run.writes, run.encoded)
         elif run.interrupts:
-            rec.asked(name, path, run.interrupts)
-        elif run.failure is not None:
-            rec.failed(name, path, repr(run.failure))
+            try:
+                rec.asked(name, path, run.interrupts)
+            except CodecError as exc:
+                run.interrupts, run.failure = (), exc
+        if run.failure is not None:
+            rec.failed(name, path, described(run.failure))
         if run.new_answers:
             rec.answered(name, path, run.answers)
             if run.took_answer:
@@ -372,7 +377,7 @@ class Run:
             error = failed[0].failure
             if error is None:
                 return
-            if isinstance(error, (Exception, asyncio.CancelledError)):
+            with contextlib.suppress(Exception):  # an exception class may refuse notes
                 error.add_note(f"During task with name '{failed[0].name}' and id '{failed[0].id}'")
             self.end(ThreadStatus.FAILED, RunStatus.FAILED, error)
             raise error
@@ -395,6 +400,8 @@ class Run:
         if rec is None or rec.handle.failure is not None:
             return
         unfinished = tuple(t.name for t in self.tasks if t.writes is None)
+        if not unfinished and error is not None:
+            unfinished = tuple(t.name for t in self.tasks)  # the barrier itself failed
         if not self.tasks:
             unfinished = due_names(plan(self.spec, self.state, inputs=False))
         change = self.change(status, run, unfinished, error)
@@ -425,7 +432,7 @@ class Run:
         error: BaseException | None = None,
     ) -> ThreadChange:
         """The thread row's new descriptive columns; brings the run row up to date too."""
-        text = None if error is None else printable(repr(error))
+        text = None if error is None else described(error)
         if self.rec is not None:
             self.rec.run_row = self.rec.run_row._replace(
                 status=int(run), supersteps=self.barriers, error=text
@@ -464,9 +471,13 @@ def task_path(task: Task) -> str:
     return ",".join(str(p) for p in task.path)
 
 
-def printable(text: str) -> str:
-    """Text that every database can hold."""
+def described(error: BaseException) -> str:
+    """The repr of an exception as text that every database can hold, whatever it does."""
+    try:
+        text = repr(error)
+    except Exception:  # noqa: BLE001  # user code: the error itself must reach the caller
+        text = f"<{type(error).__name__} whose repr fails>"
     return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()[:2000]
 
 
-__all__ = ["INPUT", "Breakpoints", "Run", "printable", "task_path"]
+__all__ = ["INPUT", "Breakpoints", "Run", "described", "task_path"]

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from stepwell._codec import Codec
+from stepwell._engine.arguments import RunConfig
 from stepwell._engine.open import (
     add_contributions,
     parent_of,
@@ -15,7 +16,7 @@ from stepwell._engine.open import (
     told,
 )
 from stepwell._engine.pending import Pending
-from stepwell._engine.program import Program, RunConfig
+from stepwell._engine.program import Program
 from stepwell._engine.snapshot import Place, View, empty_snapshot, row_metadata, snapshot
 from stepwell._ids import parse_checkpoint_id
 from stepwell._journal.load import Contribution, Folded, add_row, chain, contributions

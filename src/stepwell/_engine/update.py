@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stepwell._clock import SYSTEM_CLOCK
+from stepwell._engine.arguments import ArgumentError, RunConfig
 from stepwell._engine.begin import close_superstep
 from stepwell._engine.open import Opened, claim_thread, parent_of
 from stepwell._engine.pending import NULL_TASK
-from stepwell._engine.program import ArgumentError, Program, RunConfig
+from stepwell._engine.program import Program
 from stepwell._engine.recorder import Recorder
 from stepwell._engine.run import INPUT, Run
 from stepwell._engine.snapshot import Place

@@ -214,12 +214,21 @@ def goto_writes(command: Command[Any]) -> list[Write]:
     if command.graph == Command.PARENT:
         raise ParentCommand(command)
     goto = command.goto
+    if not isinstance(goto, (list, tuple, Send, str)):
+        msg = f"Command(goto=...) takes node names and Sends, not {goto!r:.100}."
+        raise InvalidUpdateError(msg)
     targets: Sequence[Any] = [goto] if isinstance(goto, (Send, str)) else goto
     writes: list[Write] = []
     for target in targets:
         if isinstance(target, Send):
             writes.append((TASKS, target))
-        elif isinstance(target, str) and target != END:
+        elif not isinstance(target, str):
+            msg = (
+                f"Command(goto=...) takes node names and Sends, not {target!r:.100} "
+                f"({type(target).__name__})."
+            )
+            raise InvalidUpdateError(msg)
+        elif target != END:
             writes.append((to_channel(target), None))
     return writes
 

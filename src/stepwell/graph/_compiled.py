@@ -17,8 +17,9 @@ from contextlib import aclosing
 from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from stepwell._engine.arguments import ArgumentError, RunConfig, refuse
 from stepwell._engine.entry import DEFAULT_RECURSION_LIMIT, RunOptions, run_graph
-from stepwell._engine.program import ArgumentError, Program, RunConfig
+from stepwell._engine.program import Program
 from stepwell._engine.states import get_state, history
 from stepwell._engine.stream import Sink
 from stepwell._engine.update import update_state
@@ -397,6 +398,8 @@ def _options(**given: Any) -> RunOptions:
 
 
 def _modes(mode: Any) -> tuple[str, ...]:
+    if not isinstance(mode, (str, list, tuple, set, frozenset)):
+        raise refuse("stream_mode", mode, "a mode or a list of modes")
     modes = (mode,) if isinstance(mode, str) else tuple(mode)
     for each in modes:
         if each not in _MODES:

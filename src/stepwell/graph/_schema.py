@@ -58,6 +58,11 @@ def _managed(annotation: Any) -> type[ManagedValue] | None:
 def _channel(name: str, annotation: Any) -> BaseChannel[Any, Any, Any]:
     if get_origin(annotation) in (Required, NotRequired):
         annotation = get_args(annotation)[0]
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        msg = f"State key {name!r} has a lone surrogate in its name, which cannot be stored."
+        raise GraphDefinitionError(msg) from None
     channel = _declared(annotation) or _reduced(name, annotation) or LastValue(annotation)
     channel.key = name
     return channel
@@ -80,6 +85,11 @@ def _reduced(name: str, annotation: Any) -> BaseChannel[Any, Any, Any] | None:
     if get_origin(annotation) is not Annotated or not callable(annotation.__metadata__[-1]):
         return None
     reducer: Callable[[Any, Any], Any] = annotation.__metadata__[-1]
+    if inspect.iscoroutinefunction(reducer):
+        msg = (
+            f"The reducer of key {name!r} is async; reducers run at the barrier and must not wait."
+        )
+        raise GraphDefinitionError(msg)
     try:
         parameters = inspect.signature(reducer).parameters.values()
     except ValueError:

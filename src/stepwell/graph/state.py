@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from stepwell._engine.arguments import nodes, one_of, seconds, text, whole
 from stepwell._engine.binding import bind, callable_name
 from stepwell.channels.last_value import LastValue
 from stepwell.constants import END, START
@@ -156,6 +157,11 @@ class StateGraph:
         return self
 
     def _check_name(self, name: str) -> None:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            msg = f"Node {name!r} has a lone surrogate in its name, which cannot be stored."
+            raise GraphDefinitionError(msg, node=name) from None
         if name in self.nodes:
             msg = f"Node `{name}` already present: give every node a name of its own."
         elif name in (START, END):
@@ -176,7 +182,13 @@ class StateGraph:
             GraphDefinitionError: END as a start, START as an end, or an unknown node in a list.
         """
         self._note_change("an edge")
+        if not isinstance(start_key, (str, list, tuple)) or not isinstance(end_key, str):
+            msg = f"add_edge joins node names, not {start_key!r} and {end_key!r}"
+            raise GraphDefinitionError(msg)
         starts = [start_key] if isinstance(start_key, str) else list(start_key)
+        if not starts:
+            msg = f"The join before {end_key!r} has no start nodes: it would never fire."
+            raise GraphDefinitionError(msg)
         if END in starts:
             msg = "END cannot be a start node"
             raise GraphDefinitionError(msg)
@@ -341,19 +353,28 @@ class StateGraph:
             GraphDefinitionError: The graph cannot run as it is.
             TypeError: The checkpointer is no saver.
         """
+        for label, names in (
+            ("interrupt_before", interrupt_before),
+            ("interrupt_after", interrupt_after),
+        ):
+            nodes(label, names, self.nodes)
         named = [n for names in (interrupt_before, interrupt_after) if names and names != "*"
                  for n in names]  # fmt: skip
         self.validate(named)
-        program = assemble(self, name or "LangGraph")
+        one_of("on_conflict", on_conflict, ("wait", "reject"))
+        one_of("on_mismatch", on_mismatch, ("accept", "warn", "refuse"))
+        if durability is not None:
+            one_of("durability", durability, ("sync", "async", "exit"))
+        program = assemble(self, text("name", name or "LangGraph"))
         program.store = store
         program.interrupt_before = interrupt_before or ()
         program.interrupt_after = interrupt_after or ()
         program.on_conflict = on_conflict
-        program.lock_timeout = lock_timeout
+        program.lock_timeout = seconds("lock_timeout", lock_timeout)
         program.durability = durability
-        program.state_version = state_version
+        program.state_version = whole("state_version", state_version, 0)
         program.on_mismatch = on_mismatch
-        program.strict = strict
+        program.strict = bool(strict)
         return CompiledStateGraph(self, program, checkpointer)
 
 

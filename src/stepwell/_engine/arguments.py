@@ -1,0 +1,186 @@
+"""What callers pass, checked: bad input is refused before anything is claimed or written."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from typing import Any
+
+from stepwell.checkpoint._names import thread_id_of
+from stepwell.config import RunnableConfig
+from stepwell.constants import CONF
+from stepwell.errors import StepwellError
+
+logger = logging.getLogger("stepwell")
+
+_KEYS = frozenset(
+    ("tags", "metadata", "callbacks", "run_name", "max_concurrency", "recursion_limit",
+     "configurable", "run_id")
+)  # fmt: skip
+
+
+class ArgumentError(StepwellError, ValueError):
+    """An argument of the call cannot be used; the message says which and why."""
+
+    code = "usage"
+
+
+def refuse(name: str, value: Any, wanted: str) -> ArgumentError:
+    """The error for an argument that is not what it must be."""
+    return ArgumentError(f"{name} must be {wanted}, not {value!r:.100} ({type(value).__name__})")
+
+
+def one_of(name: str, value: Any, allowed: Collection[str]) -> None:
+    """Refuse a value that is not one of the words allowed.
+
+    Raises:
+        ArgumentError: It is not.
+    """
+    if not isinstance(value, str) or value not in allowed:
+        raise refuse(name, value, " or ".join(repr(a) for a in allowed))
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """A whole number.
+
+    Raises:
+        ArgumentError: It is none, or less than `least`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**62:
+        raise refuse(name, value, f"a whole number of at least {least}")
+    return value
+
+
+def seconds(name: str, value: Any) -> float | None:
+    """Seconds, as a number or a timedelta; None for no limit.
+
+    Raises:
+        ArgumentError: It is negative, not a number, or nothing of the kind.
+    """
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+        raise refuse(name, value, "seconds as a number or timedelta, or None")
+    if value < 0:
+        raise refuse(name, value, "at least 0 seconds")
+    return float(value)
+
+
+def nodes(name: str, value: Any, known: Collection[str]) -> None:
+    """Refuse breakpoints that are neither "*" nor a collection of node names.
+
+    Raises:
+        ArgumentError: They are not, or name a node that the graph does not have.
+    """
+    if value is None or value == "*":
+        return
+    if isinstance(value, str) or not isinstance(value, Collection):
+        raise refuse(name, value, 'a list of node names, or "*"')
+    for node in value:
+        if node not in known:
+            msg = f"{name} names {node!r}, which is no node of the graph"
+            raise ArgumentError(msg)
+
+
+def text(name: str, value: Any) -> str:
+    """Text that every database can hold.
+
+    Raises:
+        ArgumentError: It is no str, or holds a lone surrogate.
+    """
+    if not isinstance(value, str):
+        raise refuse(name, value, "a str")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise refuse(name, value, "text without lone surrogates") from None
+    return value
+
+
+def _mapping(name: str, value: Any) -> dict[Any, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise refuse(name, value, "a mapping")
+    for key in value:
+        if not isinstance(key, str):
+            raise refuse(f"every key of {name}", key, "a str")
+    return dict(value)
+
+
+class RunConfig:
+    """A caller's config, checked and taken apart.
+
+    Raises:
+        ArgumentError: Something in it cannot be used.
+        InvalidIdError: The thread id cannot.
+    """
+
+    __slots__ = (
+        "checkpoint_id",
+        "checkpoint_ns",
+        "configurable",
+        "limited",
+        "max_concurrency",
+        "metadata",
+        "recursion_limit",
+        "run_id",
+        "run_name",
+        "tags",
+        "thread_id",
+    )
+
+    def __init__(
+        self, config: RunnableConfig | Mapping[str, Any] | None, recursion_limit: int
+    ) -> None:
+        given = _mapping("config", config)
+        configurable = _mapping("config['configurable']", given.get(CONF))
+        for key in given.keys() - _KEYS:
+            configurable.setdefault(key, given[key])
+        for key in [k for k in configurable if k.startswith("__pregel_")]:
+            logger.warning("config key %s belongs to another engine and is ignored", key)
+            del configurable[key]
+        if given.get("callbacks"):
+            logger.warning("config['callbacks'] is ignored: Stepwell calls no LangChain callbacks")
+        thread_id = configurable.get("thread_id")
+        self.thread_id = None if thread_id is None else thread_id_of(thread_id)
+        checkpoint = configurable.get("checkpoint_id")
+        self.checkpoint_id: str | None = None if not checkpoint else str(checkpoint)
+        self.checkpoint_ns: str = configurable.get("checkpoint_ns") or ""
+        self.configurable = configurable
+        self.metadata = _mapping("config['metadata']", given.get("metadata"))
+        tags = given.get("tags") or ()
+        if isinstance(tags, str) or not isinstance(tags, Collection):
+            raise refuse("config['tags']", tags, "a list of str")
+        self.tags: list[str] = list(tags)
+        limit = given.get("recursion_limit")
+        self.limited = limit is not None
+        self.recursion_limit = (
+            recursion_limit if limit is None else whole("recursion_limit", limit, 1)
+        )
+        at_once = given.get("max_concurrency")
+        self.max_concurrency = None if at_once is None else whole("max_concurrency", at_once, 1)
+        run_id = given.get("run_id")
+        self.run_id = None if run_id is None else text("run_id", str(run_id))
+        self.run_name = given.get("run_name")
+
+    def require_thread(self, what: str) -> str:
+        """The thread id.
+
+        Raises:
+            ArgumentError: The config names none.
+        """
+        if self.thread_id is None:
+            msg = (
+                f"{what} needs a thread: this graph has a checkpointer, so pass "
+                'config={"configurable": {"thread_id": "..."}}.'
+            )
+            raise ArgumentError(msg)
+        return self.thread_id
+
+
+__all__ = ["ArgumentError", "RunConfig", "nodes", "one_of", "refuse", "seconds", "text", "whole"]
