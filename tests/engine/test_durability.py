@@ -433,3 +433,39 @@ async def test_reducers_that_work_in_place_fold_once(saver: Saver) -> None:
     await graph.aupdate_state(thread(), None, as_node=END)
     state = await graph.aget_state(thread())
     assert (state.values["seen"], state.next) == (["in", "done", "again", "done"], ())
+
+
+async def test_updates_keep_what_had_been_shown(saver: Saver) -> None:
+    """Updating a thread loses neither a finished sibling's writes nor an earlier command's."""
+
+    async def ask(state: State) -> dict[str, Any]:
+        return {"log": [interrupt("?")]}
+
+    async def done(state: State) -> dict[str, Any]:
+        return {"log": ["done"]}
+
+    builder = StateGraph(State)
+    builder.add_node("ask", ask).add_node("done", done)
+    builder.add_edge(START, "ask").add_edge(START, "done")
+    graph = builder.compile(saver)
+    await graph.ainvoke({}, thread())
+    await graph.aupdate_state(thread(), {"log": ["update"]}, as_node="ask")
+    state = await graph.aget_state(thread())
+    assert (state.values["log"], state.next) == (["done", "update"], ())
+    await graph.ainvoke(Command(update={"log": ["command"]}), thread())
+    await graph.aupdate_state(thread(), {"log": ["again"]}, as_node="done")
+    final = (await graph.aget_state(thread())).values["log"]
+    assert final == ["done", "update", "command", "again"]
+
+
+async def test_refused_input_leaves_no_thread_behind(saver: Saver) -> None:
+    """Bad input is refused before anything is written: not even the thread is there."""
+    graph = chain(ok).compile(saver)
+    with pytest.raises(UnsupportedTypeError):
+        await graph.ainvoke({"box": object()}, thread("new"))
+    with pytest.raises(UnsupportedTypeError):
+        await graph.ainvoke({}, {**thread("new"), "metadata": {"x": object()}})
+    with pytest.raises(EmptyInputError):
+        await graph.ainvoke(None, thread("new"))
+    assert await saver.aget_thread("new") is None
+    assert (await graph.ainvoke({}, thread("new")))["log"] == ["ok"]

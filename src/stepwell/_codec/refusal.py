@@ -15,6 +15,8 @@ class Place(str):
     __slots__ = ()
 
 
+_STEPS_SHOWN = 40
+
 Step: TypeAlias = str | int | Place
 
 
@@ -100,10 +102,12 @@ def _find_circle(refusal: Refusal) -> tuple[str, str] | None:
 
 
 def render_path(steps: list[Step]) -> str:
-    """`$['a'][3].name` for steps given from the inside out."""
-    return "$" + "".join(
-        step if type(step) is Place else f"[{short(step)}]" for step in reversed(steps)
-    )
+    """`$['a'][3].name` for steps given from the inside out; the middle of a long one is cut."""
+    shown = [step if type(step) is Place else f"[{short(step)}]" for step in reversed(steps)]
+    if len(shown) > _STEPS_SHOWN:
+        half = _STEPS_SHOWN // 2
+        shown = [*shown[:half], f"...{len(shown) - 2 * half} more...", *shown[-half:]]
+    return "$" + "".join(shown)
 
 
 def short(key: Any) -> str:

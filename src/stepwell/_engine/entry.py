@@ -11,7 +11,7 @@ from stepwell._clock import SYSTEM_CLOCK
 from stepwell._context import current_task
 from stepwell._engine.arguments import ArgumentError, RunConfig, nodes, one_of, refuse
 from stepwell._engine.begin import begin
-from stepwell._engine.open import Opened, claim_thread
+from stepwell._engine.open import Opened, claim_thread, give_back
 from stepwell._engine.program import Program
 from stepwell._engine.recorder import Recorder
 from stepwell._engine.run import Breakpoints, Run
@@ -155,7 +155,7 @@ async def _run_on_thread(
             return await _drive(run, given, opened)
         finally:
             handle.on_lost = None
-            await handle.release()
+            await give_back(handle)
     except asyncio.CancelledError:
         # Our own cancellation, by which the lost claim stopped the tasks: say what it was.
         if lost and me is not None and me.uncancel() == 0:

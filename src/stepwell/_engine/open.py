@@ -152,9 +152,18 @@ async def claim_thread(
         else:
             await opened.look(handle.loaded, checkpoint)
     except BaseException:
-        await handle.release()
+        await give_back(handle)
         raise
     return opened
+
+
+async def give_back(handle: ThreadHandle) -> None:
+    """Let the thread go; a thread that was made by claiming it and never written goes too."""
+    loaded = handle.loaded.thread
+    untouched = loaded is not None and loaded.record_no == 0 and handle.record_no == 0
+    if untouched and handle.failure is None:
+        await handle.delete()
+    await handle.release()
 
 
 def seq_of(checkpoint: str | None, thread_id: str) -> int | None:
@@ -335,6 +344,15 @@ def add_contributions(
 
 
 __all__ = [
-    "Opened", "add_contributions", "ancestors", "check_graph", "claim_thread",
-    "parent_of", "past_pending", "revive", "shows_tasks", "told",
+    "Opened",
+    "add_contributions",
+    "ancestors",
+    "check_graph",
+    "claim_thread",
+    "give_back",
+    "parent_of",
+    "past_pending",
+    "revive",
+    "shows_tasks",
+    "told",
 ]  # fmt: skip

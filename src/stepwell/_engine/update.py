@@ -8,7 +8,7 @@ from typing import Any
 from stepwell._clock import SYSTEM_CLOCK
 from stepwell._engine.arguments import ArgumentError, RunConfig
 from stepwell._engine.begin import close_superstep
-from stepwell._engine.open import Opened, claim_thread, parent_of
+from stepwell._engine.open import Opened, claim_thread, give_back, parent_of
 from stepwell._engine.pending import NULL_TASK
 from stepwell._engine.program import Program
 from stepwell._engine.recorder import Recorder
@@ -63,7 +63,7 @@ async def update_state(
         await rec.durable()
         return Place(opened.key.thread_id, "", b"").config(rec.checkpoint_id)
     finally:
-        await opened.handle.release()
+        await give_back(opened.handle)
 
 
 def _recorder(run: Run) -> Recorder:
@@ -87,7 +87,7 @@ def _run_for(program: Program, opened: Opened, config: RunConfig) -> Run:
     )  # fmt: skip
     run.checkpoint_id = run.rec.checkpoint_id
     run.step = -1 if view is None else view.row.step
-    if view is not None:
+    if view is not None and not opened.superseded:
         run.pending = view.pending
     return run
 
@@ -151,19 +151,34 @@ def _record(
     run.step = step
 
 
+def _command_first(run: Run) -> tuple[list[Entry], dict[str, Op]]:
+    """Apply what a command had written: its caller was told that it is there."""
+    null_writes = run.pending.outputs.pop(NULL_TASK, [])
+    if not null_writes:
+        return [], {}
+    command = TaskWrites((0, "", 0), INPUT, (), (), null_writes)
+    carried = deltas(run.state, apply(run.spec, run.state, [command], steps=False))
+    run.state.updated = None
+    return [Entry(INPUT, KIND_COMMAND, (), null_writes)], carried
+
+
+def _siblings_first(run: Run) -> tuple[list[TaskWrites], list[Entry]]:
+    """What finished tasks of the open superstep wrote to the state, which `get_state` shows."""
+    known = {
+        task: [w for w in writes if w[0] in run.spec.state_set]
+        for task, writes in run.pending.outputs.items()
+    }
+    closed, entries = close_superstep(run, run.step + 1, known)
+    done = [c._replace(triggers=(), consumables=()) for c in closed if c.writes]
+    return done, [Entry(e.name, KIND_INPUT, (), e.writes) for e in entries if e.writes]
+
+
 def _clear(run: Run, metadata: Mapping[str, Any] | None, *, last: bool) -> None:
     """Close the open superstep: finished tasks count, the others are dropped."""
-    entries: list[Entry] = []
-    carried: dict[str, Op] = {}
-    if null_writes := run.pending.outputs.get(NULL_TASK):
-        command = TaskWrites((0, "", 0), INPUT, (), (), null_writes)
-        carried = deltas(run.state, apply(run.spec, run.state, [command], steps=False))
-        entries.append(Entry(INPUT, KIND_COMMAND, (), null_writes))
-        run.state.updated = None
+    entries, carried = _command_first(run)
     done, left = close_superstep(run, run.step + 1, run.pending.outputs)
-    entries += left
     _record(
-        run, done, entries,
+        run, done, entries + left,
         source=Source.UPDATE, step=run.step + 1, metadata=metadata, last=last, carried=carried,
     )  # fmt: skip
 
@@ -174,10 +189,12 @@ def _as_input(run: Run, values: Any, metadata: Mapping[str, Any] | None, *, last
         raise InvalidUpdateError(msg)
     writes: list[Write] = [(START, values)]
     rec = _recorder(run)
+    entries, carried = _command_first(run)
     _record(
         run,
         [TaskWrites((0, "", 0), INPUT, (), (), writes)],
-        [Entry(INPUT, KIND_INPUT, (), writes)],
+        [*entries, Entry(INPUT, KIND_INPUT, (), writes)],
+        carried=carried,
         source=Source.INPUT,
         step=run.step + 1 if rec.seq else -1,
         metadata=metadata,
@@ -205,8 +222,9 @@ async def _as_nodes(
     run: Run, updates: Sequence[StateUpdate], metadata: Mapping[str, Any] | None, *, last: bool
 ) -> None:
     spec = run.spec
-    done: list[TaskWrites] = []
-    entries: list[Entry] = []
+    entries, carried = _command_first(run)
+    done, shown = _siblings_first(run)
+    entries += shown
     for position, update in enumerate(updates):
         name = update.as_node
         if name is None:
@@ -222,11 +240,12 @@ async def _as_nodes(
             raise InvalidUpdateError(msg)
         node = spec.nodes[name]
         writes = await node.writer.run(update.values, TaskRun(run, Task(node, None)))
-        done.append(TaskWrites((0, "", position), name, _UPDATE_TRIGGER, (), writes))
+        done.append(TaskWrites((3, "", position), name, _UPDATE_TRIGGER, (), writes))
         entries.append(Entry(name, KIND_UPDATE, (), writes))
     _record(
-        run, done, entries, source=Source.UPDATE, step=run.step + 1, metadata=metadata, last=last
-    )
+        run, done, entries,
+        source=Source.UPDATE, step=run.step + 1, metadata=metadata, last=last, carried=carried,
+    )  # fmt: skip
 
 
 def infer_node(run: Run) -> str:
