@@ -138,4 +138,54 @@ class BaseChannel(Generic[Value, Update, Stored]):
         return CLEARED if stored is MISSING else Op(OpKind.SET, stored)
 
 
-__all__ = ["CLEARED", "MISSING", "BaseChannel", "Op", "OpKind", "Stored", "Update", "Value"]
+class OneValue(BaseChannel[Value, Value, Value]):
+    """Base of channels that hold one value, or nothing."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, typ: Any, key: str = "") -> None:
+        super().__init__(typ, key)
+        self.value: Any = MISSING
+
+    def from_checkpoint(self, checkpoint: Any) -> OneValue[Value]:
+        fresh = self._empty()
+        fresh.value = checkpoint
+        return fresh
+
+    def _empty(self) -> OneValue[Value]:
+        """A channel of the same kind that holds nothing."""
+        return self.__class__(self.typ, self.key)
+
+    def copy(self) -> OneValue[Value]:
+        fresh = self._empty()
+        fresh.value = self.value
+        return fresh
+
+    def get(self) -> Value:
+        if self.value is MISSING:
+            raise EmptyChannelError(f"Channel {self.key!r} holds no value", channel=self.key)
+        return self.value  # type: ignore[no-any-return]
+
+    def is_available(self) -> bool:
+        return self.value is not MISSING
+
+    def checkpoint(self) -> Any:
+        return self.value
+
+    def delta(self) -> Op:
+        return CLEARED if self.value is MISSING else Op(OpKind.SET, self.value)
+
+
+__all__ = [
+    "CLEARED", "MISSING", "BaseChannel", "OneValue", "Op", "OpKind", "Stored", "Update", "Value",
+]  # fmt: skip
+    "CLEARED",
+    "MISSING",
+    "BaseChannel",
+    "OneValue",
+    "Op",
+    "OpKind",
+    "Stored",
+    "Update",
+    "Value",
+]

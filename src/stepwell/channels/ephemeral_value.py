@@ -5,37 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from stepwell.channels.base import CLEARED, MISSING, BaseChannel, Op, OpKind, Value
-from stepwell.errors import EmptyChannelError, InvalidUpdateError
+from stepwell.channels.base import MISSING, OneValue, Value
+from stepwell.errors import InvalidUpdateError
 
 
-class EphemeralValue(BaseChannel[Value, Value, Value]):
+class EphemeralValue(OneValue[Value]):
     """Holds the value written in the superstep before, and nothing after the next one.
 
     With `guard=True` a second write in one superstep is an error; else the last one counts.
     """
 
-    __slots__ = ("guard", "value")
+    __slots__ = ("guard",)
 
     steps = True
 
     def __init__(self, typ: Any, guard: bool = True, key: str = "") -> None:
         super().__init__(typ, key)
         self.guard = guard
-        self.value: Any = MISSING
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, EphemeralValue) and other.guard == self.guard
 
     __hash__ = None  # type: ignore[assignment]
 
-    def from_checkpoint(self, checkpoint: Any) -> EphemeralValue[Value]:
-        fresh = self.__class__(self.typ, self.guard, self.key)
-        fresh.value = checkpoint
-        return fresh
-
-    def copy(self) -> EphemeralValue[Value]:
-        return self.from_checkpoint(self.value)
+    def _empty(self) -> EphemeralValue[Value]:
+        return self.__class__(self.typ, self.guard, self.key)
 
     def update(self, values: Sequence[Value]) -> bool:
         if not values:
@@ -51,20 +45,6 @@ class EphemeralValue(BaseChannel[Value, Value, Value]):
             raise InvalidUpdateError(msg, channel=self.key)
         self.value = values[-1]
         return True
-
-    def get(self) -> Value:
-        if self.value is MISSING:
-            raise EmptyChannelError(f"Channel {self.key!r} holds no value", channel=self.key)
-        return self.value  # type: ignore[no-any-return]
-
-    def is_available(self) -> bool:
-        return self.value is not MISSING
-
-    def checkpoint(self) -> Any:
-        return self.value
-
-    def delta(self) -> Op:
-        return CLEARED if self.value is MISSING else Op(OpKind.SET, self.value)
 
 
 __all__ = ["EphemeralValue"]

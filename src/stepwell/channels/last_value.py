@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from stepwell.channels.base import CLEARED, MISSING, BaseChannel, Op, OpKind, Value
+from stepwell.channels.base import MISSING, BaseChannel, OneValue, Value
 from stepwell.errors import (
     EmptyChannelError,
     ErrorCode,
@@ -14,27 +14,15 @@ from stepwell.errors import (
 )
 
 
-class LastValue(BaseChannel[Value, Value, Value]):
+class LastValue(OneValue[Value]):
     """Holds the value written last; at most one write a superstep."""
 
-    __slots__ = ("value",)
-
-    def __init__(self, typ: Any, key: str = "") -> None:
-        super().__init__(typ, key)
-        self.value: Any = MISSING
+    __slots__ = ()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, LastValue)
 
     __hash__ = None  # type: ignore[assignment]
-
-    def from_checkpoint(self, checkpoint: Any) -> LastValue[Value]:
-        fresh = self.__class__(self.typ, self.key)
-        fresh.value = checkpoint
-        return fresh
-
-    def copy(self) -> LastValue[Value]:
-        return self.from_checkpoint(self.value)
 
     def update(self, values: Sequence[Value]) -> bool:
         if not values:
@@ -50,20 +38,6 @@ class LastValue(BaseChannel[Value, Value, Value]):
             raise InvalidUpdateError(msg, channel=self.key)
         self.value = values[0]
         return True
-
-    def get(self) -> Value:
-        if self.value is MISSING:
-            raise EmptyChannelError(f"Channel {self.key!r} holds no value", channel=self.key)
-        return self.value  # type: ignore[no-any-return]
-
-    def is_available(self) -> bool:
-        return self.value is not MISSING
-
-    def checkpoint(self) -> Any:
-        return self.value
-
-    def delta(self) -> Op:
-        return CLEARED if self.value is MISSING else Op(OpKind.SET, self.value)
 
 
 class LastValueAfterFinish(BaseChannel[Value, Value, Any]):
