@@ -177,8 +177,6 @@ class OneValue(BaseChannel[Value, Value, Value]):
 
 
 __all__ = [
-    "CLEARED", "MISSING", "BaseChannel", "OneValue", "Op", "OpKind", "Stored", "Update", "Value",
-]  # fmt: skip
     "CLEARED",
     "MISSING",
     "BaseChannel",
