@@ -469,3 +469,18 @@ async def test_refused_input_leaves_no_thread_behind(saver: Saver) -> None:
         await graph.ainvoke(None, thread("new"))
     assert await saver.aget_thread("new") is None
     assert (await graph.ainvoke({}, thread("new")))["log"] == ["ok"]
+
+
+async def test_runs_that_something_else_followed_are_superseded(saver: Saver) -> None:
+    """New input, or an update, closes a run that waits for an answer; listings say so."""
+
+    async def ask(state: State) -> dict[str, Any]:
+        return {"log": [interrupt("?")]}
+
+    graph = chain(ask).compile(saver)
+    await graph.ainvoke({}, {**thread(), "run_id": "first"})
+    await graph.ainvoke({}, {**thread(), "run_id": "second"})
+    await graph.aupdate_state(thread(), {"n": 1}, as_node="n0")
+    await graph.ainvoke({}, {**thread(), "run_id": "third"})
+    runs = {r.run_id: r.status async for r in saver.alist_runs("t")}
+    assert runs == {"first": "superseded", "second": "superseded", "third": "interrupted"}

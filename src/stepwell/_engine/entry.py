@@ -217,6 +217,8 @@ async def _drive(run: Run, given: Any, opened: Opened) -> Any:
         raise UsageError(msg)
     _watch(run, opened)
     begin(run, given, addressed=opened.addressed, superseded=opened.superseded)
+    if run.source == Source.INPUT and not rec.exits:
+        opened.supersede()
     if run.watch is not None:
         run.watch.run_started(attempt=1, resumed=run.source != Source.INPUT)
     try:
@@ -296,6 +298,7 @@ async def _finish_open_run(program: Program, opened: Opened, options: RunOptions
             "The unfinished run %s of thread %r failed when it was taken over: %r",
             row.run_id, opened.key.thread_id, exc,
         )  # fmt: skip
+    opened.open_run = rec.run_row
     await opened.reload()
 
 

@@ -22,6 +22,7 @@ from stepwell.checkpoint.driver import (
     Loaded,
     LoadRequest,
     RunRow,
+    RunStatus,
     Source,
     ThreadKey,
     ThreadRow,
@@ -83,6 +84,12 @@ class Opened:
         """The number of a new run of this thread."""
         self.runs += 1
         return self.runs
+
+    def supersede(self) -> None:
+        """Close the run that waits for an answer, or was cut off: something else came."""
+        row = self.open_run
+        if row is not None and row.status in (RunStatus.RUNNING, RunStatus.INTERRUPTED):
+            self.handle.append_status(run_row=row._replace(status=int(RunStatus.SUPERSEDED)))
 
     async def reload(self) -> None:
         """Look at the thread again, after something was written under this claim.

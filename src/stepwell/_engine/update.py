@@ -56,6 +56,7 @@ async def update_state(
     opened = await claim_thread(program, config, on_conflict=on_conflict, lock_timeout=lock_timeout)
     try:
         run = _run_for(program, opened, config)
+        opened.supersede()
         for position, updates in enumerate(supersteps):
             last = position == len(supersteps) - 1
             await _superstep(run, opened, list(updates), metadata=metadata, last=last)
