@@ -1,6 +1,8 @@
-"""The PostgreSQL driver keeps the driver contract."""
+"""The PostgreSQL driver keeps the driver contract: on connections of its own, and out of a
+pool that the user made, where every transaction brings its own settings."""
 # ruff: noqa: F401, F811  # fixtures are imported by name
 
+import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -30,3 +32,24 @@ class TestPostgresDriver(DriverContract):
         yield make
         for driver in opened:
             await driver.close()
+
+
+class TestPostgresDriverOnAGivenPool(DriverContract):
+    capabilities = frozenset({Capability.MANY_PROCESSES, Capability.ADVISORY_LOCKS})
+    short_lease_s = 0.3
+
+    @pytest_asyncio.fixture
+    async def driver_factory(self, pg_dsn, pg_schema):
+        opened = []
+        async with asyncpg.create_pool(pg_dsn, min_size=0, max_size=16) as pool:
+
+            async def make():
+                driver = PostgresDriver(pool=pool, schema=pg_schema)
+                opened.append(driver)
+                await driver.open()
+                await driver.migrate("auto")
+                return driver
+
+            yield make
+            for driver in opened:
+                await driver.close()

@@ -253,6 +253,20 @@ async def test_a_server_that_refuses_a_new_line_leaves_the_outcome_none(pg_schem
             await alice.append(checkpoint())
 
 
+async def test_a_server_that_became_read_only_is_left(pg_schema):
+    """After a failover the old primary refuses writes: nothing was written, and the next
+    attempt asks the address anew instead of staying with the connection it has."""
+    async with opened(pg_schema) as driver:
+        alice = await take(driver, thread_key(), ALICE)
+        lane = driver._db._opened.lane
+        await lane._link.execute("SET default_transaction_read_only = on")
+        with pytest.raises(StorageUnavailableError) as caught:
+            await driver.commit([alice.slice(checkpoint())])
+        assert caught.value.context["sqlstate"] == "25006"
+        assert caught.value.context["outcome"] == "none"
+        await alice.append(checkpoint())
+
+
 async def test_a_permanent_error_fails_the_batch_and_keeps_the_line(pg_schema):
     """One bad row: the whole statement is refused, nothing is written, the session goes on."""
     async with opened(pg_schema) as driver:

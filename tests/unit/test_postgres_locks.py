@@ -230,6 +230,31 @@ async def test_a_session_that_changes_its_backend_is_a_pooler(pg_schema, caplog)
         assert await one.renew(ALICE, [first.held], 30.0) == [Renewed()]
 
 
+async def test_a_key_lost_during_its_claim_is_not_left_in_the_row(pg_schema):
+    """The session ends between lock and compare-and-set, for good: the row names no key."""
+    async with opened(pg_schema) as one, opened(pg_schema) as two:
+        session = one._db.locks
+        take_keys = session.take
+
+        async def lost(count):
+            keys = await take_keys(count)
+            session._held.clear()  # as if they had been taken out of reach meanwhile
+            return keys
+
+        session.take = lost
+        writer = await take(one, thread_key(), ALICE)
+        assert writer.claim.lock_key is None
+        assert writer.claim.loaded.thread.lock_key is None
+        assert (await thread_row(two, thread_key())).lock_key is None
+        busy = await contest(two, thread_key(), BOB)
+        assert busy.lock_free is None
+        await writer.append(checkpoint())
+        await writer.release()
+        again = await take(one, thread_key(), ALICE)
+        assert again.claim.loaded.thread.lock_key is None
+        session.take = take_keys
+
+
 async def test_leases_alone_take_no_locks(pg_schema):
     async with opened(pg_schema, locks="lease") as driver:
         assert driver.capabilities == {Capability.MANY_PROCESSES}

@@ -218,6 +218,7 @@ class Postgres:
     async def close(self) -> None:
         """Give back connections and locks. Idempotent."""
         opened, self._opened = self._opened, None
+        self._opening = None
         if opened is None:
             return
         if opened.loop is not asyncio.get_running_loop():

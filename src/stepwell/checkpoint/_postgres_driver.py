@@ -167,8 +167,8 @@ class PostgresDriver:
     ) -> list[Renewed | Lost]:
         """Extend the lease of each claim still ours.
 
-        A row that somebody keeps locked is tried again for a moment; its claim is still ours,
-        so it is answered with `Renewed` although its lease could not be moved.
+        A row that somebody keeps locked is tried again for a moment; then its claim is ours yet
+        and its lease is what it was, which the answer says (`extended` is False).
         """
         answers: list[Renewed | Lost] = [Lost(None)] * len(held)
         waiting = list(range(len(held)))
@@ -183,7 +183,7 @@ class PostgresDriver:
             locked: list[int] = []
             for i, renewed, ours, epoch, request, wanted in rows:
                 place = waiting[i - 1]
-                answers[place] = Renewed(request, wanted) if ours else Lost(epoch)
+                answers[place] = Renewed(request, wanted, extended=renewed) if ours else Lost(epoch)
                 if ours and not renewed:
                     locked.append(place)
             waiting = locked
