@@ -92,7 +92,7 @@ async def test_every_verb_answers_while_a_stranger_holds_the_row(pg_schema):
                 got = await contest(two, thread_key("free"), BOB)
                 assert isinstance(got, Busy)
                 assert (got.owner, got.lock_free) == (b"", None)
-                assert await one.renew(ALICE, [alice.held], 30.0) == [Renewed()]
+                assert await one.renew(ALICE, [alice.held], 30.0) == [Renewed(extended=False)]
                 await two.want([alice.key])
                 assert (await loaded(two, alice.key)).thread is not None
                 with pytest.raises(StorageUnavailableError, match="stayed locked") as caught:

@@ -365,10 +365,13 @@ class Held(NamedTuple):
 
 @dataclass(slots=True, frozen=True)
 class Renewed:
-    """The lease was extended; the rest is what others ask of the owner."""
+    """The claim is still ours; `request` and `wanted` are what others ask of the owner."""
 
     request: str | None = None
     wanted: bool = False
+    extended: bool = True
+    """False: the lease runs on as it was, because somebody else had the row locked. Try again
+    soon; until then nothing may rest on a lease of full length."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -428,7 +431,7 @@ class Driver(Protocol):
     async def renew(
         self, worker: bytes, held: Sequence[Held], lease_ttl_s: float
     ) -> list[Renewed | Lost]:
-        """Heartbeat: extend the lease of each claim still ours."""
+        """Heartbeat: extend the lease of each claim still ours, where its row is not locked."""
 
     async def release(self, worker: bytes, held: Sequence[Held]) -> None:
         """Free the row of each claim still ours, then its advisory lock."""
