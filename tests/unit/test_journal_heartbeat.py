@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from stepwell._journal.journal import Journal
+from stepwell.checkpoint.driver import Renewed
 from stepwell.errors import StaleWriterError, StorageUnavailableError
 from stepwell.observe import LeaseLost
 from stepwell.testing._faulty import FaultPlan, FaultyDriver
@@ -306,6 +307,130 @@ async def test_fresh_waits_for_the_database():
             await handle.fresh()
         process.outage = None
         await handle.fresh()
+
+
+# -- answers that do not come, and renewals that were none
+
+
+def hanging(process, times):
+    """The next heartbeats never get an answer."""
+    whole, left = process.renew, [times]
+
+    async def renew(worker, held, lease_ttl_s):
+        if left[0]:
+            left[0] -= 1
+            process.calls["hung"] += 1
+            await asyncio.Event().wait()
+        return await whole(worker, held, lease_ttl_s)
+
+    process.renew = renew
+
+
+@simulated
+async def test_a_heartbeat_that_hangs_does_not_stop_the_others(caplog):
+    """No answer within a third of a lease: the next one is sent, and saves the lease."""
+    database = Database()
+    process, other = Process(database), Process(database)
+    async with opened(process, lease_ttl_s=9.0) as journal, opened(other, seed=2) as rival:
+        handle = await journal.acquire(key())
+        hanging(process, 1)
+        waiter = asyncio.ensure_future(rival.acquire(key()))
+        await asyncio.sleep(30)
+        assert process.calls["hung"] == 1
+        assert not waiter.done()
+        assert handle.failure is None
+        assert "does not take heartbeats" in caplog.text
+        waiter.cancel()
+
+
+@simulated
+async def test_heartbeats_that_hang_do_not_pile_up():
+    """A call that has had no answer for a whole lease is of no use: it is cancelled."""
+    async with world(lease_ttl_s=9.0) as (journal, process):
+        handle = await journal.acquire(key())
+        before = len(asyncio.all_tasks())
+        hanging(process, 1000)
+        await asyncio.sleep(90)
+        assert process.calls["hung"] > 20
+        assert len(asyncio.all_tasks()) - before <= 3
+        await handle.release()
+    assert len(asyncio.all_tasks()) == 2, "the test, and who waits for it"
+
+
+@simulated
+async def test_a_late_answer_to_a_heartbeat_counts_from_when_it_was_asked_for():
+    """A slow server renews all the same."""
+    async with world(lease_ttl_s=9.0, outage_budget_s=60.0) as (journal, process):
+        handle = await journal.acquire(key())
+        process.latency_s = 5.0
+        for _ in range(20):
+            await asyncio.sleep(1.0)
+            await handle.fresh()
+        assert handle.failure is None
+        assert now() - handle.outbox.renewed_at <= 9.0
+
+
+@simulated
+async def test_fresh_is_not_held_up_by_a_heartbeat_that_hangs():
+    async with world(lease_ttl_s=9.0) as (journal, process):
+        handle = await journal.acquire(key())
+        asyncio.get_running_loop().pass_time(6.1)
+        hanging(process, 2)
+        began = now()
+        await handle.fresh()
+        assert process.calls["hung"] == 2
+        assert now() - began <= 2 * 6.0 + 0.2
+
+
+def not_extending(process, times):
+    """The next heartbeats find rows locked: still ours, but nothing was extended."""
+    whole, left = process.renew, [times]
+
+    async def renew(worker, held, lease_ttl_s):
+        answers = await whole(worker, held, lease_ttl_s)
+        if left[0]:
+            left[0] -= 1
+            answers = [Renewed(answer.request, answer.wanted, extended=False) for answer in answers]
+        return answers
+
+    process.renew = renew
+
+
+@simulated
+async def test_a_renewal_that_extended_nothing_makes_nothing_fresh():
+    """A stranger has the row locked: what it asks for is seen, the lease is as old as it was,
+    and the heartbeat comes again soon."""
+    async with world(lease_ttl_s=9.0) as (journal, process):
+        handle = await journal.acquire(key())
+        began = now()
+        process.database.rows._threads[key()].request = "interrupt:x"
+        not_extending(process, 5)
+        await asyncio.sleep(3.1)
+        assert process.calls["renew"] >= 2
+        assert handle.request == "interrupt:x"
+        assert handle.outbox.renewed_at == began
+        await asyncio.sleep(2.9)
+        assert handle.outbox.renewed_at > began + 3, "the row is free: renewed within parts of 1 s"
+        assert handle.failure is None
+
+
+@simulated
+async def test_fresh_does_not_pass_while_the_row_is_locked():
+    """It waits, and after the budget it says so."""
+    async with world(lease_ttl_s=9.0, outage_budget_s=4.0) as (journal, process):
+        handle = await journal.acquire(key())
+        loop = asyncio.get_running_loop()
+        loop.pass_time(6.1)
+        not_extending(process, 3)
+        await handle.fresh()
+        assert now() - handle.outbox.renewed_at < 6.0
+        assert process.calls["renew"] >= 4
+        loop.pass_time(6.1)
+        not_extending(process, 1000)
+        with pytest.raises(StorageUnavailableError) as caught:
+            await handle.fresh()
+        assert caught.value.context["thread_id"] == "t"
+        assert handle.failure is None
 
 
 def test_the_default_clock_and_randomness_will_do():
