@@ -344,13 +344,25 @@ async def test_opening_and_closing_are_idempotent(pg_dsn, pg_schema):
 # --- cancellation ---------------------------------------------------------------------------------
 
 
-async def cancelled_at(call, turns):
-    """Cancel `call` after so many turns of the loop; its result, or None if that hit it."""
-    task = asyncio.ensure_future(call)
-    for _ in range(turns):
+SPINS = 80
+MOMENTS = range(SPINS + 60)
+
+
+async def reach(task, moment):
+    """Let a task get so far: turn by turn of the loop at first; then the server is at work,
+    and waits that grow by the half give it as long as it takes on a busy machine."""
+    for _ in range(min(moment, SPINS)):
         if task.done():
-            break
+            return
         await asyncio.sleep(0)
+    if moment > SPINS:
+        await asyncio.wait([task], timeout=0.0005 * 1.5 ** (moment - SPINS))
+
+
+async def cancelled_at(call, moment):
+    """Cancel `call` at a moment; its result, or None if that hit it."""
+    task = asyncio.ensure_future(call)
+    await reach(task, moment)
     task.cancel()
     await asyncio.wait([task])
     return None if task.cancelled() else task.result()
@@ -376,9 +388,9 @@ async def nothing_is_held(driver, key):
 
 @pytest.mark.parametrize("kind", ["new", "written", "taken over"])
 async def test_a_claim_cancelled_anywhere_leaves_nothing(pg_schema, kind):
-    """At the k-th turn of the loop, for every k until one finishes: no row owned, no lock."""
+    """At one moment after the other until it finishes before it: no row owned, no lock."""
     async with opened(pg_schema) as driver:
-        for turns in range(400):
+        for turns in MOMENTS:
             key = thread_key(f"t{turns}" if kind == "new" else "t")
             if kind == "taken over":
                 await take(driver, key, BOB, lease_ttl_s=0.001, lock=False)
@@ -405,7 +417,7 @@ async def test_a_claim_cancelled_anywhere_leaves_nothing(pg_schema, kind):
 async def test_a_commit_cancelled_anywhere_is_whole_or_absent(pg_schema):
     """Whatever the server made of it: row and record_no agree, and the lane goes on."""
     async with opened(pg_schema) as driver:
-        for turns in range(200):
+        for turns in MOMENTS:
             alice = await take(driver, thread_key(f"t{turns}"), ALICE)
             piece = alice.slice(checkpoint(b"1"), pending(), runs=[run_row()])
             got = await cancelled_at(driver.commit([piece]), turns)
@@ -438,14 +450,11 @@ CALLS = {
 @pytest.mark.parametrize("verb", CALLS)
 async def test_other_verbs_cancelled_anywhere_leave_sound_sessions(pg_schema, verb):
     async with opened(pg_schema) as driver:
-        for turns in range(200):
+        for turns in MOMENTS:
             alice = await take(driver, thread_key(f"t{turns}"), ALICE)
             await alice.append(checkpoint())
             task = asyncio.ensure_future(CALLS[verb](driver, alice))
-            for _ in range(turns):
-                if task.done():
-                    break
-                await asyncio.sleep(0)
+            await reach(task, turns)
             finished = task.done()
             task.cancel()
             await asyncio.wait([task])
