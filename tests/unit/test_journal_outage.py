@@ -249,6 +249,149 @@ async def test_a_row_that_stays_locked_is_given_up():
 
 
 @simulated
+@pytest.mark.parametrize("first", ["error", "parked"])
+async def test_after_a_first_error_there_is_another_try_however_late_it_came(first):
+    """A connection that goes silent is noticed after more than the whole budget: the budget
+    counts from the error, and the same slice is sent again on the next connection."""
+    async with world(outage_budget_s=10.0) as (journal, process):
+        handle = await journal.acquire(key())
+        process.latency_s = 70.0
+        if first == "error":
+            process.outage = lambda: unavailable("unknown")
+        else:
+            process.parked[key()] = 1
+        ticket = step(handle, b"1").ticket
+        await asyncio.sleep(69.0)
+        behind = step(handle, b"2").ticket
+        await asyncio.sleep(1.01)
+        process.latency_s, process.outage = 0.0, None
+        await asyncio.gather(ticket, behind)
+        assert await process.database.bodies(key()) == [b"1", b"2"]
+        assert process.commits[0][0] is process.commits[1][0]
+
+
+@simulated
+async def test_a_record_that_waited_behind_an_outage_has_a_try_of_its_own():
+    """Its lane was busy for more than its budget before it was sent at all."""
+    async with world(outage_budget_s=10.0) as (journal, process):
+        first, second = await journal.acquire(key(1)), await journal.acquire(key(2))
+        process.outage, process.latency_s = unavailable, 4.0
+        lost = step(first).ticket
+        await asyncio.sleep(0.001)
+        kept = step(second).ticket
+        whole = process.commit
+        tried = []
+
+        async def commit(batch):
+            if batch[0].key == key(2):
+                tried.append(asyncio.get_running_loop().time())
+                process.outage = unavailable if len(tried) == 1 else None
+            return await whole(batch)
+
+        process.commit = commit
+        with pytest.raises(StorageUnavailableError):
+            await lost
+        await kept
+        assert len(tried) == 2
+
+
+def locked_elsewhere(process, *names, wait_s=0.25, sqlstate="55P03"):
+    """A stranger has locked a row, not of the thread table, that these threads write: every
+    statement that writes one waits for it, and is ended."""
+    guilty, whole = {key(name) for name in names}, process.commit
+
+    async def commit(batch):
+        if guilty & {piece.key for piece in batch}:
+            process.commits.append(list(batch))
+            await asyncio.sleep(wait_s)
+            raise StorageUnavailableError("lock timeout", outcome="none", sqlstate=sqlstate)
+        return await whole(batch)
+
+    process.commit = commit
+    return guilty
+
+
+@simulated
+@pytest.mark.parametrize("sqlstate", ["55P03", "40001", "40P01", "57014"])
+async def test_a_row_locked_elsewhere_holds_up_its_own_thread_only(sqlstate):
+    """An error of a whole batch that is a matter of one slice: the batch is halved until that
+    slice stands alone, and from then on it travels alone."""
+    async with world() as (journal, process):
+        handles = [await journal.acquire(key(n)) for n in range(64)]
+        guilty = locked_elsewhere(process, 13, sqlstate=sqlstate)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        tickets = [step(handle).ticket for handle in handles]
+        stuck = tickets.pop(13)
+        await asyncio.gather(*tickets)
+        assert loop.time() - began <= 8 * 0.25, "as many statements as there are halvings"
+        assert not stuck.done()
+        for round_no in range(20):
+            await asyncio.gather(*(step(h).ticket for h in handles if h.key != key(13)))
+            await asyncio.sleep(0.5)
+            assert not stuck.done(), round_no
+        later = [batch for batch in process.commits[14:] if guilty & {p.key for p in batch}]
+        assert all(len(batch) == 1 for batch in later)
+        assert 5 <= len(later) <= 12, "its pauses grow: each try costs the others a wait"
+        guilty.clear()
+        step(handles[13])
+        await asyncio.wait_for(handles[13].flushed(), 2.5)
+        tries = [p for batch in process.commits for p in batch if p.key == key(13)]
+        assert all(piece is tries[0] for piece in tries[:-1])
+
+
+@simulated
+async def test_a_row_that_stays_locked_elsewhere_is_given_up_alone():
+    """It has an outage budget of its own."""
+    async with world(outage_budget_s=8.0) as (journal, process):
+        handles = [await journal.acquire(key(n)) for n in range(5)]
+        guilty = locked_elsewhere(process, 0)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        tickets = [step(handle).ticket for handle in handles]
+        with pytest.raises(StorageUnavailableError) as caught:
+            await tickets[0]
+        assert 8.0 <= loop.time() - began <= 9.0
+        assert (caught.value.context["sqlstate"], caught.value.context["outcome"]) == (
+            "55P03",
+            "none",
+        )
+        await asyncio.gather(*tickets[1:])
+        guilty.clear()
+        assert [handle.failure is None for handle in handles] == [False, True, True, True, True]
+
+
+@simulated
+async def test_a_table_that_stays_locked_costs_nobody_more_than_the_budget():
+    """Every slice is held up: they are not tried one after the other until the last has failed."""
+    async with world(outage_budget_s=8.0) as (journal, process):
+        handles = [await journal.acquire(key(n)) for n in range(200)]
+        guilty = locked_elsewhere(process, *range(200))
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        results = await asyncio.gather(
+            *(step(handle).ticket for handle in handles), return_exceptions=True
+        )
+        assert {type(result) for result in results} == {StorageUnavailableError}
+        assert loop.time() - began <= 8.0 + 5.0
+        guilty.clear()
+
+
+@simulated
+async def test_a_table_that_was_locked_for_a_moment_costs_nobody_anything():
+    async with world() as (journal, process):
+        handles = [await journal.acquire(key(n)) for n in range(200)]
+        guilty = locked_elsewhere(process, *range(200))
+        tickets = [step(handle).ticket for handle in handles]
+        await asyncio.sleep(3.0)
+        guilty.clear()
+        began = asyncio.get_running_loop().time()
+        await asyncio.gather(*tickets)
+        assert asyncio.get_running_loop().time() - began <= 2.5
+        assert len(process.commits) <= 40
+
+
+@simulated
 async def test_a_full_disk_pauses_runs_too():
     async with world() as (journal, process):
         handle = await journal.acquire(key())

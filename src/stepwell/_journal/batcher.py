@@ -42,6 +42,10 @@ _log = logging.getLogger("stepwell.journal")
 _PARK_LEAST_S = 0.005
 _PARK_MOST_S = 0.1
 
+# SQLSTATEs by which a database refuses a statement for now because of single rows in it:
+# a lock that was not had in time, a failed serialization, a deadlock, a statement timeout.
+_OF_SINGLE_ROWS = frozenset({"55P03", "40001", "40P01", "57014"})
+
 
 class Lane:
     """One stream of batches. A thread's records always use the same lane."""
@@ -99,6 +103,15 @@ class Lane:
             if outbox.sent is None and not outbox.pending:
                 ready.popleft().queued = False  # it failed while it waited
                 continue
+            if outbox.sent is not None and (error := outbox.sent.blocked) is not None:
+                if self._overdue(outbox.sent, self._around.clock.monotonic()):
+                    ready.popleft().queued = False
+                    self._give_up(outbox.sent, error)
+                    continue
+                if batch:
+                    break
+                ready.popleft().queued = False
+                return [outbox.sent]
             sent = outbox.take(rows, size)
             if sent is None:
                 if batch:
@@ -199,26 +212,22 @@ class Lane:
     ) -> tuple[list[list[Sent]], float | None]:
         """A commit raised. What to send next, and how long to wait before it.
 
-        For now: the same slices, but for those whose time is up. For good: halves, until the
-        slice at fault stands alone.
+        For now: the same slices, but for those whose time is up; or, if single rows are the
+        matter, halves, until the slice at fault stands alone and waits by itself. For good:
+        halves too.
         """
         if isinstance(error, StorageError) and error.retryable:
-            now = self._around.clock.monotonic()
-            if self._backoff.fresh:
-                _log.warning("The storage does not take commits (%s): trying again.", error)
-            budget = self._around.options.outage_budget_s
-            again: list[Sent] = []
-            for sent in part:
-                if error.context.get("outcome") != "none":
-                    sent.unknown = True
-                if now - sent.since >= budget:
-                    self._give_up(sent, error)
-                else:
-                    again.append(sent)
+            again = self._still_in_time(part, error)
             if not again:
                 return [], None
-            until = min(sent.since for sent in again) + budget
-            return [again], self._backoff.next_delay(error, until)
+            if error.context.get("sqlstate") in _OF_SINGLE_ROWS:
+                if len(again) > 1:
+                    return _halves(again), None
+                self._set_aside(again[0], error)
+                return [], None
+            if self._backoff.fresh:
+                _log.warning("The storage does not take commits (%s): trying again.", error)
+            return [again], self._backoff.next_delay(error, min(map(self._deadline, again)))
         if isinstance(error, SchemaVersionError):
             for sent in part:
                 self._give_up(sent, error)
@@ -226,8 +235,51 @@ class Lane:
         if len(part) == 1:
             _fail(part[0], error)
             return [], None
-        middle = len(part) // 2
-        return [part[middle:], part[:middle]], None
+        return _halves(part), None
+
+    def _still_in_time(self, part: list[Sent], error: StorageError) -> list[Sent]:
+        """The slices of a failed commit that have time left; the others are given up."""
+        now = self._around.clock.monotonic()
+        again: list[Sent] = []
+        for sent in part:
+            if error.context.get("outcome") != "none":
+                sent.unknown = True
+            if self._overdue(sent, now):
+                self._give_up(sent, error)
+            else:
+                again.append(sent)
+        return again
+
+    def _overdue(self, sent: Sent, now: float) -> bool:
+        """A try has failed, or there is to be another: is the time of this slice up?
+
+        The time counts from the first failure, however long that took to come, so there are
+        two tries at least. A slice that had to wait while its lane was in an outage already
+        has lost that time.
+        """
+        if sent.failing_since is None:
+            outage = self._backoff.since
+            sent.failing_since = now if outage is None else max(sent.since, outage)
+            return False
+        return now >= self._deadline(sent)
+
+    def _deadline(self, sent: Sent) -> float:
+        start = sent.since if sent.failing_since is None else sent.failing_since
+        return start + self._around.options.outage_budget_s
+
+    def _set_aside(self, sent: Sent, error: StorageError) -> None:
+        """Somebody holds a lock that this slice alone needs. Each of its tries may make the
+        lane wait for that lock again, so it travels alone, and less and less often."""
+        if sent.backoff is None:
+            sent.backoff = Backoff(self._around, "commit")
+            _log.warning(
+                "The records of thread %r wait for a lock that somebody else holds (%s).",
+                sent.outbox.key.thread_id,
+                error,
+            )
+        sent.blocked = error
+        delay = sent.backoff.next_delay(error, self._deadline(sent))
+        self._send_later(sent, delay or 0.0)
 
     def _settle(self, part: list[Sent], outcomes: list[CommitOutcome], sent_at: float) -> None:
         refused = rows = size = 0
@@ -270,12 +322,14 @@ class Lane:
 
     def _park(self, sent: Sent) -> None:
         """Somebody had the row locked: send the same slice again soon, holding up nobody."""
-        around = self._around
-        if around.clock.monotonic() - sent.since >= around.options.outage_budget_s:
+        if self._overdue(sent, self._around.clock.monotonic()):
             self._give_up(sent, StorageUnavailableError("The thread's row stayed locked."))
-            return
+        else:
+            self._send_later(sent, self._around.ids.uniform(_PARK_LEAST_S, _PARK_MOST_S))
+
+    def _send_later(self, sent: Sent, delay: float) -> None:
         self._parked += 1
-        self._loop.call_later(around.ids.uniform(_PARK_LEAST_S, _PARK_MOST_S), self._unpark, sent)
+        self._loop.call_later(delay, self._unpark, sent)
 
     def _unpark(self, sent: Sent) -> None:
         self._parked -= 1
@@ -346,6 +400,12 @@ def _fail(sent: Sent, error: BaseException) -> None:
     if sent.unknown:
         error.context["outcome"] = "unknown"
     sent.outbox.fail(error)
+
+
+def _halves(part: list[Sent]) -> list[list[Sent]]:
+    """As a stack: the first half is sent first."""
+    middle = len(part) // 2
+    return [part[middle:], part[:middle]]
 
 
 def _check(outcomes: Sequence[CommitOutcome], part: Sequence[Sent]) -> None:

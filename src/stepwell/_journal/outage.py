@@ -25,7 +25,7 @@ class Backoff:
         budget_s: Seconds from the first failure; the options' outage budget when None.
     """
 
-    __slots__ = ("_around", "_attempt", "_budget_s", "_deadline", "_verb")
+    __slots__ = ("_around", "_attempt", "_budget_s", "_deadline", "_verb", "since")
 
     def __init__(
         self, surroundings: Surroundings, verb: str, budget_s: float | None = None
@@ -35,6 +35,8 @@ class Backoff:
         self._budget_s = surroundings.options.outage_budget_s if budget_s is None else budget_s
         self._deadline: float | None = None
         self._attempt = 0
+        self.since: float | None = None
+        """When the first failure since the last answer came."""
 
     @property
     def fresh(self) -> bool:
@@ -43,7 +45,7 @@ class Backoff:
 
     def reset(self) -> None:
         """The database answered: the next failure begins a new outage."""
-        self._deadline = None
+        self._deadline = self.since = None
         self._attempt = 0
 
     def next_delay(self, error: StorageError, until: float | None = None) -> float | None:
@@ -55,6 +57,7 @@ class Backoff:
         """
         now = self._around.clock.monotonic()
         if self._deadline is None:
+            self.since = now
             self._deadline = now + self._budget_s
         deadline = self._deadline if until is None else until
         if now >= deadline:

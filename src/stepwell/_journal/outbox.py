@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from stepwell._journal.bound import Bound
+from stepwell._journal.outage import Backoff
 from stepwell._journal.slices import Filed, Record, Ticket, elide, freeze
 from stepwell.checkpoint.driver import Loaded, Slice, ThreadKey
-from stepwell.errors import StepwellError
+from stepwell.errors import StepwellError, StorageError
 
 _log = logging.getLogger("stepwell.journal")
 
@@ -25,7 +26,10 @@ T = TypeVar("T")
 class Sent:
     """A slice that was handed to the driver, with the records it carries. Never changed."""
 
-    __slots__ = ("first_sent_at", "outbox", "records", "since", "size", "slice", "unknown")
+    __slots__ = (
+        "backoff", "blocked", "failing_since", "first_sent_at", "outbox", "records", "since",
+        "size", "slice", "unknown",
+    )  # fmt: skip
 
     def __init__(
         self, outbox: Outbox, records: list[Record], frozen: Slice, since: float, size: int
@@ -34,7 +38,13 @@ class Sent:
         self.records = records
         self.slice = frozen
         self.since = since
-        """When its first record became due; its time runs out an outage budget later."""
+        """When its first record became due."""
+        self.failing_since: float | None = None
+        """What its outage budget counts from; None until a first try has failed."""
+        self.blocked: StorageError | None = None
+        """Why it must travel alone: somebody holds a lock that its rows need."""
+        self.backoff: Backoff | None = None
+        """Its own pauses while it is blocked."""
         self.size = size
         self.first_sent_at: float | None = None
         self.unknown = False
