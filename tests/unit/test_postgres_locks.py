@@ -190,6 +190,7 @@ async def test_a_full_lock_table_leaves_claims_to_their_leases(pg_schema, caplog
     """53200: what was locked is given back at once, the claim goes on without a key."""
     async with opened(pg_schema) as driver:
         session = driver._db.locks
+        await take(driver, thread_key("before"), ALICE)
         asked, ask = [], session._ask
 
         async def full(name, keys):

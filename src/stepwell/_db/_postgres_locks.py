@@ -55,8 +55,13 @@ class LockSession:
         self._ids = ids
         self._keys_max = keys_max
         self._shared: int | None = None
-        self._held: dict[int, set[UUID]] = {}
+        self._held: dict[int, dict[UUID, int]] = {}
+        """The threads whose rows name a key, and the epochs of their claims."""
+        self._session: int | None = None
+        """Number of the line's session that the next two speak of."""
         self._pid: int | None = None
+        self._locked: set[int] = set()
+        self._lost_again = False
         self._repairing: asyncio.Task[None] | None = None
         self._closing = False
         self.pooled = False
@@ -78,7 +83,12 @@ class LockSession:
             wanted.append(self._ids.lock_key())
         got = await self._lock(wanted)
         if len(wanted) > room and wanted[-1] in got:
-            self._shared = wanted[-1]
+            if self._shared is None:
+                self._shared = wanted[-1]
+            else:
+                # Another claim was faster: threads share one key, or its end would free many.
+                self._held.pop(wanted[-1], None)
+                await self._unlock(wanted[-1:])
         keys: list[int | None] = [key if key in got else None for key in fresh]
         return keys + [self._shared] * (count - room)
 
@@ -86,19 +96,21 @@ class LockSession:
         if not keys:
             return frozenset()
         # Held from before the reply on: if the session ends now, they are taken again.
-        self._held.update((key, set()) for key in keys)
+        self._held.update((key, {}) for key in keys)
         try:
             got = await self._ask("lock", keys)
         except StorageError as error:
             for key in keys:
                 self._held.pop(key, None)
             if error.context.get("sqlstate") == OUT_OF_SHARED_MEMORY:
-                # Keys locked before the error stay locked, and every client needs the room.
+                # Every client needs the room.
                 self._keys_max = len(self._held)
                 _log.warning("the server's lock table is full; further claims rest on their lease")
-                await self._ask("unlock", keys)
             elif not isinstance(error, StorageUnavailableError):
                 raise
+            if "sqlstate" in error.context:
+                # Keys locked before an error stay locked, if the session does.
+                await self._unlock(keys)
             return frozenset()
         for key in set(keys) - got:
             self._held.pop(key, None)
@@ -107,14 +119,33 @@ class LockSession:
     async def _ask(self, name: str, keys: Sequence[int]) -> frozenset[int]:
         if not keys:
             return frozenset()
-        rows = await self._line.run(self._sql[name], keys, doing=f"to {name} advisory keys")
+        sql = self._sql[name]
+        session, rows = await self._line.ask(sql, keys, doing=f"to {name} advisory keys")
+        done = frozenset(row[0] for row in rows if row[1])
+        if session != self._line.session:
+            # It has ended since: its backend says nothing of the one in use now. Its keys are
+            # taken again by the repair that its end has set off.
+            return done
         pids = {row[2] for row in rows}
-        if self._pid is None and len(pids) == 1:
-            self._pid = pids.pop()
-        elif pids != {self._pid}:
+        if session != self._session:
+            self._session, self._pid, self._locked = session, min(pids), set()
+        if pids != {self._pid}:
             self._give_up()
             return frozenset()
-        return frozenset(row[0] for row in rows if row[1])
+        if name == "lock":
+            self._locked |= done
+        else:
+            self._locked.difference_update(keys)
+        return done
+
+    async def _unlock(self, keys: Sequence[int]) -> None:
+        if not keys or not self._line.connected:
+            return
+        try:
+            await self._ask("unlock", keys)
+        except StorageUnavailableError as error:
+            # As a rule the session is gone, and the locks with it.
+            _log.debug("keys could not be given back: %s", error)
 
     def _give_up(self) -> None:
         if self.pooled:
@@ -126,34 +157,35 @@ class LockSession:
         )
         self._repair(self._disarm_all())
 
-    def bind(self, key: int, thread: UUID) -> bool:
+    def bind(self, key: int, thread: UUID, epoch: int) -> bool:
         """The row of `thread` names `key` now. False: the key was lost in the meantime."""
         if key not in self._held:
             return False
-        self._held[key].add(thread)
+        self._held[key][thread] = epoch
         return True
 
-    async def give_back(self, pairs: Iterable[tuple[int | None, UUID]]) -> None:
-        """Unlock the keys of claims that ended. Idempotent; the shared key stays."""
+    async def give_back(self, claims: Iterable[tuple[int | None, UUID, int | None]]) -> None:
+        """Unlock the keys of claims that ended (key, thread, epoch; None: refused). Idempotent.
+
+        The shared key stays; a claim that ended long ago does not undo the binding of a newer
+        one of the same thread to it.
+        """
         done: list[int] = []
-        for key, thread in pairs:
+        for key, thread, epoch in claims:
             if key is None or key not in self._held:
                 continue
-            if key == self._shared:
-                self._held[key].discard(thread)
-            else:
+            if key != self._shared:
                 del self._held[key]
                 done.append(key)
-        if done and self._line.connected:
-            try:
-                await self._ask("unlock", done)
-            except StorageUnavailableError as error:
-                # The session is gone, and the locks with it.
-                _log.debug("keys were given back by the end of their session: %s", error)
+            elif epoch is not None and self._held[key].get(thread) == epoch:
+                del self._held[key][thread]
+        await self._unlock(done)
 
     def lost(self) -> None:
         """The session has ended (called by its line): get the keys back."""
-        self._pid = None
+        self._session = self._pid = None
+        self._locked = set()
+        self._lost_again = True
         if self._held and not self._closing and not self.pooled:
             self._repair(self._restore())
 
@@ -170,44 +202,55 @@ class LockSession:
             return
         if (error := task.exception()) is not None:
             _log.error("the lock session could not be repaired", exc_info=error)
-        elif self.pooled and self._held and not self._closing:
-            self._repair(self._disarm_all())
+        elif self._held and not self._closing:
+            if self.pooled:
+                self._repair(self._disarm_all())
+            elif self._lost_again:
+                # It ended once more after the last look of the repair.
+                self._repair(self._restore())
 
     async def _restore(self) -> None:
         """Re-lock all keys in one statement; what stays out of reach is taken out of the rows."""
-        tries, pid = 0, None
-        mine: frozenset[int] = frozenset()
+        tries = 0
         while self._held and not self.pooled:
             tries += 1
-            if pid is None or pid != self._pid:
-                mine = frozenset()
-            held = {key: set(threads) for key, threads in self._held.items()}
+            self._lost_again = False
+            held = self._snapshot()
             try:
                 # Locking twice would take unlocking twice: only what this session lacks.
-                mine |= await self._ask("lock", [key for key in held if key not in mine])
-                pid = self._pid
-                if ended := [key for key in mine if key in held and key not in self._held]:
-                    await self._ask("unlock", ended)
+                await self._ask("lock", self._lacking(held))
+                ended = [key for key in held if key not in self._held and key in self._locked]
+                await self._unlock(ended)
                 await self._rows.beat(*_parallel(held))
-                lacking = {key: threads for key, threads in held.items() if key not in mine}
+                # All of them, if the session ended while the beats moved.
+                lacking = self._lacking(held)
                 if not lacking:
                     _log.info("the lock session was restored with %d keys", len(held))
                     return
                 if tries > _TRIES:
                     # The server has not noticed yet that the old session ended.
-                    await self._disarm(lacking)
+                    await self._disarm({key: held[key] for key in lacking})
             except StorageError as error:
                 _log.debug("the lock session is down (attempt %d): %s", tries, error)
                 if tries >= _TRIES and await self._disarmed(held):
-                    return
+                    continue
             await asyncio.sleep(min(_PAUSE_S * tries, _PAUSE_MAX_S))
+
+    def _snapshot(self) -> dict[int, dict[UUID, int]]:
+        return {key: dict(threads) for key, threads in self._held.items()}
+
+    def _lacking(self, keys: Iterable[int]) -> list[int]:
+        """Those of the keys still held that the session in use has not locked."""
+        whole = self._session is not None and self._session == self._line.session
+        locked = self._locked if whole else frozenset()
+        return [key for key in keys if key in self._held and key not in locked]
 
     async def _disarm_all(self) -> None:
         while self._held:
-            if not await self._disarmed(dict(self._held)):
+            if not await self._disarmed(self._snapshot()):
                 await asyncio.sleep(_PAUSE_MAX_S)
 
-    async def _disarmed(self, held: Mapping[int, set[UUID]]) -> bool:
+    async def _disarmed(self, held: Mapping[int, Mapping[UUID, int]]) -> bool:
         try:
             await self._disarm(held)
         except StorageError as error:
@@ -215,10 +258,14 @@ class LockSession:
             return False
         return True
 
-    async def _disarm(self, held: Mapping[int, set[UUID]]) -> None:
+    async def _disarm(self, held: Mapping[int, Mapping[UUID, int]]) -> None:
         await self._rows.disarm(*_parallel(held))
-        for key in held:
-            self._held.pop(key, None)
+        for key, threads in held.items():
+            now = self._held.get(key)
+            if now is None or now.items() - threads.items():
+                # Bound to another claim meanwhile, whose row names the key yet: not done with.
+                continue
+            del self._held[key]
             if key == self._shared:
                 self._shared = None
 
@@ -243,11 +290,13 @@ class LockSession:
     def _clear(self) -> None:
         self._held.clear()
         self._shared = None
-        self._pid = None
+        self._session = self._pid = None
+        self._locked = set()
+        self._lost_again = False
         self._repairing = None
         self._closing = False
 
 
-def _parallel(held: Mapping[int, set[UUID]]) -> tuple[list[UUID], list[int]]:
+def _parallel(held: Mapping[int, Mapping[UUID, int]]) -> tuple[list[UUID], list[int]]:
     pairs = [(thread, key) for key, threads in held.items() for thread in threads]
     return [thread for thread, _ in pairs], [key for _, key in pairs]

@@ -9,7 +9,7 @@ import socket
 import weakref
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeAlias
 
 import asyncpg
 
@@ -31,7 +31,36 @@ _log = logging.getLogger("stepwell.journal")
 LOCK_TIMEOUT_MS: Final = 250
 STATEMENT_TIMEOUT_MS: Final = 60_000
 COMMAND_TIMEOUT_S: Final = 70.0
-"""When the client gives up on a reply; above the server's own limit, which is exact."""
+"""When the client gives up on a reply of a borrowed connection, which may read or delete much;
+above the server's own limit, which is exact."""
+
+
+class Timeouts(NamedTuple):
+    """How long a reply may take before its connection counts as silent, in seconds.
+
+    A connection can go silent while the server is well (a router that forgot it, a backend
+    that hangs); nothing but time tells. The server itself ends a statement a little earlier
+    (`limit_ms`): a server that is only slow says so, and the connection stays in use.
+
+    Both numbers are what the layers above leave: a commit must fail, and be tried again on a
+    new connection, well within the time for which an outage is borne (60 s); a heartbeat must
+    be tried twice within a lease (10 s) of which a third has passed when it is sent. They are
+    not smaller, because a server under load, or one that waits for its disk or its standby,
+    takes seconds for what it does in a millisecond otherwise, and giving up a connection costs
+    it a new one, the lock session all of its keys.
+    """
+
+    commit_s: float = 15.0
+    control_s: float = 3.0
+
+
+TIMEOUTS: Final = Timeouts()
+
+
+def limit_ms(reply_s: float) -> int:
+    """The server's limit for a statement whose reply may take `reply_s` seconds."""
+    return max(1, min(STATEMENT_TIMEOUT_MS, int(reply_s * 800)))
+
 
 RULES: Final[Mapping[str, str]] = {
     # The fences are written for READ COMMITTED: elsewhere a lost race is an error of the batch.
@@ -150,7 +179,9 @@ class Source(Protocol):
     pinned_kept: bool
     """The same, for connections got by `connect`."""
 
-    async def connect(self, *, deathwatch: bool = False) -> Link:
+    async def connect(
+        self, *, deathwatch: bool = False, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS
+    ) -> Link:
         """A connection for keeps, with our settings. Raises StorageError."""
 
     async def discard(self, link: Link, *, broken: bool) -> None:
@@ -180,8 +211,12 @@ class OwnSource:
         self._live: weakref.WeakSet[_Connection] = weakref.WeakSet()
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
-    def _arguments(self, *, deathwatch: bool) -> dict[str, Any]:
-        settings = dict(LIMITS if self.pinned else {"application_name": "stepwell"})
+    def _arguments(
+        self, *, deathwatch: bool = False, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS
+    ) -> dict[str, Any]:
+        settings = {"application_name": "stepwell"}
+        if self.pinned:
+            settings = {**LIMITS, "statement_timeout": str(statement_timeout_ms)}
         settings |= self._address.settings
         if self.pinned:
             settings |= RULES
@@ -197,9 +232,13 @@ class OwnSource:
             "connection_class": _Connection,
         }
 
-    async def connect(self, *, deathwatch: bool = False) -> Link:
+    async def connect(
+        self, *, deathwatch: bool = False, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS
+    ) -> Link:
         try:
-            arguments = self._arguments(deathwatch=deathwatch)
+            arguments = self._arguments(
+                deathwatch=deathwatch, statement_timeout_ms=statement_timeout_ms
+            )
             link: Link = await asyncpg.connect(self._address.url, **arguments)
         except (TypeError, asyncpg.ClientConfigurationError) as error:
             raise UsageError(f"asyncpg cannot connect like this: {error}.") from error
@@ -226,7 +265,7 @@ class OwnSource:
                     # The default would send RESET ALL after each use, for nothing: a borrower
                     # that leaves anything behind ends the connection.
                     reset=_leave,
-                    **self._arguments(deathwatch=False),
+                    **self._arguments(),
                 )
                 await self._pool
             return await self._pool.acquire()
@@ -265,9 +304,12 @@ class PoolSource:
         self._pool = pool
         self._taken: list[Link] = []
 
-    async def connect(self, *, deathwatch: bool = False) -> Link:
+    async def connect(
+        self, *, deathwatch: bool = False, statement_timeout_ms: int = STATEMENT_TIMEOUT_MS
+    ) -> Link:
         link = await self.acquire()
         settings = {**RULES, **LIMITS, **(DEATHWATCH if deathwatch else {})}
+        settings["statement_timeout"] = str(statement_timeout_ms)
         try:
             if self.pinned_kept:
                 for name, value in settings.items():
@@ -345,19 +387,30 @@ async def hang_up(link: Link, *, broken: bool) -> None:
 
 
 async def run(
-    link: Link, sql: str, args: tuple[object, ...], *, pinned: bool
+    link: Link,
+    sql: str,
+    args: tuple[object, ...],
+    *,
+    pinned: bool,
+    reply_s: float | None = None,
 ) -> list[asyncpg.Record]:
-    """Run one statement that may write, under our rules. Native errors go through."""
+    """Run one statement that may write, under our rules. Native errors go through.
+
+    `reply_s` bounds the wait for each reply (None: the connection's own limit); TimeoutError.
+    asyncpg counts it rather than a timer of ours: where the loop itself was blocked, it takes
+    the reply that has arrived meanwhile.
+    """
     if pinned:
-        return await link.fetch(sql, *args)
-    await link.execute(_WRITE + _LOCAL)
+        return await link.fetch(sql, *args, timeout=reply_s)
+    limit = "" if reply_s is None else f"SET LOCAL statement_timeout = '{limit_ms(reply_s)}';"
+    await link.execute(_WRITE + _LOCAL + limit, timeout=reply_s)
     try:
-        rows = await link.fetch(sql, *args)
+        rows = await link.fetch(sql, *args, timeout=reply_s)
     except Exception as error:
         if replied(error) and not ended(link):
-            await link.execute("ROLLBACK")
+            await link.execute("ROLLBACK", timeout=reply_s)
         raise
-    await link.execute("COMMIT")
+    await link.execute("COMMIT", timeout=reply_s)
     return rows
 
 

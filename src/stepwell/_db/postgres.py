@@ -31,7 +31,16 @@ from stepwell._db._postgres_dsn import parse_dsn
 from stepwell._db._postgres_line import Line
 from stepwell._db._postgres_locks import KEYS_MAX, LockSession
 from stepwell._db._postgres_schema import migrate, quoted
-from stepwell._db._postgres_source import OwnSource, PoolSource, Source, borrowed, run, snapshot
+from stepwell._db._postgres_source import (
+    TIMEOUTS,
+    OwnSource,
+    PoolSource,
+    Source,
+    Timeouts,
+    borrowed,
+    run,
+    snapshot,
+)
 from stepwell._db.migrations import load_queries
 from stepwell._ids import Ids
 from stepwell.errors import StorageError, StorageUnavailableError, UsageError
@@ -39,7 +48,7 @@ from stepwell.errors import StorageError, StorageUnavailableError, UsageError
 if TYPE_CHECKING:
     from stepwell._db._postgres_source import Link
 
-__all__ = ["FastUUID", "LockSession", "Postgres", "shifted"]
+__all__ = ["TIMEOUTS", "FastUUID", "LockSession", "Postgres", "Timeouts", "shifted"]
 
 FastUUID = pgproto.UUID
 """Written in C, and a `uuid.UUID` all the same."""
@@ -97,6 +106,7 @@ class Postgres:
         read_url: address of a replica for reads that may lag.
         connect: extra arguments of `asyncpg.connect`.
         ids: randomness.
+        timeouts: how long replies may take on the lane and on the control line.
 
     Raises:
         UsageError: the arguments make no sense together, or the DSN is none.
@@ -114,6 +124,7 @@ class Postgres:
         read_url: str | None = None,
         connect: Mapping[str, Any] | None = None,
         ids: Ids,
+        timeouts: Timeouts = TIMEOUTS,
     ) -> None:
         _check_pool(dsn, pool, connect)
         if pool_size_max < POOL_MIN:
@@ -123,6 +134,8 @@ class Postgres:
             )
         if locks not in ("advisory", "lease"):
             raise UsageError(f"locks={locks!r}: say 'advisory' or 'lease'.")
+        if min(timeouts) <= 0:
+            raise UsageError(f"{timeouts}: a reply needs more than no time.")
         if schema is not None and (not schema or "\0" in schema or len(schema.encode()) > 63):
             raise UsageError("schema must be a name of 1 to 63 bytes without NUL.")
         self._pool = pool
@@ -132,6 +145,7 @@ class Postgres:
         self._schema = schema
         self._pgbouncer = pgbouncer
         self._ids = ids
+        self._timeouts = timeouts
         self.advisory = locks == "advisory" and not pgbouncer
         self._opened: _Opened | None = None
         self._opening: asyncio.Lock | None = None
@@ -159,8 +173,8 @@ class Postgres:
             loop=loop,
             source=source,
             replica=replica,
-            lane=Line(source),
-            control=Line(source, deathwatch=True, patient=True),
+            lane=Line(source, reply_s=self._timeouts.commit_s),
+            control=Line(source, reply_s=self._timeouts.control_s, deathwatch=True, patient=True),
         )
         try:
             await self._look_around(opened)
@@ -265,16 +279,33 @@ class Postgres:
         """Run one statement on the lane."""
         return await self._open.lane.run(sql, *args, doing="commit")
 
-    async def control(self, name: str, *args: object) -> list[asyncpg.Record]:
-        """Run one named statement on the control line, carried through if we are cancelled."""
-        opened = self._open
-        return await opened.control.run(opened.sql[name], *args, doing=name)
+    async def control(
+        self, name: str, *args: object, reply_s: float | None = None
+    ) -> list[asyncpg.Record]:
+        """Run one named statement on the control line, carried through if we are cancelled.
 
-    async def fetch(self, name: str, *args: object, sent: bool = True) -> list[asyncpg.Record]:
+        It must bear being run twice: without a reply it is tried once more, on a new
+        connection, because leases run out while the layers above make up their minds.
+        """
+        opened = self._open
+        if reply_s is not None:
+            reply_s = min(reply_s, self._timeouts.control_s)
+        sql = opened.sql[name]
+        try:
+            return await opened.control.run(sql, *args, doing=name, reply_s=reply_s)
+        except StorageUnavailableError as error:
+            if error.context.get("outcome") != "unknown" or self._opened is not opened:
+                raise
+        return await opened.control.run(sql, *args, doing=name, reply_s=reply_s)
+
+    async def fetch(
+        self, name: str, *args: object, sent: bool = True, reply_s: float | None = None
+    ) -> list[asyncpg.Record]:
         """Run one named statement on a borrowed connection to the primary."""
         opened = self._open
+        pinned = opened.source.pinned
         async with borrowed(opened.source, name, sent=sent) as link:
-            return await run(link, opened.sql[name], args, pinned=opened.source.pinned)
+            return await run(link, opened.sql[name], args, pinned=pinned, reply_s=reply_s)
 
     async def read(self, sql: str, *args: object) -> list[asyncpg.Record]:
         """Run one statement that reads, where reads may lag."""
@@ -291,7 +322,7 @@ class Postgres:
 
     async def beat(self, threads: Sequence[UUID], keys: Sequence[int]) -> None:
         """Move the beat of rows that name these keys; those locked just now are skipped."""
-        await self.fetch("beat", threads, keys)
+        await self.fetch("beat", threads, keys, reply_s=self._timeouts.control_s)
 
     async def disarm(self, threads: Sequence[UUID], keys: Sequence[int]) -> None:
         """Take these keys out of their rows.
@@ -299,9 +330,10 @@ class Postgres:
         Raises:
             StorageUnavailableError: a row stayed locked by somebody.
         """
+        reply_s = self._timeouts.control_s
         for _ in range(_TRIES):
-            await self.fetch("disarm", threads, keys)
-            if not await self.fetch("armed", threads, keys, sent=False):
+            await self.fetch("disarm", threads, keys, reply_s=reply_s)
+            if not await self.fetch("armed", threads, keys, sent=False, reply_s=reply_s):
                 return
             await asyncio.sleep(_PAUSE_S)
         raise StorageUnavailableError("Thread rows stayed locked.", outcome="none")

@@ -156,9 +156,9 @@ class Claims:
         adrift: list[_Taken] = []
         for key, claim in won.items():
             lock_key = claim.attempt.lock_key
-            if lock_key is not None and not locks.bind(lock_key, key):
+            if lock_key is not None and not locks.bind(lock_key, key, claim.row.epoch):
                 adrift.append(claim)
-        await locks.give_back([(a.lock_key, a.key) for a in attempts if a.key not in won])
+        await locks.give_back([(a.lock_key, a.key, None) for a in attempts if a.key not in won])
         if adrift:
             # The session ended and could not be had back while the claim was under way: a
             # row that names a key nobody holds would look like that of a dead owner.
@@ -217,7 +217,7 @@ class Claims:
             )
             done.append((claim.attempt.place, answer))
         if lost:
-            await self._unlock([claim.held for claim in lost])
+            await self.unlock([claim.held for claim in lost])
         return done
 
     async def _undo(self, held: Sequence[Held], requests: Sequence[ClaimRequest]) -> None:
@@ -257,11 +257,16 @@ class Claims:
                 outcome="none",
             )
         finally:
-            await self._unlock(held)
+            await self.unlock(held)
 
-    async def _unlock(self, held: Sequence[Held]) -> None:
+    async def unlock(self, held: Sequence[Held]) -> None:
+        """Give back the locks of claims that ended."""
         if self._db.locks is not None:
-            await self._db.locks.give_back((claim.lock_key, key_of(claim.key)) for claim in held)
+            await self._db.locks.give_back(map(_ended, held))
+
+
+def _ended(held: Held) -> tuple[int | None, UUID, int]:
+    return held.lock_key, key_of(held.key), held.epoch
 
 
 def held_by(claims: Iterable[Claim]) -> list[Held]:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
-from stepwell._db.postgres import Postgres
+from stepwell._db.postgres import TIMEOUTS, Postgres, Timeouts
 from stepwell._ids import RANDOM_IDS, Ids
 from stepwell.checkpoint import _postgres_read as reading
 from stepwell.checkpoint._postgres_claim import PAUSE_S, ROUNDS, Claims, held_by
@@ -49,6 +49,7 @@ _OPEN: Final[Mapping[int | None, str]] = {
 }
 """Statuses that an index serves."""
 _UNDO_WAIT_S: Final = 2.0
+_REPLY_LEAST_S: Final = 1.0
 
 
 class PostgresDriver:
@@ -68,6 +69,7 @@ class PostgresDriver:
         read_url: a replica for loads that may lag; claims never use it.
         connect: extra arguments of `asyncpg.connect`.
         ids: randomness.
+        timeouts: how long replies to commits and to heartbeats and locks may take.
 
     Raises:
         UsageError: the arguments make no sense together.
@@ -87,6 +89,7 @@ class PostgresDriver:
         read_url: str | None = None,
         connect: Mapping[str, Any] | None = None,
         ids: Ids = RANDOM_IDS,
+        timeouts: Timeouts = TIMEOUTS,
     ) -> None:
         self._db = Postgres(
             dsn,
@@ -98,6 +101,7 @@ class PostgresDriver:
             read_url=read_url,
             connect=connect,
             ids=ids,
+            timeouts=timeouts,
         )
         self.capabilities: frozenset[Capability] = frozenset({Capability.MANY_PROCESSES}) | (
             {Capability.ADVISORY_LOCKS} if self._db.advisory else frozenset()
@@ -170,6 +174,8 @@ class PostgresDriver:
         A row that somebody keeps locked is tried again for a moment; then its claim is ours yet
         and its lease is what it was, which the answer says (`extended` is False).
         """
+        # Two tries fit into what is left of a lease, also of one shorter than usual.
+        reply_s = max(_REPLY_LEAST_S, lease_ttl_s / 3)
         answers: list[Renewed | Lost] = [Lost(None)] * len(held)
         waiting = list(range(len(held)))
         for turn in range(ROUNDS):
@@ -179,7 +185,9 @@ class PostgresDriver:
                 await asyncio.sleep(PAUSE_S)
             keys = [key_of(held[place].key) for place in waiting]
             epochs = [held[place].epoch for place in waiting]
-            rows = await self._db.control("renew", keys, epochs, uuid_of(worker), lease_ttl_s)
+            rows = await self._db.control(
+                "renew", keys, epochs, uuid_of(worker), lease_ttl_s, reply_s=reply_s
+            )
             locked: list[int] = []
             for i, renewed, ours, epoch, request, wanted in rows:
                 place = waiting[i - 1]
@@ -196,8 +204,7 @@ class PostgresDriver:
 
     async def unlock(self, held: Sequence[Held]) -> None:
         """Give back the advisory locks of claims that were let go by a commit, or lost."""
-        if self._db.locks is not None:
-            await self._db.locks.give_back((claim.lock_key, key_of(claim.key)) for claim in held)
+        await self._claims.unlock(held)
 
     async def want(self, keys: Sequence[ThreadKey]) -> None:
         """Say that somebody waits for these threads (sets `wanted_at` once)."""
