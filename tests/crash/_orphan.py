@@ -13,6 +13,7 @@ from stepwell import open_saver
 from stepwell.checkpoint.base import Saver
 from stepwell.graph import START, StateGraph
 from stepwell.graph.state import CompiledStateGraph
+from stepwell.runtime import Runtime
 
 CONFIG = {"configurable": {"thread_id": "orphan"}}
 
@@ -30,10 +31,10 @@ def build(saver: Saver, *, dies: bool) -> CompiledStateGraph:
     async def first(state: State) -> dict[str, Any]:
         return {"log": [f"first {state['ask']}"]}
 
-    async def second(state: State) -> dict[str, Any]:
+    async def second(state: State, runtime: Runtime[Any]) -> dict[str, Any]:
         if dies:
             os.kill(os.getpid(), signal.SIGKILL)
-        return {"log": [f"second {state['ask']}"]}
+        return {"log": [f"second {state['ask']}{runtime.context}"]}
 
     graph = StateGraph(State).add_sequence([("first", first), ("second", second)])
     return graph.add_edge(START, "first").compile(saver, durability="sync")
@@ -41,7 +42,7 @@ def build(saver: Saver, *, dies: bool) -> CompiledStateGraph:
 
 async def main(url: str) -> None:
     async with open_saver(url) as saver:
-        await build(saver, dies=True).ainvoke({"ask": "one"}, CONFIG)
+        await build(saver, dies=True).ainvoke({"ask": "one"}, CONFIG, context="!")
 
 
 if __name__ == "__main__":

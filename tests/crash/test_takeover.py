@@ -39,9 +39,9 @@ async def _new_input(url: str) -> None:
         state = await graph.aget_state(CONFIG)
         assert (info.status, state.next) == ("running", ("second",))  # type: ignore[union-attr]
         started = time.monotonic()
-        result: Any = await graph.ainvoke({"ask": "two"}, CONFIG)
+        result: Any = await graph.ainvoke({"ask": "two"}, CONFIG, context="!")
         assert time.monotonic() - started < TAKEOVER_S
-        assert result["log"] == ["first one", "second one", "first two", "second two"]
+        assert result["log"] == ["first one", "second one!", "first two", "second two!"]
         runs = [r async for r in saver.alist_runs("orphan")]
     assert [(r.status, r.attempts) for r in runs] == [("done", 1), ("done", 2)]
 
@@ -49,8 +49,8 @@ async def _new_input(url: str) -> None:
 async def _resume(url: str) -> None:
     await _leave_an_orphan(url)
     async with open_saver(url) as saver:
-        result: Any = await build(saver, dies=False).ainvoke(None, CONFIG)
-    assert result == {"ask": "one", "log": ["first one", "second one"]}
+        result: Any = await build(saver, dies=False).ainvoke(None, CONFIG, context="!")
+    assert result == {"ask": "one", "log": ["first one", "second one!"]}
 
 
 async def test_sqlite_new_input_finds_the_orphan_finished(tmp_path: Path) -> None:

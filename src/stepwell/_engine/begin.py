@@ -83,7 +83,8 @@ def _command(run: Run, command: Command[Any], *, save: bool) -> None:
     left_over = run.pending.answers.pop(NULL_TASK, [])
     if answer:
         run.pending.answers[NULL_TASK] = answer
-    if run.rec is not None and save and not run.rec.exits:
+    # On a new thread there is no checkpoint to file them under; they travel with the input.
+    if run.rec is not None and save and run.rec.seq and not run.rec.exits:
         known = run.pending.outputs[NULL_TASK]
         run.rec.command(known, answer if answer or left_over else None)
 

@@ -22,7 +22,7 @@ from stepwell._engine.watch import Watch
 from stepwell._ids import RANDOM_IDS
 from stepwell._plan.state import ThreadState
 from stepwell.checkpoint.driver import RunRow, RunStatus, Source, ThreadStatus
-from stepwell.errors import GraphDrained, StepwellError, UsageError
+from stepwell.errors import GraphDrained, InternalError, StepwellError
 from stepwell.runtime import RunControl
 from stepwell.types import Durability
 
@@ -78,13 +78,18 @@ async def run_graph(program: Program, given: Any, config: RunConfig, options: Ru
             options.sink.close()
 
 
-def _configure(run: Run, options: RunOptions) -> None:
+def _set_context(run: Run, options: RunOptions) -> None:
     mapper = run.graph.context_mapper
     run.context = (
         mapper(options.context)
         if mapper is not None and isinstance(options.context, dict)
         else options.context
     )
+    outer = current_task.get()
+    run.outer = outer if isinstance(outer, TaskRun) else None
+
+
+def _configure(run: Run, options: RunOptions) -> None:
     run.control = options.control
     run.publisher.sink = options.sink
     known = run.spec.nodes
@@ -98,8 +103,6 @@ def _configure(run: Run, options: RunOptions) -> None:
         run.interrupt_after = options.interrupt_after
     if options.output_keys is not None:
         run.publisher.output_keys = _known_keys(run, options.output_keys)
-    outer = current_task.get()
-    run.outer = outer if isinstance(outer, TaskRun) else None
 
 
 def _known_keys(run: Run, keys: Sequence[str] | str) -> Sequence[str] | str:
@@ -119,6 +122,7 @@ async def _run_without_thread(
         program, ThreadState(program.spec), config,
         clock=SYSTEM_CLOCK, ids=RANDOM_IDS, run_id=config.run_id or "",
     )  # fmt: skip
+    _set_context(run, options)
     _configure(run, options)
     begin(run, given, addressed=False, superseded=False)
     await run.loop()
@@ -150,7 +154,7 @@ async def _run_on_thread(
     try:
         try:
             if opened.unfinished and (given is not None or opened.addressed):
-                await _finish_open_run(program, opened, options)
+                await _finish_open_run(program, opened, config, options)
             run = _make_run(program, opened, config, options)
             return await _drive(run, given, opened)
         finally:
@@ -169,31 +173,39 @@ def _make_run(
     config: RunConfig,
     options: RunOptions,
     *,
-    silent: bool = False,
+    unfinished: RunRow | None = None,
 ) -> Run:
+    """A run from the opened checkpoint: a new one, or `unfinished` once more."""
     view = opened.view
     ids = RANDOM_IDS
-    run_id = config.run_id or ids.run_id()
     durability: Durability = options.durability or program.durability or "async"
+    if unfinished is None:
+        row = RunRow(
+            run=opened.next_run(), run_id=config.run_id or ids.run_id(),
+            status=int(RunStatus.RUNNING), graph=program.name,
+            first_parent=0 if view is None else view.row.seq,
+        )  # fmt: skip
+    else:
+        attempts = unfinished.attempts + 1
+        row = unfinished._replace(status=int(RunStatus.RUNNING), attempts=attempts)
+        durability = "async" if durability == "exit" else durability
     state = ThreadState(program.spec) if view is None else view.state
-    run = Run(program, state, config, clock=SYSTEM_CLOCK, ids=ids, run_id=run_id)
-    if not silent:
+    run = Run(program, state, config, clock=SYSTEM_CLOCK, ids=ids, run_id=row.run_id)
+    _set_context(run, options)
+    if unfinished is None:
         _configure(run, options)
-    metadata = dict(config.metadata)
-    if config.run_id is not None:
-        metadata["run_id"] = config.run_id
     rec = Recorder(
         opened.handle, opened.codec, program.spec,
         ns="", durability=durability, strict=program.strict,
-        run_row=RunRow(
-            run=opened.next_run(), run_id=run_id, status=int(RunStatus.RUNNING), graph=program.name,
-            first_parent=0 if view is None else view.row.seq,
-        ),
+        run_row=row,
         seq=0 if view is None else view.row.seq,
         checkpoint="" if view is None else view.name,
         stored={} if view is None else view.stored,
     )  # fmt: skip
-    if metadata:
+    metadata = dict(config.metadata)
+    if config.run_id is not None:
+        metadata["run_id"] = config.run_id
+    if metadata and unfinished is None:
         exact, index = rec.metadata(metadata)
         rec.run_row = rec.run_row._replace(metadata=exact, meta_index=index)
     run.rec = rec
@@ -211,10 +223,7 @@ def _continue_from(run: Run, view: View) -> None:
 
 
 async def _drive(run: Run, given: Any, opened: Opened) -> Any:
-    rec = run.rec
-    if rec is None:
-        msg = "a run on a thread needs a recorder"
-        raise UsageError(msg)
+    rec = _recorder(run)
     _watch(run, opened)
     begin(run, given, addressed=opened.addressed, superseded=opened.superseded)
     if run.source == Source.INPUT and not rec.exits:
@@ -266,26 +275,24 @@ async def _settle_quietly(rec: Recorder, error: BaseException) -> None:
         error.add_note(f"The failure could not be recorded: {type(exc).__name__}: {exc}")
 
 
-async def _finish_open_run(program: Program, opened: Opened, options: RunOptions) -> None:
+async def _finish_open_run(
+    program: Program, opened: Opened, config: RunConfig, options: RunOptions
+) -> None:
     """Finish the run that its worker left unfinished, before anything new is applied.
 
-    Its outcome belongs to whoever started it: a failure is recorded on the thread, logged,
-    and does not fail the new run.
+    Its nodes see the new caller's context and config, as if he had resumed it. Its outcome
+    belongs to whoever started it: a failure is recorded on the thread, logged, and does not
+    fail the new run.
     """
-    config = RunConfig(
-        {"configurable": {"thread_id": opened.key.thread_id}}, DEFAULT_RECURSION_LIMIT
-    )
-    run = _make_run(program, opened, config, options, silent=True)
-    rec = run.rec
-    if rec is None or opened.open_run is None:
-        return
     row = opened.open_run
+    if row is None:
+        return
+    run = _make_run(program, opened, config, options, unfinished=row)
+    rec = _recorder(run)
     rec.keep = True
-    rec.run_row = row._replace(status=int(RunStatus.RUNNING), attempts=row.attempts + 1)
-    run.run_id = row.run_id
     _watch(run, opened)
     if run.watch is not None:
-        run.watch.run_recovered(attempt=row.attempts + 1)
+        run.watch.run_recovered(attempt=rec.run_row.attempts)
     begin(run, None, addressed=False, superseded=False)
     await rec.durable()
     try:
@@ -300,6 +307,13 @@ async def _finish_open_run(program: Program, opened: Opened, options: RunOptions
         )  # fmt: skip
     opened.open_run = rec.run_row
     await opened.reload()
+
+
+def _recorder(run: Run) -> Recorder:
+    if run.rec is None:
+        msg = "a run on a thread has a recorder"
+        raise InternalError(msg)
+    return run.rec
 
 
 __all__ = ["DEFAULT_RECURSION_LIMIT", "RunOptions", "run_graph"]
