@@ -362,6 +362,96 @@ async def test_claims_wait_for_the_database_within_the_budget():
         await (await claim).release()
 
 
+# -- answers that do not come in time
+
+
+def hanging(process, verb, seconds, after=0):
+    """Calls of a verb, from the one after number `after`, are carried out after so long."""
+    whole, calls = getattr(process, verb), [0]
+
+    async def call(*args):
+        calls[0] += 1
+        if calls[0] > after:
+            await asyncio.sleep(seconds)
+        return await whole(*args)
+
+    setattr(process, verb, call)
+
+
+@simulated
+async def test_a_timeout_bounds_the_wait_for_an_answer():
+    """The connection is silent: the caller hears of it in time. What the late answer brings is
+    released, and only then is the next one's turn."""
+    process = Process(Database())
+    hanging(process, "claim", 70.0)
+    async with opened(process) as journal:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with pytest.raises(StorageUnavailableError) as caught:
+            await journal.acquire(key(), timeout=3.0)
+        assert loop.time() - began == pytest.approx(3.0)
+        assert (caught.value.context["outcome"], caught.value.context["thread_id"]) == ("none", "t")
+        with pytest.raises(ThreadBusyError):
+            await journal.acquire(key(), timeout=5.0)
+        await asyncio.sleep(70.0)
+        assert (await process.database.row(key())).owner is None
+        assert process.database.locks == {}
+        await (await journal.acquire(key(), timeout=71.0)).release()
+
+
+@simulated
+async def test_a_claim_that_was_not_sent_in_time_is_taken_back():
+    """Others occupy both calls: nothing of this one is ever sent."""
+    process = Process(Database())
+    hanging(process, "claim", 70.0)
+    async with opened(process) as journal:
+        ahead = []
+        for n in range(2):
+            ahead.append(asyncio.ensure_future(journal.acquire(key(n))))
+            await asyncio.sleep(0.01)
+        with pytest.raises(StorageUnavailableError):
+            await journal.acquire(key("late"), timeout=3.0)
+        for handle in await asyncio.gather(*ahead):
+            await handle.release()
+        assert {request.key for batch in process.claims for request in batch} == {key(0), key(1)}
+
+
+@simulated
+@pytest.mark.parametrize("verb", ["claim", "want"])
+async def test_who_has_seen_the_owner_is_told_of_it_when_the_time_is_up(verb):
+    """A held thread, and then silence: refused in time, naming who holds it."""
+    database = Database()
+    one, two = Process(database), Process(database)
+    hanging(one, verb, 70.0, after=1 if verb == "claim" else 0)
+    async with opened(one) as journal, opened(two, seed=2) as rival:
+        holder = await rival.acquire(key())
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(ThreadBusyError) as caught:
+            await journal.acquire(key(), timeout=3.0)
+        assert asyncio.get_running_loop().time() - began == pytest.approx(3.0, abs=0.6)
+        assert caught.value.owner == rival.worker.hex()
+        await asyncio.sleep(70.0)
+        await holder.release()
+
+
+@simulated
+async def test_the_last_try_may_be_answered_after_the_timeout():
+    """It is made when the time is up: on a network its answer takes a moment more."""
+    database = Database()
+    one, two = Process(database), Process(database)
+    async with opened(one) as journal, opened(two, seed=2) as rival:
+        holder = await rival.acquire(key())
+        one.latency_s = 0.2
+        waiter = asyncio.ensure_future(journal.acquire(key(), timeout=3.0))
+        await asyncio.sleep(2.99)
+        await holder.release()
+        await (await waiter).release()
+        with pytest.raises(ThreadBusyError):
+            again = await rival.acquire(key())
+            await journal.acquire(key(), timeout=0.05)
+        await again.release()
+
+
 @simulated
 async def test_an_error_for_good_is_raised_at_once():
     async with world() as (journal, process):

@@ -28,6 +28,9 @@ _log = logging.getLogger("stepwell.lock")
 
 _TORN_LOADS_MAX = 10
 
+# The last try is made when the time is up: so long it may take on its way.
+_ANSWER_LEAST_S = 0.5
+
 
 class Won(NamedTuple):
     """A claim, when its request was sent, and whether somebody else was in the way."""
@@ -111,14 +114,16 @@ class Claimer:
         Args:
             turn: Taken from the line of the thread.
             wait: False: refuse a busy thread at once.
-            deadline: On the journal's clock; None = no limit. An outage does not count: it
-                has its own budget.
+            deadline: On the journal's clock; None = no limit. It bounds the wait for the
+                thread and for an answer. An outage that is told does not count: it has its
+                own budget.
             load_ns: Namespace whose chain is loaded with the claim.
             load_seq: Its checkpoint; None = the head.
 
         Raises:
             ThreadBusyError: Somebody else holds the thread.
-            StorageError: The database did not answer within the outage budget.
+            StorageError: The database did not answer in time, or failed for as long as the
+                outage budget lasts.
         """
         around = self._around
         request = ClaimRequest(
@@ -143,11 +148,14 @@ class Claimer:
     async def _claim(self, attempt: _Attempt, *, wait: bool, deadline: float | None) -> Won:
         around, key = self._around, attempt.turn.key
         seen: tuple[int, float] | None = None
+        busy: Busy | None = None
         flagged: int | None = None
         torn = 0
         while True:
             sent_at = around.clock.monotonic()
-            answer = await attempt.ask()
+            answer = await attempt.ask(deadline)
+            if answer is None:
+                raise _unanswered(key) if busy is None else self._refusal(busy)
             self.check_open()
             now = around.clock.monotonic()
             if isinstance(answer, Claim):
@@ -163,6 +171,7 @@ class Claimer:
                 await asyncio.sleep(torn * 0.001)
                 continue
             self.courtesy.foreign(key)
+            busy = answer
             if not wait or (deadline is not None and now >= deadline):
                 raise self._refusal(answer)
             if seen is None or seen[0] != answer.epoch:
@@ -178,7 +187,7 @@ class Claimer:
                 # Ask again at once: if the epoch is the same then, its owner is still there
                 # and will see the flag; else the new claim has cleared it.
                 flagged = answer.epoch
-                await self._want(key)
+                await self._want(key, deadline)
                 pause = 0.0
             else:
                 most = poll_interval(now - seen[1])
@@ -203,17 +212,25 @@ class Claimer:
                 break
             await asyncio.sleep(pause)
             try:
-                (loaded,) = await around.driver.load([LoadRequest(key, seq=0)])
-            except StorageError as error:
+                async with asyncio.timeout(self.patience_s(deadline)):
+                    (loaded,) = await around.driver.load([LoadRequest(key, seq=0)])
+            except (StorageError, TimeoutError) as error:
                 _log.debug("Could not see who has a thread: %s", error)
                 break  # the claim that follows knows how to wait for a database
             if loaded.thread is None or loaded.thread.epoch != epoch:
                 courtesy.foreign(key)
 
-    async def _want(self, key: ThreadKey) -> None:
+    def patience_s(self, deadline: float | None) -> float | None:
+        """How long to wait for one answer of the driver; None = for ever."""
+        if deadline is None:
+            return None
+        return max(_ANSWER_LEAST_S, deadline - self._around.clock.monotonic())
+
+    async def _want(self, key: ThreadKey, deadline: float | None) -> None:
         try:
-            await self._around.driver.want([key])
-        except StorageError as error:
+            async with asyncio.timeout(self.patience_s(deadline)):
+                await self._around.driver.want([key])
+        except (StorageError, TimeoutError) as error:
             # Only courtesy: the next claim finds out whether the database is there.
             _log.debug("Could not say that a thread is wanted: %s", error)
 
@@ -295,15 +312,20 @@ class _Attempt:
         self._future: asyncio.Future[Claim | Busy] | None = None
         self._lost_reply = False
 
-    async def ask(self) -> Claim | Busy:
-        """Send the claim; through an outage, again and again."""
+    async def ask(self, deadline: float | None) -> Claim | Busy | None:
+        """Send the claim; through an outage, again and again. None: no answer in time."""
         backoff: Backoff | None = None
         while True:
             self._claimer.check_open()
-            self._future = self._claimer.submit(self.request)
+            self._future = future = self._claimer.submit(self.request)
             self._claimer.asking += 1
             try:
-                answer = await asyncio.shield(self._future)
+                if not future.done():
+                    patience_s = self._claimer.patience_s(deadline)
+                    await asyncio.wait((future,), timeout=patience_s)
+                    if not future.done():
+                        return None
+                answer = future.result()
             except StorageError as error:
                 self._lost_reply |= error.retryable and error.context.get("outcome") != "none"
                 if not error.retryable:
@@ -353,3 +375,8 @@ class _Attempt:
         self._lost_reply = False
         if isinstance(answer, Claim):
             await self._claimer.release(Held(answer.key, answer.epoch, answer.lock_key))
+
+
+def _unanswered(key: ThreadKey) -> StorageUnavailableError:
+    msg = f"The database did not answer in time to a claim of thread {key.thread_id!r}."
+    return StorageUnavailableError(msg, thread_id=key.thread_id, outcome="none")
