@@ -104,6 +104,9 @@ def bind(fn: Any, name: str | None = None) -> Bound:
         GraphDefinitionError: It is not callable.
     """
     label = name or callable_name(fn) or "node"
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        msg = f"Node {label!r} is a generator function; return an update, or stream with a writer."
+        raise GraphDefinitionError(msg, node=label)
     if not callable(fn):
         if hasattr(fn, "ainvoke"):
             return _bind_runnable(fn, label)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from contextvars import Context, copy_context
+from types import coroutine
+from typing import Any, TypeVar
 
 from stepwell._engine.retry import attempts, once
 from stepwell._engine.task import TaskRun
 from stepwell.errors import GraphBubbleUp, GraphInterrupt, NodeCancelledError
 
+T = TypeVar("T")
 Settle = Callable[[TaskRun, bool], Awaitable[None] | None]
 """Called when a task has ended: (task, whether others of its superstep still run). What it
 returns is to be awaited before another task may start in its place."""
@@ -39,9 +43,32 @@ async def execute(task: TaskRun) -> None:
         task.failure = exc
 
 
+@coroutine
+def _within(context: Context, steps: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Await a coroutine here, with context variables of its own, as a Task would have them.
+
+    Every step of it runs inside `context`; what it waits for is handed on to the event loop.
+    """
+    resume: Callable[[Any], Any] = steps.send
+    value: Any = None
+    while True:
+        try:
+            waiting = context.run(resume, value)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        try:
+            value = yield waiting
+            resume = steps.send
+        except GeneratorExit:
+            context.run(steps.close)
+            raise
+        except BaseException as exc:  # noqa: BLE001  # cancellation above all: it is the node's
+            resume, value = steps.throw, exc
+
+
 async def run_one(task: TaskRun, settle: Settle) -> None:
     """Await a task where we stand: an asyncio Task would cost more than the node."""
-    await execute(task)
+    await _within(copy_context(), execute(task))
     settle(task, False)
 
 
