@@ -13,6 +13,8 @@ import pytest
 
 from stepwell._db import _filelock
 from stepwell._db._filelock import ByteLocks
+from stepwell.checkpoint._sqlite_driver import SqliteDriver
+from stepwell.checkpoint.driver import Busy, ClaimRequest, Held, ThreadKey
 
 HOLDER = """
 import os, sys
@@ -60,11 +62,10 @@ def locks(side):
 def start_holder(side, kind, byte, *, fork=False):
     command = [sys.executable, "-c", HOLDER, side, kind, str(byte), "fork" if fork else "alone"]
     holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    said = {holder.stdout.readline().strip() for _ in range(2 if fork else 1)}
-    assert f"holds {byte}" in said
+    said = dict(holder.stdout.readline().split() for _ in range(2 if fork else 1))
     if fork:
-        assert "child None" in said, "a child has no locks of its own"
-    return holder
+        assert said["child"] == "None", "a child has no locks of its own"
+    return holder, int(said["holds"])
 
 
 def end(holder):
@@ -74,21 +75,21 @@ def end(holder):
 
 
 def test_a_lock_of_another_process_is_seen_until_it_is_killed(side, kind, locks):
-    holder = start_holder(side, kind, 7_000_000_000)
-    assert locks.is_free(7_000_000_000) is False
-    assert locks.is_free(7_000_000_001) is True
+    holder, byte = start_holder(side, kind, 7_000_000_000)
+    assert locks.is_free(byte) is False
+    assert locks.is_free(byte + 1) is True
     holder.kill()
     holder.wait()
-    assert locks.is_free(7_000_000_000) is True
+    assert locks.is_free(byte) is True
     end(holder)
 
 
 def test_a_forked_child_does_not_keep_its_dead_parents_lock(side, kind, locks):
-    holder = start_holder(side, kind, 99, fork=True)
-    assert locks.is_free(99) is False, "the child's closing of the file freed nothing"
+    holder, byte = start_holder(side, kind, 99, fork=True)
+    assert locks.is_free(byte) is False, "the child's closing of the file freed nothing"
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
-    assert locks.is_free(99) is True, "the child still lives"
+    assert locks.is_free(byte) is True, "the child still lives"
     end(holder)
 
 
@@ -96,7 +97,7 @@ def test_two_openings_in_one_process_see_each_other(side, locks):
     other = ByteLocks(side)
     byte = locks.take(draws(1 << 61))
     assert other.is_free(byte) is False
-    assert other.take(draws(byte, 12)) == 12, "a taken byte is not taken twice"
+    assert other.take(draws(1 << 61, 12)) != byte, "a taken byte is not taken twice"
     other.close()
     assert locks.is_free(byte) is False
     locks.give_back(byte)
@@ -108,12 +109,12 @@ def test_closing_one_opening_leaves_the_locks_of_the_other(side, kind, locks):
     byte = locks.take(draws(41))
     for _ in range(3):
         other = ByteLocks(side)
-        other.take(draws(42))
+        given_back = other.take(draws(42))
         other.close()
     code = "import sys; from stepwell._db import _filelock\n"
     code += f"_filelock._open_descriptor = _filelock._{'Classic' if kind == 'classic' else 'Ofd'}"
     code += "Descriptor\nlocks = _filelock.ByteLocks(sys.argv[1])\n"
-    code += "print(locks.is_free(41), locks.is_free(42)); locks.close()"
+    code += f"print(locks.is_free({byte}), locks.is_free({given_back})); locks.close()"
     asked = subprocess.run([sys.executable, "-c", code, side], check=True, capture_output=True)
     assert asked.stdout.split() == [b"False", b"True"]
     assert locks.is_free(byte) is False
@@ -163,10 +164,89 @@ def test_a_deleted_side_file_is_replaced_with_its_locks(side, locks):
     locks.refresh()
     Path(side).unlink()
     stranger = ByteLocks(side)
-    assert stranger.is_free(byte) is True, "who comes later cannot see the old file"
+    assert stranger.is_free(byte) is None, "who comes later cannot see the old file"
     locks.refresh()
     assert stranger.is_free(byte) is False
+    locks.close()
+    assert stranger.is_free(byte) is None, "a lock of the old file, for all one can know"
     stranger.close()
+
+
+def test_who_still_has_the_old_side_file_knows_nothing_of_the_new_one(side, locks):
+    Path(side).unlink()
+    stranger = ByteLocks(side)
+    byte = stranger.take(draws(8))
+    assert locks.is_free(byte) is None
+    locks.refresh()
+    assert locks.is_free(byte) is False
+    stranger.close()
+    assert locks.is_free(byte) is True
+
+
+def test_a_byte_is_in_the_range_of_lock_keys_and_keeps_its_random_part(side, locks):
+    """Keys that differ stay different, and none is 0 or beyond 2**62."""
+    numbers = [1, 2, 1 << 20, (1 << 33) - 1]
+    bytes_ = [locks.take(draws(number)) for number in numbers]
+    assert len(set(bytes_)) == len(numbers)
+    assert all(0 < byte < 1 << 62 for byte in bytes_)
+    assert all(locks.take(draws((1 << 62) - 1 - n)) < 1 << 62 for n in range(3))
+
+
+def remove_side_file(database, *, put_another=False):
+    side = Path(f"{database}-locks")
+    side.unlink()
+    if put_another:
+        side.touch()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_healthy_owner_keeps_its_thread_whatever_becomes_of_the_side_file(
+    tmp_path, replaced
+):
+    """Idle, its heartbeat far away: a waiter that comes after the file was removed, or
+    replaced, finds no evidence of death, and does not even suspect it."""
+    path = tmp_path / "x.db"
+    one, two = SqliteDriver(str(path)), SqliteDriver(str(path))
+    await one.open()
+    await one.migrate("auto")
+    key = ThreadKey("", "t")
+    ask = ClaimRequest(key, b"a" * 16, 10.0, 1 << 33, b"u" * 16)
+    [claim] = await one.claim([ask])
+    remove_side_file(path, put_another=replaced)
+    await two.open()
+    rival = ask._replace(worker=b"b" * 16)
+    [busy] = await two.claim([rival])
+    assert isinstance(busy, Busy)
+    assert busy.lock_free is None
+    await one.renew(b"a" * 16, [Held(key, claim.epoch, claim.lock_key)], 10.0)
+    [busy] = await two.claim([rival])
+    assert busy.lock_free is False, "the heartbeat has locked the byte in the file that is there"
+    await one.close()
+    await two.close()
+
+
+async def test_whoever_claims_looks_for_the_side_file_that_is_there(tmp_path):
+    """A process that opened the old one long ago, and holds nothing, sees the locks of those
+    that came later, and they see its own."""
+    path = tmp_path / "x.db"
+    one, two = SqliteDriver(str(path)), SqliteDriver(str(path))
+    await one.open()
+    await one.migrate("auto")
+    remove_side_file(path)
+    await two.open()
+    ask = ClaimRequest(ThreadKey("", "t"), b"a" * 16, 10.0, 1 << 33, b"u" * 16)
+    [claim] = await two.claim([ask])
+    rival = ask._replace(worker=b"b" * 16)
+    [busy] = await one.claim([rival])
+    assert busy.lock_free is False
+    await one.claim([rival._replace(key=ThreadKey("", "other"))])
+    [busy] = await two.claim([ask._replace(key=ThreadKey("", "other"))])
+    assert busy.lock_free is False
+    await two.close()
+    [busy] = await one.claim([rival])
+    assert busy.lock_free is True, "its process is gone"
+    assert claim.lock_key is not None
+    await one.close()
 
 
 def test_a_side_file_that_cannot_be_opened_is_an_os_error(tmp_path, kind):

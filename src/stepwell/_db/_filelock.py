@@ -9,6 +9,10 @@ process do not disturb each other. *Classic* POSIX locks belong to the process: 
 opening sees no lock of its own process, and closing any opening drops them all; so there is
 one descriptor per file in the process, shared, and closed when its last user goes.
 
+The file may be removed or replaced while processes hold locks in it; who comes later cannot
+see those. So a byte's number says which file it was drawn for, and that it is free in another
+file is no evidence of anything.
+
 A fork inherits open file descriptions, locks included: a child would keep its dead parent's
 evidence alive. Children therefore close their descriptors as soon as they run.
 """
@@ -16,6 +20,7 @@ evidence alive. Children therefore close their descriptors as soon as they run.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import struct
 import sys
@@ -34,6 +39,10 @@ else:
 LOCKS_MAX = 1000
 """The kernel walks a list per file: 1.3 us a lock at 100 of them, 86 us at 10,000."""
 
+_RANDOM_BITS = 34
+_FILE_BITS = 28
+"""A byte's number, below 2**62: a digest of the file's device and inode, then random bits."""
+
 _UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS})
 _TAKEN = frozenset({errno.EAGAIN, errno.EACCES})
 
@@ -44,7 +53,7 @@ class _Descriptor(Protocol):
     def lock(self, byte: int) -> bool: ...
     def unlock(self, byte: int) -> None: ...
     def is_free(self, byte: int) -> bool: ...
-    def is_at(self, path: str) -> bool: ...
+    def identity(self) -> tuple[int, int]: ...
     def close(self) -> None: ...
 
 
@@ -83,8 +92,8 @@ class _OfdDescriptor:
     def is_free(self, byte: int) -> bool:
         return self._call(fcntl.F_OFD_GETLK, fcntl.F_WRLCK, byte) == fcntl.F_UNLCK
 
-    def is_at(self, path: str) -> bool:
-        return _is_at(self._file.fileno(), path)
+    def identity(self) -> tuple[int, int]:
+        return _identity(os.fstat(self._file.fileno()))
 
     def close(self) -> None:
         self._file.close()
@@ -157,8 +166,8 @@ class _ClassicDescriptor:
                 self._drop(byte)
             return free
 
-    def is_at(self, path: str) -> bool:
-        return _is_at(self._file.fd, path)
+    def identity(self) -> tuple[int, int]:
+        return _identity(os.fstat(self._file.fd))
 
     def close(self) -> None:
         for byte in list(self._mine):
@@ -180,11 +189,21 @@ class _ClassicDescriptor:
         cls._files.clear()
 
 
-def _is_at(fd: int, path: str) -> bool:
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    """Device and inode: no other file has them while this one is open somewhere."""
+    return found.st_dev, found.st_ino
+
+
+def _is_at(identity: tuple[int, int], path: str) -> bool:
     try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))  # noqa: PTH116  # one line, one check
+        return identity == _identity(os.stat(path))  # noqa: PTH116  # an OSError is what is asked for
     except FileNotFoundError:
         return False
+
+
+def _prefix_of(identity: tuple[int, int]) -> int:
+    digest = hashlib.blake2b(repr(identity).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> (64 - _FILE_BITS)
 
 
 def _open_descriptor(path: str) -> _Descriptor:
@@ -210,6 +229,8 @@ class ByteLocks:
     def __init__(self, path: str, locks_max: int = LOCKS_MAX) -> None:
         self.path = path
         self._descriptor: _Descriptor | None = _open_descriptor(path)
+        self._identity = self._descriptor.identity()
+        self._prefix = _prefix_of(self._identity)
         self._guard = threading.Lock()
         self._held: set[int] = set()
         self._shared: int | None = None
@@ -222,8 +243,14 @@ class ByteLocks:
         return len(self._held) + (self._shared is not None)
 
     def take(self, draw: Callable[[], int]) -> int | None:
-        """Lock a fresh byte that `draw` names; the shared one when there are many already.
-        None after `close`."""
+        """Lock a fresh byte of the file, or the shared one when there are many already.
+
+        Args:
+            draw: gives random numbers; their low 34 bits tell bytes apart.
+
+        Returns:
+            Its number, in [1, 2**62); None after `close`.
+        """
         with self._guard:
             if self._descriptor is None:
                 return None
@@ -236,9 +263,10 @@ class ByteLocks:
             return self._shared
 
     def _lock_fresh(self, descriptor: _Descriptor, draw: Callable[[], int]) -> int:
+        prefix = self._prefix << _RANDOM_BITS
         while True:
-            byte = draw()
-            if byte not in self._held and byte != self._shared and descriptor.lock(byte):
+            byte = prefix | (draw() & ((1 << _RANDOM_BITS) - 1))
+            if byte and byte not in self._held and byte != self._shared and descriptor.lock(byte):
                 return byte
 
     def give_back(self, byte: int | None) -> None:
@@ -249,30 +277,35 @@ class ByteLocks:
                 self._descriptor.unlock(byte)
 
     def is_free(self, byte: int) -> bool | None:
-        """Whether nobody, in this process or another, holds `byte`; None after `close`."""
+        """Whether nobody, in this process or another, holds `byte`. None when there is no
+        telling: it is free, but was locked in another file; or this object is closed."""
         with self._guard:
             if self._descriptor is None:
                 return None
             # A description does not conflict with itself, so our own bytes would look free.
             if byte in self._held or byte == self._shared:
                 return False
-            return self._descriptor.is_free(byte)
+            if not self._descriptor.is_free(byte):
+                return False
+            return True if byte >> _RANDOM_BITS == self._prefix else None
 
     def refresh(self) -> None:
         """If the side file was deleted or replaced, lock the same bytes in the one that is
-        there now: nobody who comes later can see the old one.
+        there now: nobody who comes later can see the old one. Costs one `stat`.
 
         Raises:
             OSError: the new file cannot be opened.
         """
         with self._guard:
-            if self._descriptor is None or self._descriptor.is_at(self.path):
+            if self._descriptor is None or _is_at(self._identity, self.path):
                 return
             fresh = _open_descriptor(self.path)
             for byte in (*self._held, *([] if self._shared is None else [self._shared])):
                 fresh.lock(byte)
             self._descriptor.close()
             self._descriptor = fresh
+            self._identity = fresh.identity()
+            self._prefix = _prefix_of(self._identity)
 
     def close(self) -> None:
         """Give everything back. Idempotent."""

@@ -195,10 +195,16 @@ class SqliteDriver:
         location = path if self._settings.uri else f"sqlite:///{path}"
         await migrate(self._opened(), mode, location)
 
+    def _look_for_locks(self) -> None:
+        if self._locks is not None:
+            with contextlib.suppress(OSError):  # leases go on without evidence
+                self._locks.refresh()
+
     async def claim(self, requests: Sequence[ClaimRequest]) -> list[Claim | Busy]:
         """Become the owner of each thread, or learn who is; outcomes in order."""
         if not requests:
             return []
+        self._look_for_locks()
         batch = owning.ClaimBatch(
             requests, self._locks, self._ids, clock=self._clock, leases=self._leases
         )
@@ -231,9 +237,7 @@ class SqliteDriver:
         """Heartbeat: extend the lease of each claim still ours."""
         if not held:
             return []
-        if self._locks is not None:
-            with contextlib.suppress(OSError):  # the lease goes on without evidence
-                self._locks.refresh()
+        self._look_for_locks()
         leases = self._leases
         return await self._opened().write(
             lambda cursor: owning.renew(cursor, worker, held, leases.now().seconds + lease_ttl_s)
