@@ -253,7 +253,11 @@ class ThreadHandle:
     def _open(self) -> Outbox:
         outbox = self._outbox
         if outbox.closed and outbox.failure is None:
-            msg = f"Thread {self.key.thread_id!r} was let go: nothing can be appended to it."
+            msg = (
+                f"Thread {self.key.thread_id!r} was let go while its run went on: the saver was "
+                "closed, or the run had already ended. Nothing more is stored for it; what was "
+                "stored is complete, and ainvoke(None, config) on an open saver resumes from it."
+            )
             raise UsageError(msg, thread_id=self.key.thread_id)
         return outbox
 
