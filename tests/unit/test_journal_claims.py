@@ -348,6 +348,26 @@ async def test_giving_up_a_claim_in_doubt_releases_it(lost):
 
 
 @simulated
+async def test_given_up_in_the_tick_in_which_a_claim_loses_its_reply_it_is_released():
+    """The caller is cancelled after the error has arrived and before it could look at it."""
+    lost = 0
+    for moment in range(10):
+        process = Process(Database())
+        plan = FaultPlan().commit_then_fail("claim", at=1)
+        async with opened(FaultyDriver(process, plan)) as journal:
+            claim = asyncio.ensure_future(journal.acquire(key()))
+            await ticks(moment)
+            claim.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await claim
+            await asyncio.sleep(1.0)
+            lost += len(plan.fired)
+            thread = process.database.rows._threads.get(key())
+            assert thread is None or thread.owner is None, moment
+    assert lost >= 5
+
+
+@simulated
 async def test_claims_wait_for_the_database_within_the_budget():
     """An outage has its own budget, whatever the timeout for a busy thread is."""
     async with world(outage_budget_s=20.0) as (journal, process):

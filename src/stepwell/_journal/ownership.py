@@ -327,7 +327,7 @@ class _Attempt:
                         return None
                 answer = future.result()
             except StorageError as error:
-                self._lost_reply |= error.retryable and error.context.get("outcome") != "none"
+                self._lost_reply |= _may_have_won(error)
                 if not error.retryable:
                     raise
                 backoff = backoff or self._claimer.backoff()
@@ -352,8 +352,8 @@ class _Attempt:
             return not self._claimer.withdraw(future) or self._lost_reply
         if future.cancelled():
             return self._lost_reply
-        if future.exception() is not None:
-            return self._lost_reply
+        if (error := future.exception()) is not None:
+            return self._lost_reply or _may_have_won(error)
         return isinstance(future.result(), Claim)
 
     async def undo(self) -> None:
@@ -375,6 +375,14 @@ class _Attempt:
         self._lost_reply = False
         if isinstance(answer, Claim):
             await self._claimer.release(Held(answer.key, answer.epoch, answer.lock_key))
+
+
+def _may_have_won(error: BaseException) -> bool:
+    return (
+        isinstance(error, StorageError)
+        and error.retryable
+        and error.context.get("outcome") != "none"
+    )
 
 
 def _unanswered(key: ThreadKey) -> StorageUnavailableError:
