@@ -199,7 +199,7 @@ async def test_refused_after_an_unknown_attempt(there):
 
 @simulated
 async def test_refused_after_an_unknown_attempt_that_left_no_row():
-    """A status leaves nothing that one could look for."""
+    """Of a status under an earlier epoch this database cannot tell."""
     process = Process(Database())
     plan = FaultPlan().commit_then_fail("commit", at=1)
     async with opened(FaultyDriver(process, plan)) as journal:
@@ -210,7 +210,32 @@ async def test_refused_after_an_unknown_attempt_that_left_no_row():
         with pytest.raises(StaleWriterError) as caught:
             await ticket
         assert caught.value.context["outcome"] == "unknown"
-        assert plan.calls["landed"] == 0
+        assert plan.calls["landed"] == 1
+
+
+@simulated
+async def test_a_last_record_that_left_no_row_is_found_by_its_number():
+    """The run let go with a status, the reply was lost, and somebody who waited has the thread:
+    a database that knows who wrote what lies below a claim says that the run is done."""
+    process = Process(Database())
+    plan = FaultPlan().commit_then_fail("commit", at=2)
+    asked = []
+
+    async def landed(name, record_no, epoch):
+        asked.append((name, record_no, epoch))
+        return True
+
+    process.landed = landed
+    async with opened(FaultyDriver(process, plan)) as journal:
+        handle = await journal.acquire(key())
+        await step(handle).ticket
+        ticket = handle.append_status(let_go=True)
+        await asyncio.sleep(0.01)
+        await process.database.steal(key())
+        await ticket
+        await handle.release()
+        assert asked == [(key(), 2, handle.epoch)]
+        assert handle.failure is None
 
 
 @simulated

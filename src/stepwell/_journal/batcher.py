@@ -356,12 +356,11 @@ class Lane:
         witness = proof(sent.slice)
         landed = False
         try:
-            if witness is not None:
-                landed = await persist(
-                    self._around,
-                    "landed",
-                    lambda: driver.landed(outbox.key, witness, outbox.epoch),
-                )
+            landed = await persist(
+                self._around,
+                "landed",
+                lambda: driver.landed(outbox.key, witness, outbox.epoch),
+            )
         except StorageError as error:
             _log.warning("Whether the last records of a thread were written is open: %s", error)
         finally:

@@ -168,9 +168,9 @@ def freeze(
     )
 
 
-def proof(frozen: Slice) -> int | None:
-    """Number of a record of the slice that leaves a row behind, so that one can look whether
-    the slice was written; None when it leaves none."""
+def proof(frozen: Slice) -> int:
+    """Number of the record to look for, to see whether the slice was written: one that leaves
+    a row behind if there is one, else the last (a driver may know it by its number)."""
     if frozen.checkpoints:
         return frozen.checkpoints[-1].record_no
-    return frozen.writes[-1].record_no if frozen.writes else None
+    return frozen.writes[-1].record_no if frozen.writes else frozen.record_no_after
