@@ -484,3 +484,44 @@ async def test_runs_that_something_else_followed_are_superseded(saver: Saver) ->
     await graph.ainvoke({}, {**thread(), "run_id": "third"})
     runs = {r.run_id: r.status async for r in saver.alist_runs("t")}
     assert runs == {"first": "superseded", "second": "superseded", "third": "interrupted"}
+
+
+@pytest.mark.parametrize("size", [3 << 20, 5 << 20])
+async def test_more_than_fits_into_one_batch_follows_in_the_next(saver: Saver, size: int) -> None:
+    """Runs that commit in the same moment more than `batch_bytes_max` all end: what had no
+    room is not forgotten."""
+
+    async def large(state: State) -> dict[str, Any]:
+        await asyncio.sleep(0.01)
+        return {"log": ["x" * size]}
+
+    graph = chain(large, ok).compile(checkpointer=saver)
+    runs = (graph.ainvoke({"log": []}, thread(f"t{i}")) for i in range(3))
+    async with asyncio.timeout(30):
+        results = await asyncio.gather(*runs)
+    assert [[len(entry) for entry in result["log"]] for result in results] == [[size, 2]] * 3
+
+
+@pytest.mark.parametrize("bound", ["batch_rows_max", "batch_bytes_max", "queue_rows_max"])
+@pytest.mark.parametrize("url", ["memory://", "sqlite"])
+async def test_the_smallest_bounds_only_slow_runs_down(tmp_path: Any, url: str, bound: str) -> None:
+    """One row, or one byte, at a time: fifty runs at once still all end."""
+    url = f"sqlite:///{tmp_path}/s.db" if url == "sqlite" else url
+    async with stepwell.open_saver(url, **{bound: 1}) as saver:  # type: ignore[misc]
+        graph = chain(ok, ok).compile(checkpointer=saver)
+        runs = (graph.ainvoke({"log": []}, thread(f"t{i}")) for i in range(50))
+        async with asyncio.timeout(30):
+            results = await asyncio.gather(*runs)
+    assert results == [{"log": ["ok", "ok"]}] * 50
+
+
+async def test_sync_shows_the_values_of_a_superstep_once_they_are_durable(saver: Saver) -> None:
+    """A reader of stream mode `values` finds in the database what it was shown."""
+    graph = chain(ok, ok, ok).compile(checkpointer=saver)
+    seen = []
+    parts = graph.astream({"log": []}, thread(), stream_mode="values", durability="sync")
+    async for part in parts:
+        stored = await graph.aget_state(thread())
+        seen.append((len(part["log"]), len(stored.values["log"])))
+    assert [shown for shown, _ in seen] == [0, 1, 2, 3]
+    assert all(shown <= durable for shown, durable in seen), seen

@@ -177,9 +177,15 @@ class Run:
                 self._raise_or_interrupt()
                 return
             ran = due
-            due = self._barrier()
+            done = [
+                TaskWrites(t.task.order, t.name, t.task.triggers, t.task.node.consumables
+                           if t.task.index < 0 else (), t.writes or ())
+                for t in self.tasks
+            ]  # fmt: skip
+            due = self._barrier(done)
             if self.rec is not None:
                 await self.rec.pace()
+            self.publisher.values(done)
             if self._stops(self.interrupt_after, ran):
                 await self.publisher.checkpoint(due)
                 self.tasks = []
@@ -265,13 +271,8 @@ class Run:
             if run.took_answer:
                 rec.command((), [])
 
-    def _barrier(self) -> list[Task]:
+    def _barrier(self, done: list[TaskWrites]) -> list[Task]:
         """Apply what the tasks wrote, record it, and plan what is due next."""
-        done = [
-            TaskWrites(t.task.order, t.name, t.task.triggers, t.task.node.consumables
-                       if t.task.index < 0 else (), t.writes or ())
-            for t in self.tasks
-        ]  # fmt: skip
         try:
             changed = apply(self.spec, self.state, done)
         except Exception:
@@ -281,7 +282,6 @@ class Run:
                     if not (task.left or task.loaded):
                         self._leave(self.rec, task)
             raise
-        self.publisher.values(done)
         step = self.step
         self.step = step + 1
         self.barriers += 1

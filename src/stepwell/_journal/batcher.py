@@ -147,6 +147,7 @@ class Lane:
         else:
             self._backoff.reset()
             self._settle(batch, outcomes, sent_at)
+            self._wake()  # whatever did not fit
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
