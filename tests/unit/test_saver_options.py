@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import re
 import sqlite3
+import time
 import tomllib
 import uuid
 from datetime import timedelta
@@ -24,7 +25,13 @@ from stepwell.checkpoint.postgres import PostgresSaver
 from stepwell.checkpoint.postgres.aio import AsyncPostgresSaver
 from stepwell.checkpoint.sqlite import SqliteSaver
 from stepwell.checkpoint.sqlite.aio import AsyncSqliteSaver
-from stepwell.errors import InvalidIdError, StorageError, UsageError
+from stepwell.errors import (
+    InvalidIdError,
+    StorageError,
+    StorageUnavailableError,
+    UsageError,
+)
+from stepwell.graph import START, StateGraph
 
 ROOT = Path(__file__).resolve().parents[2]
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -449,3 +456,35 @@ async def test_every_verb_has_both_forms():
     for verb in set(verbs) - one_form:
         twin = verb[1:] if verb.startswith("a") else f"a{verb}"
         assert twin in verbs, verb
+
+
+@pytest.mark.parametrize("schema", [5, "", "\ud800", "a\0b", "x" * 64])
+def test_a_schema_that_is_no_name_is_refused(schema):
+    with pytest.raises(UsageError, match="schema must be"):
+        open_saver("postgresql://localhost/app", schema=schema)
+
+
+@pytest.mark.parametrize("path", [None, 5, b"x.db"])
+def test_a_path_that_is_none_is_refused(path):
+    with pytest.raises(UsageError, match="path or URL is needed"):
+        SqliteSaver.from_conn_string(path)
+
+
+async def test_one_try_takes_no_longer_than_the_whole_outage_budget(tmp_path):
+    """SQLite's own wait for a locked file is cut to `outage_budget_s`."""
+    url = f"sqlite:///{tmp_path}/x.db"
+    async with open_saver(url) as saver:
+        await saver.aget_tuple({"configurable": {"thread_id": "t"}})
+    blocker = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
+    try:
+        blocker.execute("BEGIN IMMEDIATE")
+        async with open_saver(url, outage_budget_s=0.2) as saver:
+            graph = StateGraph(dict).add_node("n", lambda s: s)
+            graph = graph.add_edge(START, "n").compile(checkpointer=saver)
+            began = time.monotonic()
+            with pytest.raises(StorageUnavailableError):
+                await graph.ainvoke({}, {"configurable": {"thread_id": "t"}})
+            assert time.monotonic() - began < 4
+            blocker.execute("ROLLBACK")
+    finally:
+        blocker.close()

@@ -176,19 +176,6 @@ async def test_numbers_of_threads_are_never_used_again(driver):
     assert driver._numbers[thread_key("b")] > number
 
 
-async def test_a_status_without_rows_is_known_to_have_landed(driver):
-    """Behind one takeover the row remembers where the new epoch began."""
-    alice = await take(driver, thread_key(), ALICE)
-    await alice.append(checkpoint())
-    await alice.append(change=change(ThreadStatus.DONE))
-    await alice.release()
-    bob = await take(driver, thread_key(), BOB)
-    await bob.append(change=change(ThreadStatus.RUNNING))
-    assert await driver.landed(thread_key(), 2, alice.epoch)
-    assert not await driver.landed(thread_key(), 3, alice.epoch)
-    assert await driver.landed(thread_key(), 3, bob.epoch)
-
-
 # --- one hop per verb -------------------------------------------------------------------------
 
 

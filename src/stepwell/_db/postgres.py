@@ -62,6 +62,12 @@ _PAUSE_S: Final = 0.02
 
 
 @lru_cache(maxsize=8)
+def _is_name(name: object) -> bool:
+    if not isinstance(name, str) or "\0" in name:
+        return False
+    return 1 <= len(name.encode("utf-8", "surrogatepass")) <= 63 and name.isprintable()
+
+
 def queries(schema: str) -> Mapping[str, str]:
     """The statements of `postgres.sql` for one schema, by name."""
     texts = load_queries(QUERIES)
@@ -136,8 +142,8 @@ class Postgres:
             raise UsageError(f"locks={locks!r}: say 'advisory' or 'lease'.")
         if min(timeouts) <= 0:
             raise UsageError(f"{timeouts}: a reply needs more than no time.")
-        if schema is not None and (not schema or "\0" in schema or len(schema.encode()) > 63):
-            raise UsageError("schema must be a name of 1 to 63 bytes without NUL.")
+        if schema is not None and not _is_name(schema):
+            raise UsageError(f"schema must be a printable name of 1 to 63 bytes, not {schema!r}.")
         self._pool = pool
         self._address = None if dsn is None else parse_dsn(dsn, connect)
         self._read_address = None if read_url is None else parse_dsn(read_url, connect)

@@ -311,11 +311,15 @@ WHERE t.key = ANY($1::uuid[]) AND t.wanted_at IS NULL
 
 -- name: landed
 -- $1 thread key, $2 record_no, $3 epoch. A record without a row of its own (a status), or
--- whose row was dropped since, is known by the present epoch having passed it.
+-- whose row was dropped since, is known by the present epoch having passed it; of the epoch
+-- just before, by the number that the present one began behind.
 SELECT coalesce(
   (SELECT c.epoch = $3 FROM {schema}.stepwell_tail c WHERE c.key = $1 AND c.record_no = $2 LIMIT 1),
   (SELECT p.epoch = $3 FROM {schema}.stepwell_pending p WHERE p.key = $1 AND p.record_no = $2 LIMIT 1),
-  (SELECT t.epoch = $3 AND $2 > t.claim_no AND $2 <= t.record_no FROM {schema}.stepwell_thread t WHERE t.key = $1),
+  (SELECT CASE t.epoch - $3
+     WHEN 0 THEN $2 > t.claim_no AND $2 <= t.record_no
+     WHEN 1 THEN $2 <= t.claim_no
+   END FROM {schema}.stepwell_thread t WHERE t.key = $1),
   false);
 
 -- name: delete

@@ -39,6 +39,10 @@ _OPEN_WAIT_S = 30.0
 _VERSION_MIN = (3, 37, 0)  # STRICT tables
 
 
+BUSY_TIMEOUT_S = 5.0
+"""Seconds that one try waits for a write transaction of another process, by default."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How to open a database. `path` is a file, a `file:` URI if `uri`, or ":memory:"."""
@@ -46,7 +50,7 @@ class Settings:
     path: str
     uri: bool = False
     synchronous: Literal["full", "normal"] = "full"
-    busy_timeout_s: float = 5.0
+    busy_timeout_s: float = BUSY_TIMEOUT_S
 
     @property
     def private(self) -> bool:

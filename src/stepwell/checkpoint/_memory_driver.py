@@ -196,7 +196,7 @@ class MemoryDriver:
         return Committed(piece.record_no_after, False, thread.request, thread.wanted)
 
     async def landed(self, key: ThreadKey, record_no: int, epoch: int) -> bool:
-        """Is the record there? Of earlier epochs only records that left a row are found."""
+        """Is the record there? Of epochs before the last only if it left a row."""
         thread = self._threads.get(key)
         return thread is not None and thread.holds(record_no, epoch)
 

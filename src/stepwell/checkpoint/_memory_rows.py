@@ -168,7 +168,8 @@ class Thread:
         """Was the record `record_no` written under `epoch`?
 
         Under the present epoch the numbers alone tell. Of earlier epochs the rows that are
-        still there bear witness; a record that left none is not found.
+        still there bear witness. A record that left none is known of the epoch just before
+        only: what lies below the beginning of the present one is that one's.
         """
         if epoch == self.epoch and self.claimed_record_no < record_no:
             return record_no <= self.record_no
@@ -176,8 +177,14 @@ class Thread:
         for _, space in self._all_spaces():
             if any((row.epoch, row.record_no) == named for row in space.rows):
                 return True
+            if any(row.record_no == record_no for row in space.rows):
+                return False
         filed = (self.writes or {}).values()
-        return any((r.epoch, r.record_no) == named for slots in filed for r in slots.values())
+        for slots in filed:
+            for row in slots.values():
+                if row.record_no == record_no:
+                    return row.epoch == epoch
+        return epoch == self.epoch - 1 and record_no <= self.claimed_record_no
 
     # --- writing ------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from stepwell._clock import SYSTEM_CLOCK, Clock
 from stepwell._db._filelock import HAS_FILE_LOCKS, ByteLocks
 from stepwell._db._sqlite_schema import migrate
 from stepwell._db.sqlite import (
+    BUSY_TIMEOUT_S,
     AnyConnection,
     Database,
     HostLeaseClock,
@@ -76,7 +77,7 @@ class SqliteDriver:
         synchronous: Literal["full", "normal"] = "full",
         locks: Literal["advisory", "lease"] = "advisory",
         ids: Ids = RANDOM_IDS,
-        busy_timeout_s: float = 5.0,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
         clock: Clock = SYSTEM_CLOCK,
         leases: LeaseClock | None = None,
     ) -> None:

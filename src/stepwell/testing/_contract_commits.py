@@ -288,6 +288,24 @@ class CommitContract(ContractBase):
         assert not await one.landed(thread_key(), 2, bob.epoch)
         assert not await one.landed(thread_key(), 4, alice.epoch)
 
+    async def test_a_status_without_rows_is_known_to_have_landed(
+        self, driver_factory: DriverFactory
+    ) -> None:
+        """The last record of a run is often a status alone: behind the next claim it is
+        still known whose it was, and that what lies above was never written."""
+        one, two = await self.drivers(driver_factory, 2)
+        alice = await take(one, thread_key(), ALICE)
+        await alice.append(checkpoint())
+        await alice.append(change=change(ThreadStatus.DONE))
+        await alice.release()
+        bob = await take(two, thread_key(), BOB)
+        assert await two.landed(thread_key(), alice.record_no, alice.epoch)
+        assert not await two.landed(thread_key(), alice.record_no + 1, alice.epoch)
+        assert not await two.landed(thread_key(), alice.record_no, bob.epoch)
+        await bob.append(change=change(ThreadStatus.RUNNING))
+        assert await two.landed(thread_key(), bob.record_no, bob.epoch)
+        assert not await two.landed(thread_key(), bob.record_no, alice.epoch)
+
     async def test_a_cancelled_commit_leaves_all_or_nothing(
         self, driver_factory: DriverFactory
     ) -> None:

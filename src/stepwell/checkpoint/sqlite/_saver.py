@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, Self, TypeVar, Unpack
 from urllib.parse import unquote
 
-from stepwell._db.sqlite import AnyConnection, file_of_connection
+from stepwell._db.sqlite import BUSY_TIMEOUT_S, AnyConnection, file_of_connection
 from stepwell.checkpoint._lifecycle import FindDriver
 from stepwell.checkpoint._options import SQLITE, SqliteOptions, check_options, pick
 from stepwell.checkpoint._sqlite_driver import SqliteDriver
@@ -55,9 +55,15 @@ class BaseSqliteSaver(Saver):
                 of SQLite's.
         """
         given = check_options(options, SQLITE, cls.__name__)
-        path, uri = _address(os.fspath(conn_string))
+        if not isinstance(conn_string, str | os.PathLike):
+            raise UsageError(f"A path or URL is needed, not {type(conn_string).__name__}.")
+        path, uri = _address(str(os.fspath(conn_string)))
+        for_driver = pick(given, _FOR_DRIVER)
+        if "outage_budget_s" in given:
+            # One try must not take longer than all of them together.
+            for_driver["busy_timeout_s"] = min(BUSY_TIMEOUT_S, given["outage_budget_s"])
         saver = cls.__new__(cls)
-        saver._start(SqliteDriver(path, uri=uri, **pick(given, _FOR_DRIVER)), options)  # noqa: SLF001
+        saver._start(SqliteDriver(path, uri=uri, **for_driver), options)  # noqa: SLF001
         return saver
 
     def _start(self, driver: Driver | FindDriver, options: SqliteOptions) -> None:
