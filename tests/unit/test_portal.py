@@ -29,6 +29,14 @@ from stepwell.errors import UsageError
 variable = contextvars.ContextVar("variable", default="unset")
 
 
+@pytest.fixture(autouse=True)
+def _ctrl_c():
+    """A job that a shell put into the background starts with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class LoopThread:
     """An event loop that runs in a thread of its own."""
 
