@@ -198,6 +198,14 @@ class Bits(enum.Flag):
     B = 2
 
 
+class Conforming(enum.Flag, boundary=enum.CONFORM):
+    A = 1
+
+
+class Ejecting(enum.IntFlag, boundary=enum.EJECT):
+    A = 1
+
+
 class IntBits(enum.IntFlag, boundary=enum.KEEP):
     A = 1
 
@@ -418,8 +426,20 @@ def test_a_field_that_was_removed_stays_with_instances_that_have_room_for_it():
         ({"b": [1]}, Slotted),
         ("GONE", Numbers),
         (64, Bits),
+        (64, Conforming),
+        (64, Ejecting),
     ],
-    ids=["dataclass", "slots", "named tuple", "pydantic", "attrs", "enum", "flag"],
+    ids=[
+        "dataclass",
+        "slots",
+        "named tuple",
+        "pydantic",
+        "attrs",
+        "enum",
+        "flag",
+        "conforming flag",
+        "ejecting flag",
+    ],
 )
 def test_a_state_that_fits_no_instance_of_today_stays_opaque_and_unchanged(state, cls):
     value = read(state, cls)

@@ -199,13 +199,14 @@ async def test_refused_after_an_unknown_attempt(there):
 
 @simulated
 async def test_refused_after_an_unknown_attempt_that_left_no_row():
-    """Of a status under an earlier epoch this database cannot tell."""
+    """Of a status under an epoch before the last the database cannot tell."""
     process = Process(Database())
     plan = FaultPlan().commit_then_fail("commit", at=1)
     async with opened(FaultyDriver(process, plan)) as journal:
         handle = await journal.acquire(key())
         ticket = handle.append_status()
         await asyncio.sleep(0.01)
+        await process.database.steal(key())
         await process.database.steal(key())
         with pytest.raises(StaleWriterError) as caught:
             await ticket

@@ -271,11 +271,13 @@ async def test_a_free_row_is_no_proof_of_landing(driver):
     assert (outcome.epoch, outcome.owner, outcome.record_no) == (alice.epoch, None, 1)
 
 
-async def test_landed_finds_statuses_of_the_present_epoch(driver):
-    """A record without a row is found as long as its epoch lasts; afterwards it cannot be."""
+async def test_landed_finds_statuses_of_the_last_two_epochs(driver):
+    """A record without a row is found until a second epoch has begun; then it cannot be."""
     alice = await take(driver, thread_key(), ALICE)
     await alice.append(change=change())
     await alice.append(pending(seq=0))
+    assert await driver.landed(thread_key(), 1, alice.epoch)
+    await take(driver, thread_key(), ALICE)
     assert await driver.landed(thread_key(), 1, alice.epoch)
     await take(driver, thread_key(), ALICE)
     assert not await driver.landed(thread_key(), 1, alice.epoch)

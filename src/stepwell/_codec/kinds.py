@@ -53,9 +53,13 @@ def _enum(cls: type[Enum], key: str) -> Entry:
 
     def make_flag(state: Any) -> Enum:
         try:
-            return cls(expect(int, state))
+            member = cls(expect(int, state))
         except ValueError as exc:
             raise Misfit(state) from exc
+        # A boundary may have dropped bits (so does STRICT in Python 3.11.2), or the class.
+        if not isinstance(member, cls) or member._value_ != state:
+            raise Misfit(state)
+        return member
 
     if issubclass(cls, Flag):
         return Entry(key, cls, lambda member: member._value_, make_flag)
