@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from operator import attrgetter
 
 from stepwell.checkpoint.driver import (
@@ -173,17 +174,13 @@ class Thread:
         """
         if epoch == self.epoch and self.claimed_record_no < record_no:
             return record_no <= self.record_no
-        named = (epoch, record_no)
-        for _, space in self._all_spaces():
-            if any((row.epoch, row.record_no) == named for row in space.rows):
-                return True
-            if any(row.record_no == record_no for row in space.rows):
-                return False
-        filed = (self.writes or {}).values()
-        for slots in filed:
-            for row in slots.values():
-                if row.record_no == record_no:
-                    return row.epoch == epoch
+        stored: list[Iterable[CheckpointRow | WriteRow]] = [
+            space.rows for _, space in self._all_spaces()
+        ]
+        stored += [slots.values() for slots in (self.writes or {}).values()]
+        for row in chain.from_iterable(stored):
+            if row.record_no == record_no:
+                return row.epoch == epoch
         return epoch == self.epoch - 1 and record_no <= self.claimed_record_no
 
     # --- writing ------------------------------------------------------------------------------
