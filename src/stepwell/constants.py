@@ -17,5 +17,19 @@ TASKS: Final = sys.intern("__pregel_tasks")
 """Channel of the pending `Send` packets."""
 CONFIG_KEY_CHECKPOINTER: Final = "__pregel_checkpointer"
 """Accepted for compatibility; Stepwell keeps no engine data in configs."""
+NS_SEP: Final = "|"
+"""Separates the levels of a namespace."""
+NS_END: Final = ":"
+"""Separates a node's name from its task's id in a level of a namespace."""
 
-__all__ = ["CONF", "CONFIG_KEY_CHECKPOINTER", "END", "START", "TAG_HIDDEN", "TAG_NOSTREAM", "TASKS"]
+__all__ = [
+    "CONF",
+    "CONFIG_KEY_CHECKPOINTER",
+    "END",
+    "NS_END",
+    "NS_SEP",
+    "START",
+    "TAG_HIDDEN",
+    "TAG_NOSTREAM",
+    "TASKS",
+]

@@ -16,7 +16,7 @@ from stepwell._engine.program import Program
 from stepwell._engine.recorder import Recorder
 from stepwell._engine.run import Breakpoints, Run
 from stepwell._engine.snapshot import View
-from stepwell._engine.stream import Sink
+from stepwell._engine.stream import Outlet, Sink
 from stepwell._engine.task import TaskRun
 from stepwell._engine.watch import Watch
 from stepwell._ids import RANDOM_IDS
@@ -91,7 +91,8 @@ def _set_context(run: Run, options: RunOptions) -> None:
 
 def _configure(run: Run, options: RunOptions) -> None:
     run.control = options.control
-    run.publisher.sink = options.sink
+    if options.sink is not None:
+        run.publisher.sink = Outlet(run.ns, (options.sink,))
     known = run.spec.nodes
     nodes("interrupt_before", options.interrupt_before, known)
     nodes("interrupt_after", options.interrupt_after, known)

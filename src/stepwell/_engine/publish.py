@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from stepwell._engine.snapshot import checkpoint_chunk
-from stepwell._engine.stream import INTERRUPT, Sink, task_ended, task_started, update_chunk
+from stepwell._engine.stream import INTERRUPT, Outlet, task_ended, task_started, update_chunk
 from stepwell._plan.apply import TaskWrites
 from stepwell._plan.output import output_selector, project
 from stepwell._plan.tasks import Task
@@ -23,7 +23,7 @@ class Publisher:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self.sink: Sink | None = None
+        self.sink: Outlet | None = None
         self.output_keys: Sequence[str] | str = output_selector(run.spec)
         self._latest: Any = None
         self._shown = False
@@ -31,7 +31,7 @@ class Publisher:
     def custom(self, value: Any) -> None:
         """A chunk of the node's own; sync nodes call this from their thread."""
         if self.sink is not None and "custom" in self.sink.modes:
-            self.sink.put_from_anywhere("custom", value)
+            self.sink.put("custom", value)
 
     def started(self, tasks: Sequence[TaskRun]) -> None:
         """A superstep begins; tasks that had finished before show what they wrote."""

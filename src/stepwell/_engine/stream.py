@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stepwell._plan.output import fold_writes, task_update
+from stepwell.constants import NS_SEP
 from stepwell.types import Interrupt
 
 if TYPE_CHECKING:
@@ -18,58 +19,41 @@ if TYPE_CHECKING:
 INTERRUPT = "__interrupt__"
 
 
+Chunk: TypeAlias = tuple[tuple[str, ...], str, Any]
+"""(namespace of the graph that it is from, mode, payload)"""
+
+
 class Sink:
     """Collects the chunks of the modes somebody asked for.
 
     Written by the run, read by one consumer on the same loop, in order. The run never waits
     for its consumer.
+
+    Args:
+        modes: Stream modes whose chunks are wanted.
+        subgraphs: Whether chunks of the graphs inside the graph are wanted too.
     """
 
-    __slots__ = ("_chunks", "_closed", "_loop", "_thread", "_waiter", "modes")
+    __slots__ = ("_chunks", "_closed", "_loop", "_thread", "_waiter", "modes", "subgraphs")
 
-    def __init__(self, modes: Iterable[str]) -> None:
+    def __init__(self, modes: Iterable[str], *, subgraphs: bool = False) -> None:
         self.modes = frozenset(modes)
-        self._chunks: deque[tuple[str, Any]] = deque()
+        self.subgraphs = subgraphs
+        self._chunks: deque[Chunk] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self._thread = get_ident()
 
-    def wants(self, mode: str) -> bool:
-        """Whether chunks of this mode reach anybody (debug wraps checkpoints and tasks)."""
-        return mode in self.modes or ("debug" in self.modes and mode in ("checkpoints", "tasks"))
-
-    def put(self, mode: str, payload: Any, step: int = 0, now: float = 0.0) -> None:
-        """Add a chunk; `step` and `now` (Unix time) are shown by debug chunks only."""
-        if mode in self.modes:
-            self._push(mode, payload)
-        if "debug" in self.modes and mode in ("checkpoints", "tasks"):
-            kind = (
-                "checkpoint"
-                if mode == "checkpoints"
-                else "task_result"
-                if "result" in payload
-                else "task"
-            )
-            self._push(
-                "debug",
-                {
-                    "step": step,
-                    "timestamp": datetime.fromtimestamp(now, UTC).isoformat(),
-                    "type": kind,
-                    "payload": payload,
-                },
-            )
-
-    def put_from_anywhere(self, mode: str, payload: Any) -> None:
+    def put(self, chunk: Chunk) -> None:
         """Add a chunk, from the loop or from the thread of a sync node."""
         if get_ident() == self._thread:
-            self._push(mode, payload)
+            self._push(chunk)
         else:
-            self._loop.call_soon_threadsafe(self._push, mode, payload)
+            self._loop.call_soon_threadsafe(self._push, chunk)
 
-    def _push(self, mode: str, payload: Any) -> None:
-        self._chunks.append((mode, payload))
+    def _push(self, chunk: Chunk) -> None:
+        self._chunks.append(chunk)
         self._wake()
 
     def _wake(self) -> None:
@@ -82,7 +66,7 @@ class Sink:
         self._closed = True
         self._wake()
 
-    async def next(self) -> tuple[str, Any] | None:
+    async def next(self) -> Chunk | None:
         """The next chunk, None after the last one."""
         while not self._chunks:
             if self._closed:
@@ -90,6 +74,48 @@ class Sink:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return self._chunks.popleft()
+
+
+class Outlet:
+    """Where one run puts its chunks: the sinks that listen to its graph."""
+
+    __slots__ = ("modes", "ns", "sinks")
+
+    def __init__(self, ns: str, sinks: Sequence[Sink]) -> None:
+        self.ns = tuple(ns.split(NS_SEP)) if ns else ()
+        self.sinks = tuple(sinks)
+        self.modes = frozenset[str]().union(*(s.modes for s in sinks))
+
+    def wants(self, mode: str) -> bool:
+        """Whether chunks of this mode reach anybody (debug wraps checkpoints and tasks)."""
+        return mode in self.modes or ("debug" in self.modes and mode in ("checkpoints", "tasks"))
+
+    def put(self, mode: str, payload: Any, step: int = 0, now: float = 0.0) -> None:
+        """Add a chunk; `step` and `now` (Unix time) are shown by debug chunks only."""
+        if mode in self.modes:
+            self._put(mode, payload)
+        if "debug" in self.modes and mode in ("checkpoints", "tasks"):
+            kind = (
+                "checkpoint"
+                if mode == "checkpoints"
+                else "task_result"
+                if "result" in payload
+                else "task"
+            )
+            self._put(
+                "debug",
+                {
+                    "step": step,
+                    "timestamp": datetime.fromtimestamp(now, UTC).isoformat(),
+                    "type": kind,
+                    "payload": payload,
+                },
+            )
+
+    def _put(self, mode: str, payload: Any) -> None:
+        for sink in self.sinks:
+            if mode in sink.modes:
+                sink.put((self.ns, mode, payload))
 
 
 def update_chunk(
@@ -136,4 +162,12 @@ def interrupt_dict(interrupt: Interrupt) -> dict[str, Any]:
     }
 
 
-__all__ = ["INTERRUPT", "Sink", "interrupt_dict", "task_ended", "task_started", "update_chunk"]
+__all__ = [
+    "INTERRUPT",
+    "Outlet",
+    "Sink",
+    "interrupt_dict",
+    "task_ended",
+    "task_started",
+    "update_chunk",
+]

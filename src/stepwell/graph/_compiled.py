@@ -148,14 +148,17 @@ class CompiledStateGraph:
         interrupt_after: All | Sequence[str] | None = None,
         durability: Durability | None = None,
         control: RunControl | None = None,
+        subgraphs: bool = False,
         on_conflict: Literal["wait", "reject"] | None = None,
         lock_timeout: float | None = None,
     ) -> AsyncIterator[Any]:
         """Run the graph and yield what happens, as it happens.
 
         Arguments are those of `ainvoke`; `stream_mode` is "updates" by default. One mode yields
-        its chunks, a list of modes yields (mode, chunk). Leaving the iteration early cancels
-        the run; its thread can be resumed.
+        its chunks, a list of modes yields (mode, chunk). With `subgraphs`, chunks of the graphs
+        inside the graph come too, and each is preceded by its namespace, a tuple of
+        "node:task id": (namespace, chunk) or (namespace, mode, chunk). Leaving the iteration
+        early cancels the run; its thread can be resumed.
         """
         settings = self._settings(config)
         options = _options(
@@ -169,9 +172,13 @@ class CompiledStateGraph:
         modes = _modes(mode)
         saver = self.checkpointer
         if saver is None or saver.home() in (None, asyncio.get_running_loop()):
-            stream: AsyncIterator[Any] = self._stream(input, settings, options, modes, mode)
+            stream: AsyncIterator[Any] = self._stream(
+                input, settings, options, modes, mode, subgraphs=subgraphs
+            )
         else:
-            stream = saver.iterate_home(lambda: self._stream(input, settings, options, modes, mode))
+            stream = saver.iterate_home(
+                lambda: self._stream(input, settings, options, modes, mode, subgraphs=subgraphs)
+            )
         async with aclosing(stream):  # type: ignore[type-var]
             async for chunk in stream:
                 yield chunk
@@ -183,13 +190,19 @@ class CompiledStateGraph:
         options: RunOptions,
         modes: Sequence[str],
         shape: Any,
+        *,
+        subgraphs: bool = False,
     ) -> AsyncGenerator[Any, None]:
-        sink = options.sink = Sink(modes)
+        sink = options.sink = Sink(modes, subgraphs=subgraphs)
         single = isinstance(shape, str)
         run = asyncio.create_task(run_graph(self._program, given, settings, options))
         try:
             while (chunk := await sink.next()) is not None:
-                yield chunk[1] if single else chunk
+                ns, mode, payload = chunk
+                if subgraphs:
+                    yield (ns, payload) if single else chunk
+                else:
+                    yield payload if single else (mode, payload)
             await run
         finally:
             if not run.done():
