@@ -11,7 +11,6 @@ from __future__ import annotations
 from stepwell import errors
 from stepwell._codec import register
 from stepwell.checkpoint._open import open_saver
-
-__version__ = "0.1.0.dev0"
+from stepwell.version import __version__
 
 __all__ = ["__version__", "errors", "open_saver", "register"]

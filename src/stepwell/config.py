@@ -46,6 +46,15 @@ def get_config() -> RunnableConfig:
     return _task("get_config()").config
 
 
+def get_store() -> Any:
+    """The store of the graph that is running here; None if it was compiled without one.
+
+    Raises:
+        RuntimeError: Called outside of a node.
+    """
+    return _task("get_store()").runtime.store
+
+
 def get_stream_writer() -> Callable[[Any], None]:
     """A function that sends its argument to whoever streams `stream_mode="custom"`.
 
@@ -55,4 +64,4 @@ def get_stream_writer() -> Callable[[Any], None]:
     return _task("get_stream_writer()").stream_writer
 
 
-__all__ = ["RunnableConfig", "get_config", "get_stream_writer"]
+__all__ = ["RunnableConfig", "get_config", "get_store", "get_stream_writer"]

@@ -27,9 +27,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from warnings import warn
+
+from stepwell._shapes import Interrupt
+from stepwell.warnings import LangGraphDeprecatedSinceV10
 
 if TYPE_CHECKING:
-    from stepwell.types import Command, Interrupt
+    from stepwell.types import Command
 
 
 class ErrorCode(Enum):
@@ -135,7 +139,12 @@ class NodeTimeoutError(StepwellError):
         idle_timeout: float | None = None,
         run_timeout: float | None = None,
     ) -> None:
-        limit = run_timeout if kind == "run" else idle_timeout
+        limit = {"run": run_timeout, "idle": idle_timeout}.get(kind)
+        if limit is None:
+            msg = f"A {kind!r} timeout needs {kind}_timeout; kind is 'run' or 'idle'."
+            raise ValueError(msg)
+        self.timeout = limit
+        """The limit that was passed, in seconds."""
         super().__init__(
             f"Node {node!r} exceeded its {kind} timeout of {limit} s after {elapsed:.3f} s. "
             "Raise the timeout, or let a retry policy try it again.",
@@ -330,6 +339,18 @@ class GraphInterrupt(GraphBubbleUp):
         super().__init__(interrupts)
 
 
+class NodeInterrupt(GraphInterrupt):
+    """Deprecated: raised by a node to ask a question. Use `stepwell.types.interrupt`."""
+
+    def __init__(self, value: Any, id: str | None = None) -> None:
+        warn(
+            "NodeInterrupt is deprecated. Please use `stepwell.types.interrupt` instead.",
+            LangGraphDeprecatedSinceV10,
+            stacklevel=2,
+        )
+        super().__init__([Interrupt(value) if id is None else Interrupt(value, id)])
+
+
 class ParentCommand(GraphBubbleUp):
     """A node of a subgraph commands its parent graph."""
 
@@ -355,6 +376,20 @@ class NodeError:
     error: BaseException
 
 
+_INVALID_RESUME = "_stepwell_invalid_resume"
+
+
+def mark_invalid_resume(error: BaseException) -> None:
+    """Note on an error that it is about a resume value."""
+    setattr(error, _INVALID_RESUME, True)
+
+
+def is_invalid_resume(error: BaseException) -> bool:
+    """Whether the error says that a resume value did not fit the `response_schema` of its
+    question. The question can be answered again."""
+    return getattr(error, _INVALID_RESUME, False) is True
+
+
 def create_error_message(*, message: str, error_code: ErrorCode) -> str:
     """Append LangGraph's error code to a message."""
     return f"{message} [{error_code.value}]"
@@ -365,9 +400,9 @@ __all__ = [
     "GraphBubbleUp", "GraphDefinitionError", "GraphDrained", "GraphInterrupt",
     "GraphMismatchError", "GraphRecursionError", "IdempotencyConflictError", "InternalError",
     "InvalidIdError", "InvalidUpdateError", "KeyMissingError", "NodeCancelledError", "NodeError",
-    "NodeTimeoutError", "NotFoundError", "ParentCommand", "RunPreemptedError",
+    "NodeInterrupt", "NodeTimeoutError", "NotFoundError", "ParentCommand", "RunPreemptedError",
     "SchemaVersionError", "SequenceConflictError", "StaleWriterError", "StateTooLargeError",
     "StepwellError", "StorageError", "StorageFullError", "StorageUnavailableError", "TaskNotFound",
     "TaskOrderError", "ThreadBusyError", "UnknownInterruptError", "UnknownTypeError",
-    "UnsupportedTypeError", "UsageError",
+    "UnsupportedTypeError", "UsageError", "is_invalid_resume",
 ]  # fmt: skip

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from stepwell._context import current_task
 
@@ -29,6 +29,58 @@ class ExecutionInfo:
     def patch(self, **overrides: Any) -> ExecutionInfo:
         """A copy with some fields replaced."""
         return replace(self, **overrides)
+
+
+@runtime_checkable
+class BaseUser(Protocol):
+    """Who a server says the caller is; attributes and keys name the same things."""
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether the server knows who it is."""
+        ...
+
+    @property
+    def display_name(self) -> str:
+        """A name for people."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """A name for programs, unique."""
+        ...
+
+    @property
+    def permissions(self) -> Sequence[str]:
+        """What the user may do."""
+        ...
+
+    def __getitem__(self, key: str) -> Any: ...
+
+    def __contains__(self, key: object) -> bool: ...
+
+    def __iter__(self) -> Iterator[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What a server that runs the graph says of itself, by the configurable keys
+    `assistant_id`, `graph_id` and `langgraph_auth_user`."""
+
+    assistant_id: str
+    graph_id: str
+    user: BaseUser | None = None
+
+
+def server_info(configurable: Mapping[str, Any]) -> ServerInfo | None:
+    """What a run's configurable keys say of the server; None if nothing."""
+    assistant, graph = configurable.get("assistant_id"), configurable.get("graph_id")
+    user = configurable.get("langgraph_auth_user")
+    if user is not None and not hasattr(user, "identity"):
+        user = None
+    if assistant is None and graph is None and user is None:
+        return None
+    return ServerInfo(str(assistant or ""), str(graph or ""), user)
 
 
 class RunControl:
@@ -81,7 +133,7 @@ class Runtime(Generic[ContextT]):
     heartbeat: Callable[[], None] = _nothing
     previous: Any = None
     execution_info: ExecutionInfo | None = None
-    server_info: Any = None
+    server_info: ServerInfo | None = None
     control: RunControl | None = None
     run_id: str | None = None
     epoch: int | None = None
@@ -90,6 +142,35 @@ class Runtime(Generic[ContextT]):
     def override(self, **overrides: Any) -> Runtime[ContextT]:
         """A copy with some fields replaced."""
         return replace(self, **overrides)
+
+    def merge(self, other: Runtime[ContextT]) -> Runtime[ContextT]:
+        """This runtime with everything that `other` sets."""
+        return Runtime(
+            context=other.context or self.context,
+            store=other.store or self.store,
+            stream_writer=self.stream_writer
+            if other.stream_writer is _drop
+            else other.stream_writer,
+            heartbeat=self.heartbeat if other.heartbeat is _nothing else other.heartbeat,
+            previous=self.previous if other.previous is None else other.previous,
+            execution_info=other.execution_info or self.execution_info,
+            server_info=other.server_info or self.server_info,
+            control=other.control or self.control,
+            run_id=other.run_id or self.run_id,
+            epoch=self.epoch if other.epoch is None else other.epoch,
+            idempotency_key=other.idempotency_key or self.idempotency_key,
+        )
+
+    def patch_execution_info(self, **overrides: Any) -> Runtime[ContextT]:
+        """A copy with some fields of `execution_info` replaced.
+
+        Raises:
+            RuntimeError: There is none: this runtime belongs to no task.
+        """
+        if self.execution_info is None:
+            msg = "Cannot patch execution_info before it has been set: no task runs here."
+            raise RuntimeError(msg)
+        return replace(self, execution_info=self.execution_info.patch(**overrides))
 
     @property
     def drain_requested(self) -> bool:
@@ -100,6 +181,10 @@ class Runtime(Generic[ContextT]):
     def drain_reason(self) -> str | None:
         """Why it was asked to stop, None if it was not."""
         return None if self.control is None else self.control.drain_reason
+
+
+DEFAULT_RUNTIME: Runtime[Any] = Runtime()
+"""What there is outside of a run: nothing."""
 
 
 def get_runtime(context_schema: type[ContextT] | None = None) -> Runtime[ContextT]:  # noqa: ARG001
@@ -118,4 +203,7 @@ def get_runtime(context_schema: type[ContextT] | None = None) -> Runtime[Context
     return task.runtime
 
 
-__all__ = ["ExecutionInfo", "RunControl", "Runtime", "get_runtime"]
+__all__ = [
+    "DEFAULT_RUNTIME", "BaseUser", "ExecutionInfo", "RunControl", "Runtime", "ServerInfo",
+    "get_runtime",
+]  # fmt: skip

@@ -3,13 +3,42 @@
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeAlias, TypeVar, final
+from typing import (
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    NamedTuple,
+    TypeAlias,
+    TypeVar,
+    overload,
+)
 
 from stepwell._context import current_task
-from stepwell._ids import digest16
+from stepwell._shapes import (
+    CheckpointPayload,
+    CheckpointStreamPart,
+    CheckpointTask,
+    CustomStreamPart,
+    DebugPayload,
+    DebugStreamPart,
+    GraphOutput,
+    Interrupt,
+    MessagesStreamPart,
+    PregelTask,
+    StateSnapshot,
+    StreamPart,
+    TaskPayload,
+    TaskResultPayload,
+    TasksStreamPart,
+    UpdatesStreamPart,
+    ValuesStreamPart,
+    interrupt_id,
+)
 from stepwell.config import RunnableConfig
 
 All: TypeAlias = Literal["*"]
@@ -21,6 +50,7 @@ Durability: TypeAlias = Literal["sync", "async", "exit"]
 StreamWriter: TypeAlias = Callable[[Any], None]
 
 N = TypeVar("N", bound=Hashable)
+ResponseT = TypeVar("ResponseT")
 
 
 def default_retry_on(exc: Exception) -> bool:
@@ -101,31 +131,17 @@ class TimeoutPolicy:
         return cls(run_timeout=run, idle_timeout=idle, refresh_on=policy.refresh_on)
 
 
-def interrupt_id(task_ns: str, answered: int) -> str:
-    """Id of a task's question: 32 hex digits that name the task and how many it has answered."""
-    return digest16(f"{task_ns}|{answered}" if answered else task_ns).hex()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracePolicy:
+    """How a node's run is shown to a tracer: what replaces its input and its output."""
+
+    process_inputs: Callable[[Any], Any] | None = None
+    process_outputs: Callable[[Any], Any] | None = None
 
 
-@final
-@dataclass(init=False, slots=True)
-class Interrupt:
-    """A question a task asked: the value shown to whoever answers, and its id."""
-
-    value: Any
-    id: str
-    response_schema: Any = None
-
-    def __init__(
-        self, value: Any, id: str = "placeholder-id", *, response_schema: Any = None
-    ) -> None:
-        self.value = value
-        self.id = id
-        self.response_schema = response_schema
-
-    @classmethod
-    def from_ns(cls, value: Any, ns: str, *, response_schema: Any = None) -> Interrupt:
-        """The first question of the task in namespace `ns`."""
-        return cls(value, interrupt_id(ns, 0), response_schema=response_schema)
+def omit_payload(_value: Any) -> dict[str, Any]:
+    """For `TracePolicy`: show nothing of a payload."""
+    return {}
 
 
 class StateUpdate(NamedTuple):
@@ -136,37 +152,31 @@ class StateUpdate(NamedTuple):
     task_id: str | None = None
 
 
-class PregelTask(NamedTuple):
-    """A task as a snapshot shows it.
+class CacheKey(NamedTuple):
+    """Where the result of a task is kept in a cache; `ttl` in seconds, None = for ever."""
 
-    `error` is the exception while the run that saw it lives, its repr after a reload.
-    `result` is `{channel: value}`, None while the task is unfinished.
-    """
+    ns: tuple[str, ...]
+    key: str
+    ttl: int | None
 
-    id: str
+
+@dataclass(frozen=True)
+class PregelExecutableTask:
+    """A task about to run, in LangGraph's shape. Stepwell's engine does not make these."""
+
     name: str
-    path: tuple[Any, ...]
-    error: Any = None
-    interrupts: tuple[Interrupt, ...] = ()
-    state: Any = None
-    result: Any = None
-
-
-class StateSnapshot(NamedTuple):
-    """The state of a thread at one checkpoint."""
-
-    values: Any
-    """Channel values by name (all of the graph's state keys that hold one)."""
-    next: tuple[str, ...]
-    """Nodes that are still to run from here."""
+    input: Any
+    proc: Any
+    writes: deque[tuple[str, Any]]
     config: RunnableConfig
-    """Config that names this checkpoint."""
-    metadata: dict[str, Any] | None
-    created_at: str | None
-    """ISO 8601, UTC."""
-    parent_config: RunnableConfig | None
-    tasks: tuple[PregelTask, ...]
-    interrupts: tuple[Interrupt, ...]
+    triggers: Sequence[str]
+    retry_policy: Sequence[RetryPolicy]
+    cache_key: CacheKey | None
+    id: str
+    path: tuple[Any, ...]
+    writers: Sequence[Any] = ()
+    subgraphs: Sequence[Any] = ()
+    timeout: TimeoutPolicy | None = None
 
 
 class Send:
@@ -271,7 +281,7 @@ def update_tuples(update: Any, keys: Sequence[str]) -> list[tuple[str, Any]]:
 _UNSET: Any = object()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Overwrite:
     """A write that replaces a reduced channel's value instead of being folded into it."""
 
@@ -279,18 +289,38 @@ class Overwrite:
     type: Literal["__overwrite__"] = "__overwrite__"
 
 
-OutputT = TypeVar("OutputT")
+Checkpointer: TypeAlias = Any
+"""What `compile` takes: a saver; None inherits the parent graph's, True keeps a thread of the
+subgraph's own, False keeps nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class GraphOutput(Generic[OutputT]):
-    """What `invoke(version="v2")` returns."""
+def ensure_valid_checkpointer(checkpointer: Any) -> Any:
+    """The checkpointer, if it is one: a saver, True, False or None.
 
-    value: OutputT
-    interrupts: tuple[Interrupt, ...] = ()
+    Raises:
+        TypeError: It is something else.
+    """
+    if checkpointer is None or isinstance(checkpointer, bool):
+        return checkpointer
+    if getattr(type(checkpointer), "is_saver", False):
+        return checkpointer
+    msg = (
+        "Invalid checkpointer provided. Expected an instance of `BaseCheckpointSaver` (see "
+        "stepwell.open_saver), `True`, `False`, or `None`. Received "
+        f"{type(checkpointer).__name__}."
+    )
+    raise TypeError(msg)
 
 
-def interrupt(value: Any, *, response_schema: Any = None) -> Any:
+@overload
+def interrupt(value: Any, *, response_schema: type[ResponseT]) -> ResponseT: ...
+
+
+@overload
+def interrupt(value: Any, *, response_schema: dict[str, Any] | None = None) -> Any: ...
+
+
+def interrupt(value: Any, *, response_schema: type[Any] | dict[str, Any] | None = None) -> Any:
     """Ask a question and stop the run until it is answered.
 
     The first time a task reaches its n-th `interrupt`, the run stops and the caller gets
@@ -300,11 +330,16 @@ def interrupt(value: Any, *, response_schema: Any = None) -> Any:
 
     Args:
         value: Anything the codec can store.
-        response_schema: A JSON schema shown with the question.
+        response_schema: What the answer must look like. A JSON schema (a dict) is only shown
+            with the question. A pydantic model, TypedDict or dataclass is shown as its JSON
+            schema, and the answer is validated: `interrupt` returns the validated object.
 
     Raises:
         GraphInterrupt: The question has no answer yet (a BaseException: let it pass).
+        pydantic.ValidationError: The answer does not fit. It is not kept: the question can be
+            answered again. `is_invalid_resume` tells it from other validation errors.
         RuntimeError: Called outside of a node.
+        UsageError: The schema needs pydantic, which is not installed.
     """
     task = current_task.get()
     if task is None:
@@ -314,7 +349,11 @@ def interrupt(value: Any, *, response_schema: Any = None) -> Any:
 
 
 __all__ = [
-    "All", "Command", "Durability", "GraphOutput", "Interrupt", "Overwrite", "PregelTask",
-    "RetryPolicy", "Send", "StateSnapshot", "StateUpdate", "StreamMode", "StreamWriter",
-    "TimeoutPolicy", "default_retry_on", "interrupt",
+    "All", "CheckpointPayload", "CheckpointStreamPart", "CheckpointTask", "Checkpointer", "Command",
+    "CustomStreamPart", "DebugPayload", "DebugStreamPart", "Durability", "GraphOutput", "Interrupt",
+    "MessagesStreamPart", "Overwrite", "PregelExecutableTask", "PregelTask", "RetryPolicy", "Send",
+    "StateSnapshot", "StateUpdate", "StreamMode", "StreamPart", "StreamWriter", "TaskPayload",
+    "TaskResultPayload", "TasksStreamPart", "TimeoutPolicy", "TracePolicy", "UpdatesStreamPart",
+    "ValuesStreamPart", "default_retry_on", "ensure_valid_checkpointer", "interrupt",
+    "interrupt_id", "omit_payload",
 ]  # fmt: skip

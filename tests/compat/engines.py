@@ -85,6 +85,10 @@ class Api:
                 return getattr(load(f"{self.package}.{module}"), name)
         raise AttributeError(name)
 
+    def module(self, name: str) -> Any:
+        """A module of the engine's package, for names that few cases use."""
+        return load(f"{self.package}.{name}")
+
     # --- what graphs are made of --------------------------------------------------------------
 
     def node(self, function: Callable[..., Any]) -> Callable[..., Any]:

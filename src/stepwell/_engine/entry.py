@@ -87,10 +87,11 @@ def _set_context(run: Run, options: RunOptions) -> None:
     )
     outer = current_task.get()
     run.outer = outer if isinstance(outer, TaskRun) else None
+    # A node may ask its own run to drain, and a graph inside a node drains with the one around.
+    run.control = options.control or (run.outer and run.outer.run.control) or RunControl()
 
 
 def _configure(run: Run, options: RunOptions) -> None:
-    run.control = options.control
     if options.sink is not None:
         run.publisher.sink = Outlet(run.ns, (options.sink,))
     known = run.spec.nodes

@@ -268,8 +268,8 @@ class Run:
             rec.failed(name, path, described(run.failure))
         if run.new_answers:
             rec.answered(name, path, run.answers)
-            if run.took_answer:
-                rec.command((), [])
+        if run.took_answer:
+            rec.command((), [])
 
     def _barrier(self, done: list[TaskWrites]) -> list[Task]:
         """Apply what the tasks wrote, record it, and plan what is due next."""

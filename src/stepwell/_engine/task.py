@@ -6,10 +6,11 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from stepwell._answers import AnswerCheck
 from stepwell._plan.tasks import Task, Write
 from stepwell.config import RunnableConfig
 from stepwell.errors import GraphInterrupt, NodeError
-from stepwell.runtime import ExecutionInfo, Runtime
+from stepwell.runtime import ExecutionInfo, Runtime, server_info
 from stepwell.types import Interrupt, interrupt_id
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class TaskRun:
         "failure",
         "first_attempt_at",
         "interrupts",
+        "kept",
         "left",
         "loaded",
         "new_answers",
@@ -47,6 +49,8 @@ class TaskRun:
         self.run = run
         self.task = task
         self.answers: list[Any] = list(answers)
+        self.kept = len(self.answers)
+        """How many of them are stored."""
         self.new_answers = False
         self.took_answer = False
         """Whether one of them was the caller's bare answer."""
@@ -141,6 +145,7 @@ class TaskRun:
                 store=run.graph.store,
                 stream_writer=run.publisher.custom,
                 control=run.control,
+                server_info=server_info(run.config.configurable),
                 run_id=run.run_id,
                 epoch=run.epoch,
                 idempotency_key=self.idempotency_key,
@@ -169,16 +174,28 @@ class TaskRun:
         """Return the next answer, or raise the question that has none yet."""
         index = self.asked
         self.asked += 1
-        if index < len(self.answers):
-            return self.answers[index]
-        found, answer = self.run.take_answer()
-        if found:
+        check = None if response_schema is None else AnswerCheck(response_schema)
+        if index >= len(self.answers):
+            found, answer = self.run.take_answer()
+            if not found:
+                schema = None if check is None else check.shown()
+                name = interrupt_id(self.ns, index)
+                raise GraphInterrupt((Interrupt(value, name, response_schema=schema),))
             self.answers.append(answer)
             self.new_answers = self.took_answer = True
-            return answer
-        raise GraphInterrupt(
-            (Interrupt(value, interrupt_id(self.ns, index), response_schema=response_schema),)
-        )
+        if check is None:
+            return self.answers[index]
+        try:
+            return check(self.answers[index])
+        except Exception:
+            self._forget(index)
+            raise
+
+    def _forget(self, index: int) -> None:
+        """Drop an answer that did not fit its question, unless it did when it was given."""
+        if index >= self.kept:
+            del self.answers[index:]
+            self.new_answers = len(self.answers) > self.kept
 
     def again(self) -> None:
         """Start over for another attempt."""

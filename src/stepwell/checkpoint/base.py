@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from stepwell._context import current_task
 from stepwell._portal import iterate_sync
@@ -39,6 +39,9 @@ class Saver(Opening):
     Raises:
         UsageError: An option has a value it cannot have.
     """
+
+    is_saver: ClassVar[bool] = True
+    """How `ensure_valid_checkpointer`, which stands below, knows one."""
 
     # -- threads
 
