@@ -1,7 +1,7 @@
 """Graphs: describe them with `StateGraph`, compile them, run them."""
 
 from stepwell.constants import END, START
-from stepwell.graph._compiled import CompiledStateGraph
+from stepwell.graph._compiled_graph import CompiledStateGraph
 from stepwell.graph.state import StateGraph
 
 __all__ = ["END", "START", "CompiledStateGraph", "StateGraph"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType
 from typing import Any, Final
 
-from stepwell.graph._compiled import CompiledStateGraph
+from stepwell.pregel.main import Pregel
 
 logger = logging.getLogger("stepwell")
 
@@ -20,7 +20,7 @@ _OPAQUE: Final = frozenset(
 """Types whose values are not searched. Compared exactly: a subclass may carry attributes."""
 
 
-def subgraph_of(node_callable: Any) -> CompiledStateGraph | None:
+def subgraph_of(node_callable: Any) -> Pregel | None:
     """The first graph that a node is, or that its function can reach by name.
 
     Searched are the node itself, the steps of a chain of runnables, and what a function
@@ -38,7 +38,7 @@ def subgraph_of(node_callable: Any) -> CompiledStateGraph | None:
         if id(candidate) in seen:
             continue
         seen.add(id(candidate))
-        if isinstance(candidate, CompiledStateGraph):
+        if isinstance(candidate, Pregel):
             if _attribute(candidate, "checkpointer") is not False:
                 return candidate
         elif steps := _steps(candidate):

@@ -14,7 +14,7 @@ from stepwell.channels.last_value import LastValue
 from stepwell.constants import END, START
 from stepwell.errors import GraphDefinitionError
 from stepwell.graph._compile import BranchDef, NodeDef, assemble
-from stepwell.graph._compiled import CompiledStateGraph
+from stepwell.graph._compiled_graph import CompiledStateGraph
 from stepwell.graph._schema import (
     Channels,
     Managed,

@@ -15,7 +15,7 @@ from collections.abc import (
 )
 from contextlib import aclosing
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from stepwell._engine.arguments import ArgumentError, RunConfig, refuse
 from stepwell._engine.entry import DEFAULT_RECURSION_LIMIT, RunOptions, run_graph
@@ -30,9 +30,6 @@ from stepwell.config import RunnableConfig
 from stepwell.runtime import RunControl
 from stepwell.types import All, Durability, StateSnapshot, StateUpdate, StreamMode
 
-if TYPE_CHECKING:
-    from stepwell.graph.state import StateGraph
-
 T = TypeVar("T")
 
 _MODES = ("values", "updates", "custom", "checkpoints", "tasks", "debug")
@@ -41,14 +38,14 @@ RECURSION_LIMIT = int(os.environ.get("STEPWELL_DEFAULT_RECURSION_LIMIT", DEFAULT
 Config = RunnableConfig | Mapping[str, Any]
 
 
-class CompiledStateGraph:
-    """What `StateGraph.compile` returns.
+class Pregel:
+    """A compiled graph.
 
     Every verb has an async form (prefix `a`) and a sync twin that runs it on a background
     loop, or on the loop the checkpointer belongs to.
     """
 
-    def __init__(self, builder: StateGraph, program: Program, checkpointer: Any) -> None:
+    def _adopt(self, program: Program, checkpointer: Any) -> None:
         if (
             checkpointer is not None
             and checkpointer is not False
@@ -59,7 +56,6 @@ class CompiledStateGraph:
                 f"not {type(checkpointer).__name__}"
             )
             raise TypeError(msg)
-        self.builder = builder
         self.name = program.name
         self.checkpointer: Saver | None = checkpointer or None
         self.store = program.store
@@ -68,7 +64,7 @@ class CompiledStateGraph:
         self._program = program
         program.saver = self.checkpointer
 
-    def with_config(self, config: Config | None = None, **more: Any) -> CompiledStateGraph:
+    def with_config(self, config: Config | None = None, **more: Any) -> Self:
         """The same graph with defaults for the config of every call.
 
         A call's own config wins; metadata and `configurable` are merged, tags are added up.
@@ -421,4 +417,4 @@ def _modes(mode: Any) -> tuple[str, ...]:
     return modes
 
 
-__all__ = ["CompiledStateGraph"]
+__all__ = ["Pregel"]
