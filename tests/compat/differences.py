@@ -84,6 +84,26 @@ def _definition_errors(mine: Any, theirs: Any) -> None:
     }
 
 
+def _sizes(mine: Any, theirs: Any) -> None:
+    assert theirs == ["TypeError", "ValueError", "ValueError", "TypeError"]
+    assert mine == [[], [], ["1", "2", "3", "4"], ["3", "5"]]
+
+
+def _copies(mine: Any, theirs: Any) -> None:
+    assert mine == {"list": [1]}
+    assert theirs == {"list": [1, 2, 3]}
+
+
+def _created_once(mine: Any, theirs: Any) -> None:
+    assert mine == {"kept": True, "updated": True}
+    assert theirs == {"kept": False, "updated": True}
+
+
+def _no_empty_namespaces(mine: Any, theirs: Any) -> None:
+    assert mine == []
+    assert theirs == [("deleted",), ("read",)]
+
+
 _READABLE = "A thread can be read whatever happened to it; what failed is still in `next`."
 _EMPTY = "Nothing to run is said clearly; LangGraph fails on a variable of its own."
 
@@ -113,6 +133,19 @@ DIFFERENCES: dict[str, Difference] = {
     "router_that_raises": Difference(
         "A thread whose router failed does not look finished; its node runs again.",
         _node_of_the_router_is_still_to_run,
+    ),
+    "store_sizes_of_what_has_none": Difference(
+        "What has no size, or is not there, does not match; the search does not fail.", _sizes
+    ),
+    "store_what_is_read_is_a_copy": Difference(
+        "What is stored changes by a put, not by changing what was put or read.", _copies
+    ),
+    "store_created_once": Difference(
+        "A document is created once; LangGraph's own PostgreSQL store says so too.", _created_once
+    ),
+    "store_namespaces_that_became_empty": Difference(
+        "A namespace without items is not listed; LangGraph's own databases agree.",
+        _no_empty_namespaces,
     ),
     "refused_nodes": Difference(
         "Whatever is wrong with a graph is a GraphDefinitionError, a ValueError.",

@@ -26,11 +26,16 @@ MODULES = {
         "AnyValue", "BinaryOperatorAggregate", "EphemeralValue", "LastValue",
         "NamedBarrierValue", "Topic", "UntrackedValue",
     ],
-    "config": ["RunnableConfig", "get_config", "get_stream_writer"],
+    "config": ["RunnableConfig", "get_config", "get_store", "get_stream_writer"],
     "runtime": ["Runtime", "get_runtime"],
     "checkpoint.memory": ["InMemorySaver"],
     "errors": [
         "EmptyInputError", "GraphRecursionError", "InvalidUpdateError", "GraphInterrupt",
+    ],
+    "store.memory": ["InMemoryStore"],
+    "store.base": [
+        "BaseStore", "GetOp", "ListNamespacesOp", "MatchCondition", "PutOp", "SearchOp",
+        "get_text_at_path", "tokenize_path",
     ],
     "managed": ["IsLastStep", "RemainingSteps"],
 }  # fmt: skip
