@@ -16,6 +16,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from tests.compat.touched import Names, named
+
 MODULES = {
     "graph": ["StateGraph", "START", "END"],
     "types": [
@@ -87,12 +89,16 @@ class Api:
             return load("langchain_core.runnables").RunnableConfig
         for module, names in MODULES.items():
             if name in names:
-                return getattr(load(f"{self.package}.{module}"), name)
+                return self._taken(getattr(load(f"{self.package}.{module}"), name))
         raise AttributeError(name)
 
     def module(self, name: str) -> Any:
         """A module of the engine's package, for names that few cases use."""
-        return load(f"{self.package}.{name}")
+        module = load(f"{self.package}.{name}")
+        return Names(module) if self.package == "stepwell" else module
+
+    def _taken(self, value: Any) -> Any:
+        return named(value) if self.package == "stepwell" else value
 
     # --- what graphs are made of --------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import re
 from typing import Any
 
 from tests.compat.engines import Raised
+from tests.compat.touched import seen
 
 IDS = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[\d.:+Z-]*")
@@ -34,6 +35,8 @@ class Normaliser:
             return value
         if isinstance(value, str):
             return self._text(value)
+        if isinstance(value, (Raised, BaseException)):
+            seen(value.error if isinstance(value, Raised) else value)
         if isinstance(value, Raised):
             return f"raised {value.family}"
         if isinstance(value, BaseException):
@@ -69,6 +72,7 @@ class Normaliser:
         return {k: self(kept[k]) for k in sorted(kept)}
 
     def _record(self, value: Any) -> Any:
+        seen(value)
         kind = type(value).__name__
         fields = value._asdict()
         if kind == "PregelTask":
@@ -79,6 +83,7 @@ class Normaliser:
         return {"kind": kind, **{k: self(v) for k, v in fields.items()}}
 
     def _object(self, value: Any) -> Any:
+        seen(value)
         kind = type(value).__name__
         if kind == "Interrupt":
             return {"kind": kind, "value": self(value.value), "id": self(value.id)}

@@ -15,6 +15,7 @@ pytest.importorskip("langgraph", reason="langgraph, the engine compared with, is
 from tests.compat.differences import DIFFERENCES
 from tests.compat.engines import LANGGRAPH_NOISE, Api, drive
 from tests.compat.normal import Normaliser
+from tests.compat.touched import Touched, record
 
 pytestmark = pytest.mark.compat
 
@@ -52,6 +53,13 @@ def observe(label: str, package: str) -> Any:
 reference = functools.cache(functools.partial(observe, package="langgraph"))
 
 
+@functools.cache
+def subject(label: str) -> tuple[Any, Touched]:
+    """What the case observes on Stepwell, and the names it uses there."""
+    with record() as touched:
+        return observe(label, "stepwell"), touched
+
+
 def shown(value: Any) -> list[str]:
     return pprint.pformat(value, width=110, sort_dicts=False).splitlines()
 
@@ -64,7 +72,7 @@ def test_the_case_runs_on_langgraph(label: str) -> None:
 
 @pytest.mark.parametrize("label", CASES)
 def test_stepwell_observes_the_same(label: str) -> None:
-    expected, actual = reference(label), observe(label, "stepwell")
+    expected, (actual, _) = reference(label), subject(label)
     difference = DIFFERENCES.get(label.rpartition("-")[0])
     if difference is not None:
         assert actual != expected, "no longer a difference: take it off the table"
