@@ -29,6 +29,9 @@ class Ids(Protocol):
     def run_id(self) -> str:
         """A name for a run whose config gives none."""
 
+    def message_id(self) -> str:
+        """A name for a message that came without one."""
+
     def uniform(self, low: float, high: float) -> float:
         """For jitter."""
 
@@ -54,6 +57,9 @@ class RandomIds:
         return self._random.randrange(1, 1 << 62)
 
     def run_id(self) -> str:
+        return str(uuid.UUID(bytes=self._random.randbytes(16), version=4))
+
+    def message_id(self) -> str:
         return str(uuid.UUID(bytes=self._random.randbytes(16), version=4))
 
     def uniform(self, low: float, high: float) -> float:

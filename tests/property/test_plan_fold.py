@@ -29,11 +29,12 @@ from stepwell.channels import (
 from stepwell.channels.base import OpKind
 from stepwell.checkpoint.driver import CheckpointRow
 from stepwell.constants import START, TASKS
+from stepwell.graph.message import REMOVE_ALL_MESSAGES, MessageReducer, RemoveMessage
 from stepwell.types import Overwrite, Send
 from tests.property.strategies import same, sample_codec, supported_values
 
 NODES = ("a", "b", "c", "late")
-KEYS = ("last", "listed", "total", "merged", "topic", "once", "any", "secret")
+KEYS = ("last", "listed", "total", "merged", "talk", "topic", "once", "any", "secret")
 
 
 def make_spec() -> GraphSpec:
@@ -43,6 +44,7 @@ def make_spec() -> GraphSpec:
         "listed": BinaryOperatorAggregate(list, operator.add, key="listed"),
         "total": BinaryOperatorAggregate(int, operator.add, key="total"),
         "merged": BinaryOperatorAggregate(dict, operator.or_, key="merged"),
+        "talk": BinaryOperatorAggregate(list, MessageReducer(), key="talk"),
         "topic": Topic(Any, accumulate=True, key="topic"),
         "once": EphemeralValue(Any, guard=False, key="once"),
         "any": AnyValue(Any, key="any"),
@@ -67,11 +69,21 @@ def make_spec() -> GraphSpec:
 
 
 small = st.integers(-5, 5)
+said = st.builds(
+    lambda name, content: {"role": "user", "content": content, "id": name},
+    st.sampled_from("abcdefgh"),
+    st.one_of(st.text(max_size=3), st.tuples(small, small)),
+)
 write = st.one_of(
     st.tuples(st.just("listed"), st.lists(supported_values(), max_size=3)),
     st.tuples(st.just("listed"), st.builds(Overwrite, st.lists(small, max_size=2))),
     st.tuples(st.just("total"), small),
     st.tuples(st.just("merged"), st.dictionaries(st.text(max_size=3), small, max_size=3)),
+    st.tuples(st.just("talk"), st.lists(said, max_size=4)),
+    st.tuples(st.just("talk"), st.sampled_from("abcdefgh").map(lambda i: [RemoveMessage(i)])),
+    st.just(
+        ("talk", [RemoveMessage(REMOVE_ALL_MESSAGES), {"role": "ai", "content": "", "id": "z"}])
+    ),
     st.tuples(st.just("topic"), st.one_of(small, st.lists(small, max_size=3))),
     st.tuples(st.just("once"), supported_values()),
     st.tuples(st.just("any"), small),
@@ -85,6 +97,25 @@ step = st.tuples(
     st.lists(st.lists(write, max_size=4), min_size=1, max_size=4),
     st.one_of(st.none(), supported_values()),
 )
+
+
+def _possible(writes: list[Any], there: set[str]) -> list[Any]:
+    """Without removals that nobody is left for: they are an error, which is not tested here."""
+    kept = []
+    for channel, value in writes:
+        if channel == "talk":
+            for message in value:
+                if type(message) is not RemoveMessage:
+                    there.add(message["id"])
+                elif message.id == REMOVE_ALL_MESSAGES:
+                    there.clear()
+            if any(type(m) is RemoveMessage and m.id not in there for m in value[:1]) and (
+                value[0].id != REMOVE_ALL_MESSAGES
+            ):
+                continue
+            there -= {m.id for m in value if type(m) is RemoveMessage}
+        kept.append((channel, value))
+    return kept
 
 
 def contribute(state: ThreadState, spec: GraphSpec, drawn: Any) -> tuple[list[Any], list[Entry]]:
@@ -116,6 +147,9 @@ def contribute(state: ThreadState, spec: GraphSpec, drawn: Any) -> tuple[list[An
             done.append(TaskWrites((0, "", position), "a", ("__interrupt__",), (), made))
             entries.append(Entry("a", -2, (), made))
     order = sorted(range(len(done)), key=lambda i: done[i].order)
+    there = {m["id"] for m in state.values.get("talk", ())}
+    for i in order:
+        done[i].writes[:] = _possible(done[i].writes, there)  # the entry holds the same list
     return [done[i] for i in order], [entries[i] for i in order]
 
 

@@ -14,6 +14,8 @@ from stepwell._codec import kinds, records
 from stepwell._codec.entry import CLASS_MARK, Entry
 from stepwell._codec.late import builtin_of_class
 from stepwell._codec.refusal import Refusal
+from stepwell._messages.langchain import class_under, type_id_of
+from stepwell._messages.shape import RemoveMessage
 from stepwell.errors import UsageError
 
 T = TypeVar("T")
@@ -163,6 +165,7 @@ def _hooked(cls: type, encode: Encode) -> Encode:
 
 _OWN_TYPES: tuple[type, ...] = (
     types.Command, types.GraphOutput, types.Interrupt, types.Overwrite, types.TimeoutPolicy,
+    RemoveMessage,
 )  # fmt: skip
 _SEND_FIELDS = ("node", "arg", "timeout")
 _EXCEPTIONS: tuple[type[BaseException], ...] = (
@@ -193,6 +196,24 @@ class _Root(Registry):
         for exception in _EXCEPTIONS:
             name = default_id(exception)
             self._add(self._entry(exception, name, None, None), (name,))
+
+    def by_class(self, cls: type) -> Entry | None:
+        entry = self._by_class.get(cls)
+        if entry is None and (type_id := type_id_of(cls)) is not None:
+            return self._message(cls, type_id)
+        return entry
+
+    def by_id(self, type_id: str) -> Entry | None:
+        entry = self._by_id.get(type_id)
+        if entry is None and (cls := class_under(type_id)) is not None:
+            return self._message(cls, type_id)
+        return entry
+
+    def _message(self, cls: type, type_id: str) -> Entry:
+        """Learn a class of messages: of a package that somebody else has imported."""
+        entry = self._entry(cls, type_id, None, None)
+        self._add(entry, (type_id,))
+        return entry
 
 
 _ROOT = _Root()

@@ -8,7 +8,7 @@ from typing import Any
 
 from stepwell._engine.pending import NULL_TASK, Pending
 from stepwell._engine.run import INPUT, Run
-from stepwell._engine.write import goto_writes, to_channel
+from stepwell._engine.write import goto_writes, prepare, to_channel
 from stepwell._journal.record import KIND_COMMAND, KIND_INPUT, Entry
 from stepwell._plan.apply import TaskWrites, apply, compose, deltas
 from stepwell._plan.tasks import Write, plan
@@ -69,6 +69,8 @@ def _command(run: Run, command: Command[Any], *, save: bool) -> None:
         for channel, value in goto_writes(command)
     ]
     writes.extend(command.update_as_tuples())
+    if run.spec.prepares:
+        writes = prepare(run.spec.prepares, writes)
     answer: list[Any] = []
     if command.resume is not None:
         answer = _answer(run, command.resume)

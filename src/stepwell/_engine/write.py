@@ -13,6 +13,7 @@ from stepwell._engine.binding import Bound
 from stepwell._plan.spec import ROOT
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Write
+from stepwell.channels.binop import unwrap_overwrite
 from stepwell.constants import END, START, TASKS
 from stepwell.errors import (
     ErrorCode,
@@ -187,6 +188,30 @@ class WriteRule:
         return [(ROOT, output)]
 
 
+class PreparingRule(WriteRule):
+    """The rule of a graph in which writes to some channels are prepared before they are stored:
+    messages are given their ids."""
+
+    __slots__ = ("prepares",)
+
+    def __init__(
+        self, node: str, keys: Sequence[str], prepares: Mapping[str, Callable[[Any], Any]]
+    ) -> None:
+        super().__init__(node, keys)
+        self.prepares = prepares
+
+    def own_writes(self, output: Any) -> list[Write]:
+        return prepare(self.prepares, super().own_writes(output))
+
+
+def prepare(prepares: Mapping[str, Callable[[Any], Any]], writes: Sequence[Write]) -> list[Write]:
+    """Writes as they are stored. An `Overwrite` stays as it is: no reducer will see it."""
+    return [
+        (c, p(v)) if (p := prepares.get(c)) is not None and not unwrap_overwrite(v)[0] else (c, v)
+        for c, v in writes
+    ]
+
+
 def _control(output: Any) -> list[Write]:
     """The writes by which a returned command or packet steers the graph.
 
@@ -233,4 +258,4 @@ def goto_writes(command: Command[Any]) -> list[Write]:
     return writes
 
 
-__all__ = ["Branch", "WriteRule", "goto_writes", "to_channel"]
+__all__ = ["Branch", "PreparingRule", "WriteRule", "goto_writes", "prepare", "to_channel"]

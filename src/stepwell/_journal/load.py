@@ -91,6 +91,10 @@ class Folded:
             (self.tagged.add if kind == "P" else self.tagged.discard)(channel)
         elif kind in ("w", "W"):
             self._refer(channel, kind, op[1], entries)
+        elif kind in ("e", "E"):
+            self._edit(channel, op[1])
+            if kind == "E":
+                self.tagged.add(channel)
         else:
             msg = f"Operation {kind!r} on channel {channel!r} is not one this release knows"
             raise CorruptRecordError(msg, channel=channel)
@@ -101,6 +105,14 @@ class Folded:
             self.values[channel] = list(items)
         else:
             known.extend(items)
+
+    def _edit(self, channel: str, splices: list[Any]) -> None:
+        items = self.values.setdefault(channel, [])
+        for start, cut, new in splices:
+            if start is None:
+                items.extend(new)
+            else:
+                items[start : start + cut] = new
 
     def _refer(self, channel: str, kind: str, refs: list[Any], entries: list[Any]) -> None:
         writes = [entries[i][3][j] for i, j in refs]

@@ -16,10 +16,13 @@ A checkpoint's body is one JSON document:
     write = [channel] | [channel, value] | [channel, value, 1]
         without a value: it is the operand (set, append) of the channel's op; 1: value is tagged.
     op = ["s", value] | ["a", items] | ["x"] | ["p", keep, cut, middle, crc] |
-         ["w", [[entry, write], ...]] | ["W", [[entry, write], ...]]
+         ["e", [[position, cut, items], ...]] | ["w", [[entry, write], ...]] |
+         ["W", [[entry, write], ...]]
         "s" set, "a" append, "x" clear; "p" keep that many bytes at both ends of the encoded
-        value and put `middle` between them (crc32 of the result); "w" append the items of
-        those writes, "W" set to the list of those writes. Upper case "S", "A", "P": tagged.
+        value and put `middle` between them (crc32 of the result); "e" take `cut` items out of
+        the list and put `items` there, one splice after the other, null is its end; "w" append
+        the items of those writes, "W" set to the list of those writes. Upper case "S", "A",
+        "P", "E": tagged.
 
 So values stand in a record once, and a record needs no user code to be applied. A pending
 write's body is {"w": [write, ...]} or, in a control slot, {"v": value} / {"v": value, "t": 1}.
@@ -35,7 +38,7 @@ import orjson
 
 from stepwell._codec import Codec, Encoded
 from stepwell._codec.splice import make_splice
-from stepwell.channels.base import MISSING, Op, OpKind
+from stepwell.channels.base import MISSING, Edit, Op, OpKind
 from stepwell.constants import TASKS
 from stepwell.types import Send
 
@@ -106,13 +109,15 @@ def _inner(data: bytes) -> bytes:
 class BodyEncoder:
     """Encodes the records of one namespace under one claim; keeps a `Track` per channel."""
 
-    __slots__ = ("_codec", "_untracked", "tracks")
+    __slots__ = ("_changed", "_codec", "_untracked", "tracks")
 
     def __init__(
         self, codec: Codec, *, untracked: frozenset[str], stored: Mapping[str, bytes] | None = None
     ) -> None:
         self._codec = codec
         self._untracked = untracked
+        self._changed: list[str] = []
+        """Channels that were found changed in place while the body was made."""
         self.tracks: dict[str, Track] = {k: Track(v) for k, v in (stored or {}).items()}
 
     def writes(self, writes: Iterable[tuple[str, Any]]) -> list[Encoded | None]:
@@ -180,6 +185,7 @@ class BodyEncoder:
         encodings = [e.encoded if e.encoded is not None else self.writes(e.writes) for e in entries]
         writers = _writers(entries, encodings)
         folded: set[tuple[int, int]] = set()
+        self._changed = []
         document: dict[str, Any] = {
             "t": None,
             "c": {
@@ -190,7 +196,9 @@ class BodyEncoder:
         document["t"] = [
             self._entry(i, entry, encodings[i], folded) for i, entry in enumerate(entries)
         ]
-        mended = [] if check is None else self._mend(document, check, check_bytes_max)
+        mended = self._changed
+        if check is not None:
+            mended = mended + self._mend(document, check, check_bytes_max)
         if interrupt_seen is not None:
             document["i"] = interrupt_seen
         if versions is not None:
@@ -240,6 +248,8 @@ class BodyEncoder:
         if kind is OpKind.CLEAR:
             self.tracks.pop(name, None)
             return ["x"]
+        if kind is OpKind.EDIT:
+            return self._edit(name, operand)
         written = [entries[i].writes[j][1] for i, j in sources]
         known: Encoded | None = None
         if len(sources) == 1 and (
@@ -278,6 +288,23 @@ class BodyEncoder:
         return len(items) == len(operand) and all(
             a is b for a, b in zip(items, operand, strict=True)
         )
+
+    def _edit(self, name: str, edit: Edit) -> list[Any]:
+        """An edit of a list; the whole list, if an item of it had been changed in place."""
+        after = list(edit.before)
+        for start, cut, items in edit.splices:
+            position = len(after) if start is None else start
+            after[position : position + cut] = items
+        track = self.tracks.get(name) or (Track(b"[]") if not edit.before else None)
+        encoded = self._codec.encode(after, channel=name)
+        if track is None or not track.matches(self._codec.encode(edit.before, channel=name).data):
+            if track is not None:
+                self._changed.append(name)
+            return self._set(name, encoded)
+        track.reset(encoded.data)
+        self.tracks[name] = track
+        splices = self._codec.encode([list(s) for s in edit.splices], channel=name)
+        return ["E" if splices.tagged else "e", orjson.Fragment(splices.data)]
 
     def _track(self, name: str) -> Track:
         track = self.tracks.get(name)

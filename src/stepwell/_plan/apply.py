@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from stepwell._plan.spec import GraphSpec
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Write
-from stepwell.channels.base import BaseChannel, Op, OpKind
+from stepwell.channels.base import BaseChannel, Edit, Op, OpKind
 
 logger = logging.getLogger("stepwell")
 
@@ -163,13 +163,29 @@ def compose(
     merged = dict(first)
     for name, op in second.items():
         before = merged.get(name)
-        if before is None or op.kind is not OpKind.APPEND:
+        if before is None or op.kind not in _EXTENDS:
             merged[name] = op
-        elif before.kind is OpKind.APPEND:
+        elif before.kind not in _EXTENDS:
+            merged[name] = Op(OpKind.SET, channels[name].checkpoint())
+        elif before.kind is OpKind.APPEND and op.kind is OpKind.APPEND:
             merged[name] = Op(OpKind.APPEND, before.operand + op.operand)
         else:
-            merged[name] = Op(OpKind.SET, channels[name].checkpoint())
+            merged[name] = Op(OpKind.EDIT, _edits(before, op))
     return merged
+
+
+_EXTENDS = (OpKind.APPEND, OpKind.EDIT)
+"""Operations on the value that is there; the others put another one in its place."""
+
+
+def _edits(first: Op, second: Op) -> Edit:
+    """One edit for two operations, of which at least one is an edit."""
+    if first.kind is OpKind.APPEND:
+        start: list[Any] = second.operand.before
+        before = start[: len(start) - len(first.operand)]
+        return Edit([(None, 0, first.operand), *second.operand.splices], before)
+    more = [(None, 0, second.operand)] if second.kind is OpKind.APPEND else second.operand.splices
+    return Edit([*first.operand.splices, *more], first.operand.before)
 
 
 __all__ = ["TaskWrites", "apply", "compose", "deltas"]

@@ -64,6 +64,7 @@ class GraphSpec:
         "output_keys",
         "output_set",
         "output_steps",
+        "prepares",
         "state_keys",
         "state_order",
         "state_set",
@@ -94,6 +95,8 @@ class GraphSpec:
         self.stepping = tuple(k for k, c in self.channels.items() if c.steps)
         self.finishing = tuple(k for k, c in self.channels.items() if c.finishes)
         self.output_steps = any(self.channels[k].steps for k in self.output_keys)
+        self.prepares = {k: p for k, c in self.channels.items() if (p := c.prepare) is not None}
+        """What is done to writes of some channels before they are stored."""
         self.untracked = frozenset(k for k, c in self.channels.items() if not c.persisted)
         triggered_by: dict[str, list[str]] = {}
         for node in self.nodes.values():

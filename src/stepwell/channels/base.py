@@ -7,7 +7,7 @@ is recorded of it: an operation on data that any tool can apply without the user
 from __future__ import annotations
 
 import copy as _copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -36,6 +36,8 @@ class OpKind(Enum):
     """Replace the value by the operand."""
     APPEND = "a"
     """The value is a list; the operand is the list of items that were added at its end."""
+    EDIT = "e"
+    """The value is a list; the operand is an `Edit` of it."""
     CLEAR = "x"
     """The channel holds nothing any more."""
 
@@ -45,6 +47,20 @@ class Op(NamedTuple):
 
     kind: OpKind
     operand: Any = None
+
+
+class Edit(NamedTuple):
+    """Items of a list taken out and put in.
+
+    Attributes:
+        splices: To be done one after the other: (position, how many to take out, what to put
+            there); position None is the end.
+        before: The list before. It is not recorded: it tells whether somebody changed an item
+            of it in place.
+    """
+
+    splices: Sequence[tuple[int | None, int, list[Any]]]
+    before: list[Any]
 
 
 CLEARED: Final = Op(OpKind.CLEAR)
@@ -67,6 +83,11 @@ class BaseChannel(Generic[Value, Update, Stored]):
     """Whether `finish` can change the channel."""
     consumes: bool = False
     """Whether `consume` can change the channel."""
+
+    @property
+    def prepare(self) -> Callable[[Any], Any] | None:
+        """What is done to a write as soon as it is made, before it is stored; None: nothing."""
+        return None
 
     def __init__(self, typ: Any, key: str = "") -> None:
         self.typ = typ
@@ -180,6 +201,7 @@ __all__ = [
     "CLEARED",
     "MISSING",
     "BaseChannel",
+    "Edit",
     "OneValue",
     "Op",
     "OpKind",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Annotated, Any, NotRequired, Required, get_args, get_origin
 
-from stepwell.channels.base import MISSING, BaseChannel, Op, OpKind, Value
+from stepwell.channels.base import MISSING, BaseChannel, Edit, Op, OpKind, Value
 from stepwell.errors import (
     EmptyChannelError,
     ErrorCode,
@@ -59,16 +59,20 @@ class BinaryOperatorAggregate(BaseChannel[Value, Value, Value]):
     Starts from `typ()`; where that cannot be made the first write becomes the value as it
     is. One `Overwrite` a superstep replaces the value and voids the other writes.
 
-    Concatenating lists with `operator.add` is recorded as the items that were added.
+    Concatenating lists with `operator.add` is recorded as the items that were added. So is what
+    a reducer does that has a method `merge_splices(left, right)`: it returns the merged list and
+    how it differs from `left` (`Edit.splices`; None: it is another list). Such a reducer may
+    also have a method `prepare(write)`, which is applied before a write is stored.
     """
 
-    __slots__ = ("_added", "operator", "value")
+    __slots__ = ("_added", "_edit", "operator", "value")
 
     def __init__(self, typ: Any, operator: Callable[[Any, Any], Any], key: str = "") -> None:
         super().__init__(typ, key)
         self.operator = operator
         self.value: Any = _initial(typ)
         self._added: list[Any] | None = None
+        self._edit: Edit | None = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BinaryOperatorAggregate):
@@ -77,16 +81,20 @@ class BinaryOperatorAggregate(BaseChannel[Value, Value, Value]):
             getattr(self.operator, "__name__", ""),
             getattr(other.operator, "__name__", ""),
         )
-        return "<lambda>" in names or self.operator is other.operator
+        return "<lambda>" in names or bool(self.operator == other.operator)
 
     __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def prepare(self) -> Callable[[Any], Any] | None:
+        return getattr(self.operator, "prepare", None)
 
     def from_checkpoint(self, checkpoint: Any) -> BinaryOperatorAggregate[Value]:
         fresh = self.__class__.__new__(self.__class__)
         BaseChannel.__init__(fresh, self.typ, self.key)
         fresh.operator = self.operator
         fresh.value = _initial(self.typ) if checkpoint is MISSING else checkpoint
-        fresh._added = None  # noqa: SLF001  # an object of this very class
+        fresh._added = fresh._edit = None  # noqa: SLF001  # an object of this very class
         return fresh
 
     def copy(self) -> BinaryOperatorAggregate[Value]:
@@ -100,6 +108,7 @@ class BinaryOperatorAggregate(BaseChannel[Value, Value, Value]):
         if not values:
             return False
         old, rest = self.value, values
+        self._edit = None
         if old is MISSING:
             old, rest = rest[0], rest[1:]
             self._added = None
@@ -113,8 +122,28 @@ class BinaryOperatorAggregate(BaseChannel[Value, Value, Value]):
             return True
         else:
             self._added = None
-        self.value = self._fold(old, rest)
+        merge = getattr(self.operator, "merge_splices", None)
+        self.value = self._fold(old, rest) if merge is None else self._merge(old, rest, merge)
         return True
+
+    def _merge(self, old: Any, writes: Sequence[Any], merge: Callable[[Any, Any], Any]) -> Any:
+        """Fold with a reducer that says what it changes."""
+        value, splices = old, []
+        known = type(old) is list
+        for write in writes:
+            if unwrap_overwrite(write)[0]:
+                return self._fold(old, writes)
+            value, done = merge(value, write)
+            if done is None:
+                known = False
+            else:
+                splices.extend(done)
+        if known:
+            if all(position is None for position, _, _ in splices):
+                self._added = [item for _, _, items in splices for item in items]
+            else:
+                self._edit = Edit(splices, old)
+        return value
 
     def _fold(self, value: Any, writes: Sequence[Any]) -> Any:
         replaced = False
@@ -150,6 +179,9 @@ class BinaryOperatorAggregate(BaseChannel[Value, Value, Value]):
         if self._added is not None:
             added, self._added = self._added, None
             return Op(OpKind.APPEND, added)
+        if self._edit is not None:
+            edit, self._edit = self._edit, None
+            return Op(OpKind.EDIT, edit)
         return Op(OpKind.SET, self.value)
 
 

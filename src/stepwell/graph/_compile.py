@@ -10,7 +10,7 @@ from stepwell._codec import GLOBAL, Codec, Registry, register_schema
 from stepwell._engine.binding import Bound
 from stepwell._engine.program import Program
 from stepwell._engine.retry import NodePolicy
-from stepwell._engine.write import Branch, WriteRule, to_channel
+from stepwell._engine.write import Branch, PreparingRule, WriteRule, to_channel
 from stepwell._ids import digest16
 from stepwell._plan.spec import ROOT, GraphSpec, NodeSpec
 from stepwell._plan.tasks import Write
@@ -96,7 +96,7 @@ def _start(builder: StateGraph) -> NodeSpec:
     node.body = Bound(START, _pass_on, None, is_async=True)
     node.triggers = (START,)
     node.reads = None
-    node.writer = WriteRule(START, list(builder.schemas[builder.input_schema]))
+    node.writer = _rule(builder, START, list(builder.schemas[builder.input_schema]))
     return node
 
 
@@ -117,8 +117,13 @@ def _node(builder: StateGraph, key: str, described: NodeDef) -> NodeSpec:
         else None
     )
     node.body = described.bound
-    node.writer = WriteRule(key, list(builder.channels))
+    node.writer = _rule(builder, key, list(builder.channels))
     return node
+
+
+def _rule(builder: StateGraph, node: str, keys: Sequence[str]) -> WriteRule:
+    prepares = {k: p for k, c in builder.channels.items() if (p := c.prepare) is not None}
+    return PreparingRule(node, keys, prepares) if prepares else WriteRule(node, keys)
 
 
 def _edges(

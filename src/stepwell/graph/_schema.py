@@ -22,6 +22,7 @@ from stepwell.channels.base import BaseChannel
 from stepwell.channels.binop import BinaryOperatorAggregate
 from stepwell.channels.last_value import LastValue
 from stepwell.errors import GraphDefinitionError
+from stepwell.graph._message_reducer import known_reducer
 from stepwell.managed import ManagedValue
 from stepwell.types import Command
 
@@ -84,7 +85,7 @@ def _reduced(name: str, annotation: Any) -> BaseChannel[Any, Any, Any] | None:
     """The reducer that stands last in an `Annotated[...]`."""
     if get_origin(annotation) is not Annotated or not callable(annotation.__metadata__[-1]):
         return None
-    reducer: Callable[[Any, Any], Any] = annotation.__metadata__[-1]
+    reducer: Callable[[Any, Any], Any] = known_reducer(annotation.__metadata__[-1], annotation)
     if inspect.iscoroutinefunction(reducer):
         msg = (
             f"The reducer of key {name!r} is async; reducers run at the barrier and must not wait."

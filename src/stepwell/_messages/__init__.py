@@ -1,0 +1,1 @@
+"""Messages of conversations: what counts as one, how lists of them are merged."""

@@ -1,0 +1,59 @@
+"""What Stepwell knows of LangChain, without importing it.
+
+Everything here asks `sys.modules`: where nobody has imported LangChain there are no objects
+of it either. Which classes may be stored is decided by the table below alone, never by what
+is read.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, Final, get_args
+
+MODULE: Final = "langchain_core.messages"
+CLASSES: Final = (
+    "HumanMessage", "AIMessage", "SystemMessage", "ToolMessage", "FunctionMessage", "ChatMessage",
+    "RemoveMessage", "HumanMessageChunk", "AIMessageChunk", "SystemMessageChunk",
+    "ToolMessageChunk", "FunctionMessageChunk", "ChatMessageChunk",
+)  # fmt: skip
+"""The classes of messages that are stored; their type ids are `langchain_core.messages:<name>`."""
+
+
+def class_under(type_id: str) -> type | None:
+    """The class of a stored message, if it is in the table and LangChain has been imported."""
+    module, _, name = type_id.partition(":")
+    if module != MODULE or name not in CLASSES or MODULE not in sys.modules:
+        return None
+    found = getattr(sys.modules[MODULE], name, None)
+    return found if isinstance(found, type) else None
+
+
+def type_id_of(cls: type) -> str | None:
+    """The type id of a class in the table, None for any other."""
+    if not cls.__module__.startswith(MODULE):
+        return None
+    type_id = f"{MODULE}:{cls.__name__}"
+    return type_id if class_under(type_id) is cls else None
+
+
+def convert(messages: Sequence[Any]) -> list[Any]:
+    """Messages as objects of LangChain, which has to be imported already."""
+    converted: list[Any] = sys.modules[MODULE].convert_to_messages(list(messages))
+    return converted
+
+
+def names_messages(annotation: Any) -> bool:
+    """Whether a type annotation speaks of LangChain's messages: `list[AnyMessage]`, say."""
+    waiting, seen = [annotation], set()
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, type) and part.__module__.startswith(MODULE):
+            return True
+        if id(part) not in seen:
+            seen.add(id(part))
+            waiting.extend(get_args(part))
+    return False
+
+
+__all__ = ["CLASSES", "MODULE", "class_under", "convert", "names_messages", "type_id_of"]

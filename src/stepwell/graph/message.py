@@ -1,0 +1,52 @@
+"""Conversations as state: lists of messages that are merged by id.
+
+    class State(TypedDict):
+        messages: Annotated[list, add_messages]
+
+A message is a dict with `role` and `content`, or an object of LangChain. Dicts stay dicts; text
+and (role, content) pairs become dicts; every message has an id from the moment a node has
+written it. A conversation has one form: where one message of it is an object of LangChain, or
+the schema says so (`list[AnyMessage]` with LangChain's `AnyMessage`), plain messages become
+such objects too.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Annotated, Final, TypedDict
+
+from stepwell._messages.shape import REMOVE_ALL, RemoveMessage
+from stepwell.graph._message_reducer import AnyMessage, MessageReducer, add_messages
+from stepwell.graph.state import StateGraph
+from stepwell.warnings import LangGraphDeprecatedSinceV10
+
+REMOVE_ALL_MESSAGES: Final = REMOVE_ALL
+"""`RemoveMessage(id=REMOVE_ALL_MESSAGES)` removes every message before it."""
+
+
+class MessagesState(TypedDict):
+    """A state that is a conversation. Extend it with keys of your own."""
+
+    messages: Annotated[list[AnyMessage], add_messages]
+
+
+class MessageGraph(StateGraph):
+    """A graph whose whole state is a list of messages; deprecated, as in LangGraph.
+
+    Use `StateGraph(MessagesState)`.
+    """
+
+    def __init__(self) -> None:
+        warnings.warn(
+            "MessageGraph is deprecated: use StateGraph(MessagesState), whose nodes return "
+            '{"messages": [...]}.',
+            LangGraphDeprecatedSinceV10,
+            stacklevel=2,
+        )
+        super().__init__(Annotated[list[AnyMessage], add_messages])
+
+
+__all__ = [
+    "REMOVE_ALL_MESSAGES", "AnyMessage", "MessageGraph", "MessageReducer", "MessagesState",
+    "RemoveMessage", "add_messages",
+]  # fmt: skip
