@@ -145,9 +145,10 @@ class NodeTimeoutError(StepwellError):
             raise ValueError(msg)
         self.timeout = limit
         """The limit that was passed, in seconds."""
+        idle = " without making progress" if kind == "idle" else ""
         super().__init__(
-            f"Node {node!r} exceeded its {kind} timeout of {limit} s after {elapsed:.3f} s. "
-            "Raise the timeout, or let a retry policy try it again.",
+            f"Node {node!r} exceeded its {kind} timeout of {limit:.3f}s{idle} "
+            f"(elapsed: {elapsed:.3f}s).",
             node=node,
         )
         self.node = node
@@ -163,10 +164,7 @@ class NodeCancelledError(StepwellError):
     code = "node_cancelled"
 
     def __init__(self, node: str, message: str | None = None) -> None:
-        super().__init__(
-            message or f"Node {node!r} raised CancelledError although its run was not cancelled.",
-            node=node,
-        )
+        super().__init__(message or f"Node {node!r} raised asyncio.CancelledError", node=node)
         self.node = node
 
 
@@ -364,7 +362,7 @@ class GraphDrained(GraphBubbleUp, Exception):  # noqa: N818  # LangGraph's name
     """The run stopped at a barrier because draining was requested; resume it with None."""
 
     def __init__(self, reason: str = "shutdown") -> None:
-        super().__init__(f"The run was drained ({reason}). Resume it with None as input.")
+        super().__init__(f"Graph drained: {reason}")
         self.reason = reason
 
 

@@ -131,9 +131,29 @@ class TimeoutPolicy:
         return cls(run_timeout=run, idle_timeout=idle, refresh_on=policy.refresh_on)
 
 
+KeyFuncT = TypeVar("KeyFuncT", bound=Callable[..., str | bytes])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachePolicy(Generic[KeyFuncT]):
+    """When a node whose input was seen before need not run again.
+
+    `key_func` makes the key from the node's input: a str or bytes. None, the default: a digest
+    of the input as the codec encodes it, the same in every process and release (LangGraph's
+    default pickles). `ttl` is in seconds; None: for ever.
+    """
+
+    key_func: KeyFuncT | None = None
+    ttl: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracePolicy:
-    """How a node's run is shown to a tracer: what replaces its input and its output."""
+    """How a node's run is shown to a tracer: what replaces its input and its output.
+
+    Accepted so that graphs can be ported. Stepwell keeps no traces, and what it tells
+    observers never holds state values.
+    """
 
     process_inputs: Callable[[Any], Any] | None = None
     process_outputs: Callable[[Any], Any] | None = None
@@ -349,7 +369,7 @@ def interrupt(value: Any, *, response_schema: type[Any] | dict[str, Any] | None 
 
 
 __all__ = [
-    "All", "CheckpointPayload", "CheckpointStreamPart", "CheckpointTask", "Checkpointer", "Command",
+    "All", "CachePolicy", "CheckpointPayload", "CheckpointStreamPart", "CheckpointTask", "Checkpointer", "Command",
     "CustomStreamPart", "DebugPayload", "DebugStreamPart", "Durability", "GraphOutput", "Interrupt",
     "MessagesStreamPart", "Overwrite", "PregelExecutableTask", "PregelTask", "RetryPolicy", "Send",
     "StateSnapshot", "StateUpdate", "StreamMode", "StreamPart", "StreamWriter", "TaskPayload",

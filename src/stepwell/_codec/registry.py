@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar, overload
 
-from stepwell import types
+from stepwell import errors, types
 from stepwell._codec import kinds, records
 from stepwell._codec.entry import CLASS_MARK, Entry
 from stepwell._codec.late import builtin_of_class
 from stepwell._codec.refusal import Refusal
 from stepwell._messages.langchain import class_under, type_id_of
 from stepwell._messages.shape import RemoveMessage
-from stepwell.errors import UsageError
 
 T = TypeVar("T")
 Encode = Callable[[Any], Any]
@@ -81,19 +80,19 @@ class Registry:
                 needs hooks, or only one hook is given.
         """
         if not isinstance(cls, type):
-            raise UsageError(f"register() takes a class, not {type(cls).__name__}.")
+            raise errors.UsageError(f"register() takes a class, not {type(cls).__name__}.")
         if (encode is None) is not (decode is None):
-            raise UsageError("Give both encode= and decode=, or neither.")
+            raise errors.UsageError("Give both encode= and decode=, or neither.")
         if builtin_of_class(cls) is not None:
             if type_id is not None or aliases or encode is not None:
-                raise UsageError(f"{cls.__name__} is stored without registration.")
+                raise errors.UsageError(f"{cls.__name__} is stored without registration.")
             return
         chosen = type_id if type_id is not None else default_id(cls)
         names = (chosen, *_texts(aliases))
         for name in names:
             self._check_free(cls, name)
         if (known := self._by_class.get(cls)) is not None and known.key != CLASS_MARK + chosen:
-            raise UsageError(
+            raise errors.UsageError(
                 f"{cls.__qualname__} is registered already, as "
                 f"{known.key.removeprefix(CLASS_MARK)!r}. Give former ids as aliases=."
             )
@@ -107,7 +106,7 @@ class Registry:
             return Entry(key, cls, _hooked(cls, encode), decode)
         entry = kinds.entry_for(cls, key)
         if entry is None:
-            raise UsageError(
+            raise errors.UsageError(
                 f"{cls.__qualname__} is neither an enum, exception, dataclass, NamedTuple, attrs "
                 "class, pydantic model nor a subclass of one built-in type. "
                 "Register it with encode= and decode=."
@@ -116,16 +115,16 @@ class Registry:
 
     def _check_free(self, cls: type, name: str) -> None:
         if not name or not name.isprintable():
-            raise UsageError(f"{name!r} cannot be a type id: use printable characters.")
+            raise errors.UsageError(f"{name!r} cannot be a type id: use printable characters.")
         if name.startswith(_RESERVED):
-            raise UsageError(f"Type ids that begin with {_RESERVED!r} are Stepwell's own.")
+            raise errors.UsageError(f"Type ids that begin with {_RESERVED!r} are Stepwell's own.")
         taken = self.by_id(name)
         if taken is None or taken.cls is cls:
             return
         if _redefined(taken.cls, cls) and self._by_id.get(name) is taken:
             self._by_class.pop(taken.cls, None)
             return
-        raise UsageError(
+        raise errors.UsageError(
             f"The type id {name!r} belongs to {default_id(taken.cls)}; it cannot name "
             f"{default_id(cls)} as well. Give one of them another type_id=."
         )
@@ -148,7 +147,7 @@ def _redefined(old: type, new: type) -> bool:
 
 def _texts(names: Collection[str]) -> Collection[str]:
     if isinstance(names, str):
-        raise UsageError(f"aliases= takes a collection of ids, not the text {names!r}.")
+        raise errors.UsageError(f"aliases= takes a collection of ids, not the text {names!r}.")
     return names
 
 
@@ -182,6 +181,10 @@ _EXCEPTIONS: tuple[type[BaseException], ...] = (
 )  # fmt: skip
 
 
+def _is_error(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, errors.StepwellError)
+
+
 class _Root(Registry):
     """What every registry knows."""
 
@@ -193,7 +196,8 @@ class _Root(Registry):
         name = _RESERVED + "Send"
         fields = [records.Field(name, required=True, default=None) for name in _SEND_FIELDS]
         self._add(records.record(types.Send, CLASS_MARK + name, fields), (name,))
-        for exception in _EXCEPTIONS:
+        own_errors = [e for e in vars(errors).values() if _is_error(e)]
+        for exception in (*_EXCEPTIONS, *own_errors):
             name = default_id(exception)
             self._add(self._entry(exception, name, None, None), (name,))
 

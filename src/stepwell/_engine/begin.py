@@ -178,7 +178,8 @@ def close_superstep(
     tasks = sorted(plan(run.spec, run.state, inputs=False), key=lambda t: t.order)
     done, entries = [], []
     for task in tasks:
-        left = known.get(task.id(run.checkpoint_id, run.ns, step), [])
+        name = task.id(run.checkpoint_id, run.ns, step)
+        left = known.get(run.pending.handler_of(task, name) or name, [])
         pull = task.index < 0
         consumables = task.node.consumables if pull else ()
         done.append(TaskWrites(task.order, task.name, task.triggers, consumables, left))

@@ -8,6 +8,7 @@ from contextvars import Context, copy_context
 from types import coroutine
 from typing import Any, TypeVar
 
+from stepwell._engine.rescue import can_rescue, rescue, until_durable
 from stepwell._engine.retry import attempts, once
 from stepwell._engine.task import TaskRun
 from stepwell.errors import GraphBubbleUp, GraphInterrupt, NodeCancelledError
@@ -67,8 +68,14 @@ def _within(context: Context, steps: Coroutine[Any, Any, T]) -> Generator[Any, A
 
 
 async def run_one(task: TaskRun, settle: Settle) -> None:
-    """Await a task where we stand: an asyncio Task would cost more than the node."""
+    """Await a task (and its error handler, if it fails) where we stand: an asyncio Task would
+    cost more than the node."""
     await _within(copy_context(), execute(task))
+    if task.failure is not None and can_rescue(task):
+        settle(task, False)
+        task = rescue(task)
+        await until_durable(task)
+        await _within(copy_context(), execute(task))
     settle(task, False)
 
 
@@ -78,7 +85,7 @@ class _Branches:
     The first failure cancels the others; a question does not.
     """
 
-    __slots__ = ("_children", "_done", "_fatal", "_left", "_settle", "_slots")
+    __slots__ = ("_children", "_done", "_fatal", "_handlers", "_left", "_settle", "_slots")
 
     def __init__(self, settle: Settle, limit: int | None) -> None:
         self._settle = settle
@@ -88,6 +95,7 @@ class _Branches:
         self._left = 0
         self._fatal: BaseException | None = None
         self._children: list[asyncio.Task[None]] = []
+        self._handlers: list[TaskRun] = []
 
     async def run(self, tasks: Sequence[TaskRun]) -> None:
         loop = asyncio.get_running_loop()
@@ -100,7 +108,7 @@ class _Branches:
             raise
         if not complete:
             await self._cancel()
-            self._mark_cancelled(tasks)
+            self._mark_cancelled([*tasks, *self._handlers])
         if self._fatal is not None:
             raise self._fatal
 
@@ -108,10 +116,14 @@ class _Branches:
         try:
             if self._slots is None:
                 await execute(task)
+                if task.failure is not None and can_rescue(task):
+                    task = await self._rescue(task)
                 self._end(task)
             else:
                 async with self._slots:
                     await execute(task)
+                    if task.failure is not None and can_rescue(task):
+                        task = await self._rescue(task)
                     durable = self._end(task)
                     if durable is not None:
                         await durable
@@ -127,6 +139,15 @@ class _Branches:
             self._done.set_result(False)
         elif self._left == 0:
             self._done.set_result(True)
+
+    async def _rescue(self, failed: TaskRun) -> TaskRun:
+        """Run the error handler of a task that failed, in its branch; its task."""
+        self._settle(failed, True)
+        handler = rescue(failed)
+        self._handlers.append(handler)
+        await until_durable(handler)
+        await execute(handler)
+        return handler
 
     def _end(self, task: TaskRun) -> Awaitable[None] | None:
         self._left -= 1

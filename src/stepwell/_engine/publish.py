@@ -43,7 +43,7 @@ class Publisher:
             for task in shown:
                 sink.put("tasks", task_started(task), run.step, run.clock.wall())
         for task in shown:
-            if task.loaded:
+            if task.loaded and task.handled is None:
                 sink.put("updates", update_chunk(task, self.output_keys, cached=True))
 
     def ended(self, task: TaskRun) -> None:

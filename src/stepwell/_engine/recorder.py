@@ -20,6 +20,7 @@ from stepwell._journal.metadata import encode_metadata
 from stepwell._journal.record import (
     FORMAT_JSON,
     SLOT_ERROR,
+    SLOT_HANDLED,
     SLOT_INTERRUPT,
     SLOT_OUTPUT,
     SLOT_RESUME,
@@ -32,7 +33,7 @@ from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Write
 from stepwell.channels.base import Op
 from stepwell.checkpoint.driver import CheckpointRow, RunRow, Source, ThreadChange
-from stepwell.errors import InvalidUpdateError
+from stepwell.errors import InvalidUpdateError, UnsupportedTypeError
 from stepwell.types import Durability, Interrupt
 
 if TYPE_CHECKING:
@@ -281,6 +282,19 @@ class Recorder:
         """A task failed; `error` is the repr of its exception."""
         self._control(task_id, SLOT_ERROR, path, "__error__", error)
 
+    def handled(self, task_id: bytes, path: str, error: BaseException | str) -> None:
+        """A task's error handler takes over; `error` is its exception, or the repr of one whose
+        class cannot be stored. Once this is durable the node does not run again."""
+        self._control(task_id, SLOT_HANDLED, path, "__error_source_node__", error)
+
+    def storable(self, error: BaseException) -> BaseException | None:
+        """The exception itself if the codec can store it, else None."""
+        try:
+            self._codec.encode(error)
+        except UnsupportedTypeError:
+            return None
+        return error
+
     def asked(self, task_id: bytes, path: str, interrupts: Sequence[Interrupt]) -> None:
         """A task asked a question that has no answer yet."""
         self._control(task_id, SLOT_INTERRUPT, path, "__interrupt__", dump_interrupts(interrupts))
@@ -336,6 +350,11 @@ class Recorder:
             return None
         # Others wait for the same ticket: cancelling one of them must not cancel it.
         return asyncio.shield(self._last)
+
+    def landed(self) -> Awaitable[None] | None:
+        """What to wait for until everything appended so far is durable; None: nothing is on
+        its way, or nothing is written before the run ends (durability="exit")."""
+        return None if self.exits or self._last is None else asyncio.shield(self._last)
 
     async def durable(self) -> None:
         """Wait until everything appended so far is durable.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Literal
@@ -17,10 +16,18 @@ from stepwell._engine.pending import NULL_TASK, Pending, dump_interrupts
 from stepwell._engine.program import Program
 from stepwell._engine.publish import Publisher
 from stepwell._engine.recorder import Recorder
+from stepwell._engine.rescue import described, note_task, resumed, stored, task_path
 from stepwell._engine.task import TaskRun
 from stepwell._engine.watch import Watch
 from stepwell._ids import Ids
-from stepwell._journal.record import KIND_COMMAND, SLOT_ERROR, SLOT_INTERRUPT, SLOT_RESUME, Entry
+from stepwell._journal.record import (
+    KIND_COMMAND,
+    SLOT_ERROR,
+    SLOT_HANDLED,
+    SLOT_INTERRUPT,
+    SLOT_RESUME,
+    Entry,
+)
 from stepwell._plan.apply import TaskWrites, apply, compose, deltas
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Task, Write, due_names, plan
@@ -176,7 +183,7 @@ class Run:
             if any(t.writes is None for t in self.tasks):
                 self._raise_or_interrupt()
                 return
-            ran = due
+            ran = due if len(due) == len(self.tasks) else [t.task for t in self.tasks]
             done = [
                 TaskWrites(t.task.order, t.name, t.task.triggers, t.task.node.consumables
                            if t.task.index < 0 else (), t.writes or ())
@@ -199,7 +206,8 @@ class Run:
     def _task_runs(self, due: Sequence[Task]) -> list[TaskRun]:
         if not self.pending and not self.resume_map:
             return [TaskRun(self, task) for task in due]
-        runs = []
+        runs: list[TaskRun] = []
+        self.tasks = runs  # a handler that goes on joins them
         for task in due:
             known = task.id(self.checkpoint_id, self.ns, self.step)
             run = TaskRun(self, task, self.pending.answers.get(known, ()))
@@ -208,7 +216,21 @@ class Run:
             elif self.resume_map:
                 self._answer_by_id(run)
             runs.append(run)
+        if self.pending.handled and not self.replaying:
+            self._resume_handlers()
         return runs
+
+    def _resume_handlers(self) -> None:
+        """Put handlers in place of tasks that had failed: those do not run again."""
+        for task in tuple(self.tasks):
+            known = task.id_bytes
+            if task.loaded or self.pending.handler_of(task.task, known) is None:
+                continue
+            handler = resumed(self, task, known)
+            if handler.id_bytes in self.pending.outputs:
+                handler.writes, handler.loaded = self.pending.outputs[handler.id_bytes], True
+            elif self.resume_map:
+                self._answer_by_id(handler)
 
     def _answer_by_id(self, run: TaskRun) -> None:
         for question in (interrupt_id(run.ns, len(run.answers)), interrupt_id(run.ns, 0)):
@@ -257,7 +279,10 @@ class Run:
         """File what a task left behind under the current checkpoint."""
         path, name = task_path(run.task), run.id_bytes
         run.left = True
-        if run.writes is not None:
+        if run.handled is not None:
+            rec.failed(name, path, described(run.handled))
+            rec.handled(name, path, stored(rec, run.handled))
+        elif run.writes is not None:
             rec.finished(name, path, run.writes, run.encoded)
         elif run.interrupts:
             try:
@@ -326,7 +351,9 @@ class Run:
             return False
         mine = {t.id_bytes for t in self.tasks}
         mine.add(NULL_TASK)
-        left = (pending.outputs, pending.interrupts, pending.errors, pending.answers)
+        left = (
+            pending.outputs, pending.interrupts, pending.errors, pending.answers, pending.handled
+        )  # fmt: skip
         return any(name not in mine for found in left for name in found)
 
     def _entries(self) -> list[Entry]:
@@ -343,9 +370,13 @@ class Run:
 
     def _control(self, run: TaskRun) -> dict[int, Any] | None:
         """What a finished task asked and was told on the way: history shows it."""
+        control: dict[int, Any] = {}
+        if run.handled is not None:
+            control[SLOT_ERROR] = described(run.handled)
+            control[SLOT_HANDLED] = described(run.handled)
+            return control
         if not run.answers and not self.pending:
             return None
-        control: dict[int, Any] = {}
         name = run.id_bytes
         if asked := self.pending.interrupts.get(name):
             control[SLOT_INTERRUPT] = dump_interrupts(asked)
@@ -377,8 +408,7 @@ class Run:
             error = failed[0].failure
             if error is None:
                 return
-            with contextlib.suppress(Exception):  # an exception class may refuse notes
-                error.add_note(f"During task with name '{failed[0].name}' and id '{failed[0].id}'")
+            note_task(failed[0], error)
             self.end(ThreadStatus.FAILED, RunStatus.FAILED, error)
             raise error
         for run in self.tasks:
@@ -399,9 +429,9 @@ class Run:
         rec = self.rec
         if rec is None or rec.handle.failure is not None:
             return
-        unfinished = tuple(t.name for t in self.tasks if t.writes is None)
-        if not unfinished and error is not None:
-            unfinished = tuple(t.name for t in self.tasks)  # the barrier itself failed
+        unfinished = tuple(t.task.origin for t in self.tasks if t.writes is None)
+        if not unfinished and error is not None:  # the barrier itself failed
+            unfinished = tuple(t.name for t in self.tasks if t.error is None)
         if not self.tasks:
             unfinished = due_names(plan(self.spec, self.state, inputs=False))
         change = self.change(status, run, unfinished, error)
@@ -464,20 +494,6 @@ class Run:
         else:
             self.end(ThreadStatus.DONE, RunStatus.FAILED, error)
         return error
-
-
-def task_path(task: Task) -> str:
-    """The path of a task as the text that is stored with its writes."""
-    return ",".join(str(p) for p in task.path)
-
-
-def described(error: BaseException) -> str:
-    """The repr of an exception as text that every database can hold, whatever it does."""
-    try:
-        text = repr(error)
-    except Exception:  # noqa: BLE001  # user code: the error itself must reach the caller
-        text = f"<{type(error).__name__} whose repr fails>"
-    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()[:2000]
 
 
 __all__ = ["INPUT", "Breakpoints", "Run", "described", "task_path"]

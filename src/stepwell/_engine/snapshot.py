@@ -17,7 +17,7 @@ from stepwell._plan.apply import TaskWrites, apply
 from stepwell._plan.output import project, state_selector, task_result
 from stepwell._plan.spec import GraphSpec
 from stepwell._plan.state import ThreadState
-from stepwell._plan.tasks import Task, plan
+from stepwell._plan.tasks import Task, Write, plan
 from stepwell.checkpoint.driver import CheckpointRow, RunRow, Source
 from stepwell.config import RunnableConfig
 from stepwell.types import PregelTask, StateSnapshot
@@ -126,7 +126,7 @@ def snapshot(spec: GraphSpec, view: View, *, live: bool) -> StateSnapshot:
     ids = [t.id(view.name, view.place.ns, view.row.step + 1) for t in tasks]
     if null_writes := pending.outputs.get(NULL_TASK):
         apply(spec, state, [TaskWrites((0, "", 0), "__input__", (), (), null_writes)], steps=False)
-    finished = {i: pending.outputs[i] for i in ids if i in pending.outputs} if live else {}
+    finished = _finished(tasks, ids, pending) if live else {}
     if finished:
         done = [
             TaskWrites(t.order, t.name, t.triggers, t.node.consumables, finished[i])
@@ -153,6 +153,14 @@ def snapshot(spec: GraphSpec, view: View, *, live: bool) -> StateSnapshot:
     )
 
 
+def _finished(
+    tasks: Sequence[Task], ids: Sequence[bytes], pending: Pending
+) -> dict[bytes, list[Write]]:
+    """What the tasks that have finished (or whose error handlers have) wrote, by task id."""
+    found = ((i, pending.output_of(t, i)) for t, i in zip(tasks, ids, strict=True))
+    return {i: writes for i, writes in found if writes is not None}
+
+
 def _applied(spec: GraphSpec, state: ThreadState, done: list[TaskWrites]) -> ThreadState | None:
     """The state with what finished tasks wrote; None where that breaks a channel's rule: the
     run failed at that barrier, and its thread must stay readable."""
@@ -166,12 +174,13 @@ def _applied(spec: GraphSpec, state: ThreadState, done: list[TaskWrites]) -> Thr
 
 def _task(spec: GraphSpec, task: Task, name: bytes, pending: Pending, *, live: bool) -> PregelTask:
     done = name in pending.outputs
+    asks = pending.handler_of(task, name) or name
     return PregelTask(
         id=str(uuid.UUID(bytes=name)),
         name=task.name,
         path=task.path,
         error=pending.errors.get(name),
-        interrupts=() if live and done else pending.interrupts.get(name, ()),
+        interrupts=() if live and asks in pending.outputs else pending.interrupts.get(asks, ()),
         state=None,
         result=task_result(pending.outputs[name], state_selector(spec)) if done else None,
     )

@@ -34,6 +34,7 @@ class TaskRun:
         "error",
         "failure",
         "first_attempt_at",
+        "handled",
         "interrupts",
         "kept",
         "left",
@@ -66,7 +67,10 @@ class TaskRun:
         """Whether what it left behind has been filed under its checkpoint."""
         self.interrupts: tuple[Interrupt, ...] = ()
         self.failure: BaseException | None = None
+        self.handled: BaseException | None = None
+        """What it failed with, once its error handler has taken over."""
         self.error: NodeError | None = None
+        """What an error handler is told."""
         self._config: RunnableConfig | None = None
         self._runtime: Runtime[Any] | None = None
 
@@ -140,6 +144,8 @@ class TaskRun:
     def runtime(self) -> Runtime[Any]:
         if self._runtime is None:
             run = self.run
+            if self.first_attempt_at is None:
+                self.first_attempt_at = run.clock.wall()
             self._runtime = Runtime(
                 context=run.context,
                 store=run.graph.store,

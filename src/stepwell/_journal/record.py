@@ -10,9 +10,10 @@ A checkpoint's body is one JSON document:
 
     entry = [name, kind, triggers, [write, ...], control?]
         kind: -1 a node triggered by edges, >= 0 the position of a Send, -2 an update,
-        -3 input, -4 a command (applied before the superstep).
+        -3 input, -4 a command (applied before the superstep), -5 the error handler of the
+        nearest entry before it.
         triggers: null means ["branch:to:<name>"].
-        control: {slot: value} of the negative slots (error, interrupts, answers).
+        control: {slot: value} of the negative slots (error, handled, interrupts, answers).
     write = [channel] | [channel, value] | [channel, value, 1]
         without a value: it is the operand (set, append) of the channel's op; 1: value is tagged.
     op = ["s", value] | ["a", items] | ["x"] | ["p", keep, cut, middle, crc] |
@@ -50,6 +51,8 @@ KIND_COMMAND: Final = -4
 
 SLOT_OUTPUT: Final = 0
 SLOT_ERROR: Final = -1
+SLOT_HANDLED: Final = -2
+"""The task failed and its error handler took over: the exception, or its repr."""
 SLOT_INTERRUPT: Final = -3
 SLOT_RESUME: Final = -4
 
@@ -378,6 +381,7 @@ def _spell_out(document: dict[str, Any], name: str) -> None:
 
 _SLOT_NAMES: Final = {
     SLOT_ERROR: "__error__",
+    SLOT_HANDLED: "__error_source_node__",
     SLOT_INTERRUPT: "__interrupt__",
     SLOT_RESUME: "__resume__",
 }
@@ -414,6 +418,6 @@ def _shown(
 
 __all__ = [
     "FORMAT_JSON", "KIND_COMMAND", "KIND_INPUT", "KIND_PULL", "KIND_UPDATE", "SLOT_ERROR",
-    "SLOT_INTERRUPT",
+    "SLOT_HANDLED", "SLOT_INTERRUPT",
     "SLOT_OUTPUT", "SLOT_RESUME", "BodyEncoder", "Entry", "Track",
 ]  # fmt: skip

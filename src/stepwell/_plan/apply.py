@@ -21,7 +21,7 @@ class TaskWrites(NamedTuple):
     `triggers` are the channels the task ran on, () for writes that are no task's.
     """
 
-    order: tuple[int, str, int]
+    order: tuple[Any, ...]
     name: str
     triggers: tuple[str, ...]
     consumables: tuple[str, ...]
@@ -101,7 +101,7 @@ def apply(
     return changed
 
 
-def _order(contribution: TaskWrites) -> tuple[int, str, int]:
+def _order(contribution: TaskWrites) -> tuple[Any, ...]:
     return contribution.order
 
 

@@ -16,13 +16,16 @@ class NodeSpec:
     """One node as the planner and the engine see it.
 
     `reads` are the state keys its input is made of (None: the bare value of `__root__`);
-    `body` and `writer` belong to the engine and are opaque here.
+    `body`, `writer`, `policy` and `cache` belong to the engine and are opaque here. `handler`
+    is the name of the node that runs in its place when it has failed.
     """
 
     __slots__ = (
         "body",
+        "cache",
         "consumables",
         "deferred",
+        "handler",
         "hidden",
         "managed_reads",
         "mapper",
@@ -47,6 +50,8 @@ class NodeSpec:
         self.deferred = False
         self.metadata: Mapping[str, Any] = {}
         self.policy: Any = None
+        self.cache: Any = None
+        self.handler: str | None = None
         self.body: Any = None
         self.writer: Any = None
 

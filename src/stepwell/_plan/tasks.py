@@ -16,6 +16,8 @@ logger = logging.getLogger("stepwell")
 
 PULL: Final = "__pregel_pull"
 PUSH: Final = "__pregel_push"
+HANDLER: Final = -5
+"""The index of a task that handles the failure of another one."""
 
 Write = tuple[str, Any]
 
@@ -44,7 +46,12 @@ class Task:
         return self.node.name
 
     @property
-    def order(self) -> tuple[int, str, int]:
+    def origin(self) -> str:
+        """The node that a thread still has to run while this task has not finished."""
+        return self.node.name
+
+    @property
+    def order(self) -> tuple[Any, ...]:
         return (1, self.node.name, 0) if self.index < 0 else (2, "", self.index)
 
     @property
@@ -68,6 +75,43 @@ class Task:
                 PULL if self.index < 0 else str(self.index),
             )
         return self._id
+
+
+class HandlerTask(Task):
+    """The error handler of a task that failed: it runs in the same superstep, with the failed
+    task's input, and its writes are applied where those of the failed task would have been."""
+
+    __slots__ = ("failed",)
+
+    def __init__(self, node: NodeSpec, failed: Task) -> None:
+        super().__init__(node, failed.input, HANDLER)
+        self.failed = failed
+
+    @property
+    def origin(self) -> str:
+        return self.failed.origin
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        return (*self.failed.order, 1)
+
+    @property
+    def path(self) -> tuple[Any, ...]:
+        return (*self.failed.path[:3], "node_error_handler", False)
+
+    @property
+    def triggers(self) -> tuple[str, ...]:
+        return (PUSH,)
+
+    def id(self, checkpoint: str, ns: str, step: int) -> bytes:
+        if self._id is None:
+            self._id = handler_id(self.failed.id(checkpoint, ns, step), self.node.name)
+        return self._id
+
+
+def handler_id(failed: bytes, handler: str) -> bytes:
+    """The id of the task that handles the failure of the task `failed`."""
+    return digest16(failed, handler)
 
 
 def is_due(state: ThreadState, node: NodeSpec) -> bool:
@@ -160,4 +204,7 @@ def due_names(tasks: Sequence[Task]) -> tuple[str, ...]:
     return tuple(t.node.name for t in tasks)
 
 
-__all__ = ["PULL", "PUSH", "Task", "Write", "due_names", "is_due", "plan", "read_input"]
+__all__ = [
+    "HANDLER", "PULL", "PUSH", "HandlerTask", "Task", "Write", "due_names", "handler_id", "is_due",
+    "plan", "read_input",
+]  # fmt: skip

@@ -19,7 +19,13 @@ from stepwell._journal.load import (
     pending_writes,
 )
 from stepwell._journal.metadata import decode_metadata
-from stepwell._journal.record import SLOT_ERROR, SLOT_INTERRUPT, SLOT_OUTPUT, SLOT_RESUME
+from stepwell._journal.record import (
+    SLOT_ERROR,
+    SLOT_HANDLED,
+    SLOT_INTERRUPT,
+    SLOT_OUTPUT,
+    SLOT_RESUME,
+)
 from stepwell.checkpoint._listing import (
     OpenReader,
     Reader,
@@ -47,7 +53,12 @@ SHAPE_VERSION = 4
 """What LangGraph 1.x writes into `checkpoint["v"]` of this shape."""
 _STATES_MAX = 100
 """How many whole states a listing holds at a time."""
-_SLOTS = {SLOT_ERROR: "__error__", SLOT_INTERRUPT: "__interrupt__", SLOT_RESUME: "__resume__"}
+_SLOTS = {
+    SLOT_ERROR: "__error__",
+    SLOT_HANDLED: "__error_source_node__",
+    SLOT_INTERRUPT: "__interrupt__",
+    SLOT_RESUME: "__resume__",
+}
 
 
 class Place(NamedTuple):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from stepwell._codec import GLOBAL, Codec, Registry, register_schema
-from stepwell._engine.binding import Bound
+from stepwell._engine.binding import Bound, bind
 from stepwell._engine.program import Program
 from stepwell._engine.retry import NodePolicy
 from stepwell._engine.write import Branch, PreparingRule, WriteRule, to_channel
@@ -23,8 +23,9 @@ from stepwell.channels import (
 )
 from stepwell.channels.base import BaseChannel
 from stepwell.constants import END, START, TASKS
-from stepwell.graph._schema import mapper_of
-from stepwell.types import RetryPolicy, Send, TimeoutPolicy
+from stepwell.errors import GraphDefinitionError
+from stepwell.graph._schema import command_targets, mapper_of
+from stepwell.types import CachePolicy, RetryPolicy, Send, TimeoutPolicy, TracePolicy
 
 if TYPE_CHECKING:
     from stepwell.graph.state import StateGraph
@@ -41,6 +42,85 @@ class NodeDef:
     retry: tuple[RetryPolicy, ...]
     timeout: TimeoutPolicy | None
     destinations: tuple[str, ...]
+    cache: CachePolicy[Any] | None = None
+    error_handler: str | None = None
+    """The node that runs in its place when it has failed."""
+    is_error_handler: bool = False
+    identity: str = ""
+    """Module and qualified name of its function."""
+    trace: TracePolicy | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class NodeDefaults:
+    """What nodes that say nothing of their own are given."""
+
+    retry: tuple[RetryPolicy, ...] = ()
+    cache: CachePolicy[Any] | None = None
+    error_handler: Any = None
+    timeout: TimeoutPolicy | None = None
+
+
+DEFAULT_HANDLER = "__default_error_handler__"
+
+
+def with_defaults(
+    nodes: Mapping[str, NodeDef], defaults: NodeDefaults, state_schema: Any
+) -> dict[str, NodeDef]:
+    """The nodes with the graph's defaults filled in, and the default error handler among them.
+
+    Retries and timeouts are for handlers too; caching and error handlers are not.
+
+    Raises:
+        GraphDefinitionError: A sync node would have a timeout.
+    """
+    found = dict(nodes)
+    if defaults.error_handler is not None:
+        if DEFAULT_HANDLER in found:
+            msg = f"Auto-generated default error handler node `{DEFAULT_HANDLER}` already exists."
+            raise GraphDefinitionError(msg, node=DEFAULT_HANDLER)
+        found[DEFAULT_HANDLER] = handler_def(defaults.error_handler, DEFAULT_HANDLER, state_schema)
+    for name, node in found.items():
+        regular = not node.is_error_handler
+        known = replace(
+            node,
+            retry=node.retry or defaults.retry,
+            timeout=node.timeout or defaults.timeout,
+            cache=node.cache or (defaults.cache if regular else None),
+            error_handler=node.error_handler
+            or (DEFAULT_HANDLER if regular and defaults.error_handler is not None else None),
+        )
+        if known.timeout is not None and not known.bound.is_async:
+            msg = (
+                "Node timeouts are only supported for async nodes because sync Python execution "
+                f"cannot be safely cancelled in-process. Node {name!r} is sync: make it async, or "
+                "drop the timeout."
+            )
+            raise GraphDefinitionError(msg, node=name)
+        found[name] = known
+    return found
+
+
+def handler_def(action: Any, name: str, schema: Any) -> NodeDef:
+    """An error handler as a node: nothing leads to it but a failure."""
+    return NodeDef(
+        bound=bind(action, name),
+        input_schema=schema,
+        metadata={},
+        defer=False,
+        retry=(),
+        timeout=None,
+        destinations=command_targets(action),
+        is_error_handler=True,
+        identity=identity_of(action),
+    )
+
+
+def identity_of(action: Any) -> str:
+    """Module and qualified name of a node's function; "" if it has none."""
+    name = getattr(action, "__qualname__", None) or getattr(action, "__name__", None)
+    module = getattr(action, "__module__", None)
+    return f"{module}.{name}" if isinstance(name, str) and module else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +140,8 @@ def assemble(builder: StateGraph, name: str) -> Program:
         START: EphemeralValue(builder.input_schema, key=START),
     }
     nodes = {START: _start(builder)}
-    for key, node in builder.nodes.items():
+    described = with_defaults(builder.nodes, builder.node_defaults, builder.state_schema)
+    for key, node in described.items():
         nodes[key] = _node(builder, key, node)
         channel: BaseChannel[Any, Any, Any] = (
             LastValueAfterFinish(Any, key=to_channel(key))
@@ -116,6 +197,7 @@ def _node(builder: StateGraph, key: str, described: NodeDef) -> NodeSpec:
         if described.retry or described.timeout
         else None
     )
+    node.handler = described.error_handler
     node.body = described.bound
     node.writer = _rule(builder, key, list(builder.channels))
     return node

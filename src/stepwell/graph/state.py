@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from datetime import timedelta
@@ -13,7 +14,14 @@ from stepwell._engine.binding import bind, callable_name
 from stepwell.channels.last_value import LastValue
 from stepwell.constants import END, START
 from stepwell.errors import GraphDefinitionError
-from stepwell.graph._compile import BranchDef, NodeDef, assemble
+from stepwell.graph._compile import (
+    BranchDef,
+    NodeDef,
+    NodeDefaults,
+    assemble,
+    handler_def,
+    identity_of,
+)
 from stepwell.graph._compiled_graph import CompiledStateGraph
 from stepwell.graph._schema import (
     Channels,
@@ -23,7 +31,15 @@ from stepwell.graph._schema import (
     input_schema_of,
     literal_targets,
 )
-from stepwell.types import All, Durability, RetryPolicy, TimeoutPolicy
+from stepwell.types import (
+    All,
+    CachePolicy,
+    Durability,
+    RetryPolicy,
+    TimeoutPolicy,
+    TracePolicy,
+)
+from stepwell.warnings import LangGraphDeprecatedSinceV05
 
 if TYPE_CHECKING:
     from stepwell.checkpoint.base import Saver
@@ -65,6 +81,7 @@ class StateGraph:
         self.channels: Channels = {}
         self.managed: Managed = {}
         self.compiled = False
+        self.node_defaults = NodeDefaults()
         self.state_schema = state_schema
         self.context_schema = context_schema
         self.input_schema = input_schema or state_schema
@@ -104,8 +121,12 @@ class StateGraph:
         metadata: dict[str, Any] | None = None,
         input_schema: Any = None,
         retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+        cache_policy: CachePolicy[Any] | None = None,
+        error_handler: Callable[..., Any] | None = None,
         destinations: Mapping[str, str] | Sequence[str] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
+        trace_policy: TracePolicy | None = None,
+        **deprecated: Any,
     ) -> Self:
         """Add a node.
 
@@ -119,41 +140,85 @@ class StateGraph:
             input_schema: What of the state it is given; inferred from the annotation of its
                 first parameter.
             retry_policy: When it is tried again; the first policy that covers the error counts.
+            cache_policy: When its result is taken from the graph's cache instead.
+            error_handler: Called with the node's input, and `error: NodeError`, once the node
+                has failed for good; what it returns counts in the node's place.
             destinations: Nodes its commands may name; for drawing and validation only.
             timeout: Limit of one attempt in seconds (async nodes only).
+            trace_policy: Accepted and kept; nothing is traced here.
+            deprecated: `retry` and `input`, the former names of `retry_policy` and
+                `input_schema`.
 
         Raises:
             GraphDefinitionError: The name is taken, reserved or not usable.
+            TypeError: An unknown keyword.
         """
+        retry_policy = _former(deprecated, "retry", "retry_policy", retry_policy)
+        input_schema = _former(deprecated, "input", "input_schema", input_schema)
+        if deprecated:
+            msg = f"add_node() got an unexpected keyword argument {next(iter(deprecated))!r}"
+            raise TypeError(msg)
         self._note_change("a node")
         name, action = _name_and_action(node, action)
         self._check_name(name)
-        limit = TimeoutPolicy.coerce(timeout)
-        bound = bind(action, name)
-        if limit is not None and not bound.is_async:
-            msg = (
-                f"Node {name!r} is a sync function, which cannot be timed out; make it async or "
-                "drop the timeout."
-            )
-            raise GraphDefinitionError(msg, node=name)
-        if limit is not None and limit.run_timeout is None:
-            msg = (
-                f"Node {name!r}: idle timeouts are not supported in this release; use run_timeout."
-            )
-            raise GraphDefinitionError(msg, node=name)
         schema = input_schema or input_schema_of(action)
         if schema is not None:
             self._add_schema(schema)
-        policies = (retry_policy,) if isinstance(retry_policy, RetryPolicy) else retry_policy or ()
+        handler = self._add_handler(name, error_handler, schema or self.state_schema)
         self.nodes[name] = NodeDef(
-            bound=bound,
+            bound=bind(action, name),
             input_schema=schema or self.state_schema,
             metadata=metadata or {},
             defer=defer,
-            retry=tuple(policies),
-            timeout=limit,
+            retry=_policies(retry_policy),
+            timeout=TimeoutPolicy.coerce(timeout),
             destinations=tuple(destinations) if destinations else command_targets(action),
+            cache=cache_policy,
+            error_handler=handler,
+            identity=identity_of(action),
+            trace=trace_policy,
         )
+        return self
+
+    def _add_handler(self, node: str, action: Any, schema: Any) -> str | None:
+        if action is None:
+            return None
+        name = f"__error_handler__{node}"
+        if name in self.nodes:
+            msg = f"Auto-generated error handler node `{name}` already exists."
+            raise GraphDefinitionError(msg, node=name)
+        self.nodes[name] = handler_def(action, name, schema)
+        return name
+
+    def set_node_defaults(
+        self,
+        *,
+        retry_policy: RetryPolicy | Sequence[RetryPolicy] | None = None,
+        cache_policy: CachePolicy[Any] | None = None,
+        error_handler: Callable[..., Any] | None = None,
+        timeout: float | timedelta | TimeoutPolicy | None = None,
+    ) -> Self:
+        """Say what holds for every node that says nothing of its own; applied by `compile`.
+
+        Retries and timeouts are for error handlers too; caching and error handlers are not:
+        a handler that fails fails the run. Subgraphs are not concerned.
+
+        Args:
+            retry_policy: As in `add_node`.
+            cache_policy: As in `add_node`.
+            error_handler: One node, `__default_error_handler__`, that stands in for all nodes
+                without a handler of their own.
+            timeout: As in `add_node`.
+        """
+        defaults = self.node_defaults
+        if retry_policy is not None:
+            defaults.retry = _policies(retry_policy)
+        if cache_policy is not None:
+            defaults.cache = cache_policy
+        if error_handler is not None:
+            defaults.error_handler = error_handler
+        if timeout is not None:
+            defaults.timeout = TimeoutPolicy.coerce(timeout)
         return self
 
     def _check_name(self, name: str) -> None:
@@ -376,6 +441,23 @@ class StateGraph:
         program.on_mismatch = on_mismatch
         program.strict = bool(strict)
         return CompiledStateGraph(self, program, checkpointer)
+
+
+def _policies(given: RetryPolicy | Sequence[RetryPolicy] | None) -> tuple[RetryPolicy, ...]:
+    return (given,) if isinstance(given, RetryPolicy) else tuple(given or ())
+
+
+def _former(given: dict[str, Any], old: str, new: str, value: Any) -> Any:
+    """An option given under the name that LangGraph once had for it."""
+    if old not in given:
+        return value
+    warnings.warn(
+        f"`{old}` is deprecated and will be removed. Please use `{new}` instead.",
+        LangGraphDeprecatedSinceV05,
+        stacklevel=3,
+    )
+    former = given.pop(old)
+    return former if value is None else value
 
 
 def _name_and_action(
