@@ -369,7 +369,8 @@ def interrupt(value: Any, *, response_schema: type[Any] | dict[str, Any] | None 
 
 
 __all__ = [
-    "All", "CachePolicy", "CheckpointPayload", "CheckpointStreamPart", "CheckpointTask", "Checkpointer", "Command",
+    "All", "CachePolicy", "CheckpointPayload", "CheckpointStreamPart", "CheckpointTask",
+    "Checkpointer", "Command",
     "CustomStreamPart", "DebugPayload", "DebugStreamPart", "Durability", "GraphOutput", "Interrupt",
     "MessagesStreamPart", "Overwrite", "PregelExecutableTask", "PregelTask", "RetryPolicy", "Send",
     "StateSnapshot", "StateUpdate", "StreamMode", "StreamPart", "StreamWriter", "TaskPayload",

@@ -104,6 +104,32 @@ def _no_empty_namespaces(mine: Any, theirs: Any) -> None:
     assert theirs == [("deleted",), ("read",)]
 
 
+def _compiles_again(mine: Any, theirs: Any) -> None:
+    assert theirs == "refused: True"
+    assert mine == {"log": [["handled", "f", "ValueError('no')", 0]]}
+
+
+def _question_is_shown(mine: Any, theirs: Any) -> None:
+    assert (mine, theirs) == (["what?"], [])
+
+
+def _handler_that_finished_does_not_run_again(mine: Any, theirs: Any) -> None:
+    assert mine["on"] == theirs["on"]
+    assert (mine["next"], theirs["next"]) == (("other",), ("f", "other"))
+    assert mine["runs"] == ["f", "handler", "other", "other"]
+    assert theirs["runs"] == ["f", "handler", "other", "handler", "other"]
+
+
+def _error_itself(mine: Any, theirs: Any) -> None:
+    assert mine == ["ValueError: no", "ValueError: no"]
+    assert theirs == ["ValueError: no", "str: ValueError('no')"]
+
+
+def _only_the_handler_writes(mine: Any, theirs: Any) -> None:
+    assert mine == {"log": [["handled", "f", "KeyError('router')", 0]]}
+    assert theirs["log"][0] == "f"
+
+
 _READABLE = "A thread can be read whatever happened to it; what failed is still in `next`."
 _EMPTY = "Nothing to run is said clearly; LangGraph fails on a variable of its own."
 
@@ -150,5 +176,21 @@ DIFFERENCES: dict[str, Difference] = {
     "refused_nodes": Difference(
         "Whatever is wrong with a graph is a GraphDefinitionError, a ValueError.",
         _definition_errors,
+    ),
+    "compile_twice_with_a_default_handler": Difference(
+        "Compiling does not change the description of the graph.", _compiles_again
+    ),
+    "question_of_a_handler_is_shown": Difference(
+        "A question that waits is shown with the node it stands in for.", _question_is_shown
+    ),
+    "finished_handler_and_a_failed_sibling": Difference(
+        "What has finished and is durable does not run again.",
+        _handler_that_finished_does_not_run_again,
+    ),
+    "error_given_to_a_handler_that_goes_on": Difference(
+        "`NodeError.error` is an exception, also after a reload.", _error_itself
+    ),
+    "router_of_a_guarded_node_fails": Difference(
+        "A node that failed writes nothing; its handler does.", _only_the_handler_writes
     ),
 }

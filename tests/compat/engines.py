@@ -21,18 +21,22 @@ from tests.compat.touched import Names, named
 MODULES = {
     "graph": ["StateGraph", "START", "END"],
     "types": [
-        "Command", "Interrupt", "Overwrite", "RetryPolicy", "Send", "StateSnapshot",
-        "StateUpdate", "interrupt",
+        "CachePolicy", "Command", "Interrupt", "Overwrite", "RetryPolicy", "Send", "StateSnapshot",
+        "StateUpdate", "TimeoutPolicy", "TracePolicy", "interrupt", "omit_payload",
     ],
     "channels": [
         "AnyValue", "BinaryOperatorAggregate", "EphemeralValue", "LastValue",
         "NamedBarrierValue", "Topic", "UntrackedValue",
     ],
     "config": ["RunnableConfig", "get_config", "get_store", "get_stream_writer"],
-    "runtime": ["Runtime", "get_runtime"],
+    "runtime": ["RunControl", "Runtime", "get_runtime"],
     "checkpoint.memory": ["InMemorySaver"],
+    "cache.base": ["BaseCache"],
+    "cache.memory": ["InMemoryCache"],
+    "cache.sqlite": ["SqliteCache"],
     "errors": [
-        "EmptyInputError", "GraphRecursionError", "InvalidUpdateError", "GraphInterrupt",
+        "EmptyInputError", "GraphRecursionError", "InvalidUpdateError", "GraphDrained",
+        "GraphInterrupt", "NodeCancelledError", "NodeError", "NodeTimeoutError",
     ],
     "store.memory": ["InMemoryStore"],
     "store.base": [
