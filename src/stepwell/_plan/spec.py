@@ -16,8 +16,9 @@ class NodeSpec:
     """One node as the planner and the engine see it.
 
     `reads` are the state keys its input is made of (None: the bare value of `__root__`);
-    `body`, `writer`, `policy` and `cache` belong to the engine and are opaque here. `handler`
-    is the name of the node that runs in its place when it has failed.
+    `body`, `writer`, `policy` and `cache` belong to the engine and are opaque here, and so is
+    `described`, which says how the node was given, for drawings. `handler` is the name of the
+    node that runs in its place when it has failed.
     """
 
     __slots__ = (
@@ -25,6 +26,7 @@ class NodeSpec:
         "cache",
         "consumables",
         "deferred",
+        "described",
         "handler",
         "hidden",
         "managed_reads",
@@ -52,6 +54,7 @@ class NodeSpec:
         self.policy: Any = None
         self.cache: Any = None
         self.handler: str | None = None
+        self.described: Any = None
         self.body: Any = None
         self.writer: Any = None
 

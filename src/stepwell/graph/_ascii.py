@@ -9,10 +9,11 @@ they pass.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 _HEIGHT: Final = 3
 """Lines of a box: top, text, bottom."""
@@ -56,9 +57,7 @@ def draw(names: Mapping[str, str], arcs: Sequence[Arc]) -> str:
     return _picture(boxes, lines)
 
 
-def _grandalf_layout(
-    names: Mapping[str, str], arcs: Sequence[Arc]
-) -> tuple[list[Box], list[Line]]:
+def _grandalf_layout(names: Mapping[str, str], arcs: Sequence[Arc]) -> tuple[list[Box], list[Line]]:
     """The layered layout of Sugiyama, Tagawa and Toda (1981), of the first connected part."""
     from grandalf.graphs import Edge, Graph, Vertex  # type: ignore[import-untyped]
     from grandalf.layouts import SugiyamaLayout  # type: ignore[import-untyped]
@@ -167,9 +166,9 @@ def _sort_rows(rows: list[list[str]], ways: Sequence[Sequence[tuple[int, str]]])
     """Put each place near the mean of its neighbours above, so that few lines cross."""
     above: dict[str, list[str]] = {}
     for way in ways:
-        for (_, upper), (_, lower) in zip(way, way[1:], strict=False):
+        for (_, upper), (_, lower) in itertools.pairwise(way):
             above.setdefault(lower, []).append(upper)
-    for upper_row, row in zip(rows, rows[1:], strict=False):
+    for upper_row, row in itertools.pairwise(rows):
         at = {key: index / max(len(upper_row) - 1, 1) for index, key in enumerate(upper_row)}
 
         def mean(key: str, at: dict[str, float] = at) -> float:
@@ -195,7 +194,7 @@ def _places(rows: Sequence[Sequence[str]], widths: Mapping[str, int]) -> dict[st
     return places
 
 
-def _anchor(place: Point, is_box: bool) -> Point:  # noqa: FBT001
+def _anchor(place: Point, is_box: bool) -> Point:
     """Where lines touch a place: the middle line of a box, or of the row that is passed."""
     return place[0], place[1] + 1 if is_box else place[1] + _HEIGHT / 2
 
@@ -217,7 +216,7 @@ def _picture(boxes: Sequence[Box], lines: Sequence[Line]) -> str:
         return round(point[0] - left), round(point[1] - top)
 
     for line in lines:
-        for start, end in zip(line.points, line.points[1:], strict=False):
+        for start, end in itertools.pairwise(line.points):
             _stroke(cells, at(start), at(end), "." if line.conditional else "*")
     for box in boxes:
         _frame(cells, *at((box.x - box.width / 2.0, box.y)), box.text)

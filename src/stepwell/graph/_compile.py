@@ -41,7 +41,10 @@ class NodeDef:
     defer: bool
     retry: tuple[RetryPolicy, ...]
     timeout: TimeoutPolicy | None
-    destinations: tuple[str, ...]
+    destinations: Mapping[str, str | None]
+    """Nodes its commands may name, with the labels of the edges."""
+    action: Any = None
+    """What was given to `add_node`."""
     cache: CachePolicy[Any] | None = None
     error_handler: str | None = None
     """The node that runs in its place when it has failed."""
@@ -110,7 +113,8 @@ def handler_def(action: Any, name: str, schema: Any) -> NodeDef:
         defer=False,
         retry=(),
         timeout=None,
-        destinations=command_targets(action),
+        destinations={},
+        action=action,
         is_error_handler=True,
         identity=identity_of(action),
     )
@@ -198,6 +202,7 @@ def _node(builder: StateGraph, key: str, described: NodeDef) -> NodeSpec:
         else None
     )
     node.handler = described.error_handler
+    node.described = described
     node.body = described.bound
     node.writer = _rule(builder, key, list(builder.channels))
     return node

@@ -10,16 +10,18 @@ from stepwell._engine.program import Program
 from stepwell._plan.spec import NodeSpec
 from stepwell.constants import END, START
 from stepwell.graph._outline import outline
+from stepwell.graph._subgraphs import Nestable, subgraph_of
 from stepwell.graph.drawing import Graph
 
 if TYPE_CHECKING:
     from stepwell.graph._compiled import CompiledStateGraph
 
 
-class Shape:
+class Shape(Nestable):
     """The part of a compiled graph that shows what it is made of."""
 
     _program: Program
+    _inside: dict[str, CompiledStateGraph] | None = None
 
     def get_subgraphs(
         self, *, namespace: str | None = None, recurse: bool = False
@@ -54,11 +56,16 @@ class Shape:
             yield pair
 
     def _subgraphs(self) -> dict[str, CompiledStateGraph]:
-        return {
-            name: node.subgraph
-            for name, node in self._program.spec.nodes.items()
-            if node.subgraph is not None
-        }
+        """The graphs inside, by node. Looked for once, when first asked for: by then functions
+        that name a graph defined below them can be followed."""
+        if self._inside is None:
+            self._inside = {
+                name: found
+                for name, node in self._program.spec.nodes.items()
+                if node.described is not None
+                and (found := subgraph_of(node.described.action)) is not None
+            }
+        return self._inside
 
     def get_graph(
         self, config: Mapping[str, Any] | None = None, *, xray: int | bool = False

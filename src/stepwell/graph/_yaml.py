@@ -108,7 +108,7 @@ def _float(value: float) -> str:
 
 
 def _text(text: str) -> str:
-    if not _PRINTABLE.fullmatch(text) or len(text) > _WIDTH // 2 and " " in text:
+    if not _PRINTABLE.fullmatch(text) or (len(text) > _WIDTH // 2 and " " in text):
         return json.dumps(text)
     plain = (
         _PLAIN_START.match(text) is not None

@@ -245,7 +245,7 @@ class Graph:
         self,
         *,
         with_styles: bool = True,
-        curve_style: CurveStyle | str = CurveStyle.LINEAR,
+        curve_style: Any = CurveStyle.LINEAR,
         node_colors: NodeStyles | Mapping[str, str] | None = None,
         wrap_label_n_words: int = 9,
         frontmatter_config: dict[str, Any] | None = None,
@@ -254,7 +254,7 @@ class Graph:
 
         Args:
             with_styles: False for the edges alone.
-            curve_style: How edges are bent.
+            curve_style: How edges are bent: a `CurveStyle` or its value.
             node_colors: Styles of nodes (CSS, by class).
             wrap_label_n_words: After how many words the label of an edge is wrapped.
             frontmatter_config: Mermaid's configuration, for instance
@@ -267,7 +267,7 @@ class Graph:
         return mermaid(
             self.reid(),
             styles=styles,
-            curve=getattr(curve_style, "value", curve_style),
+            curve=str(getattr(curve_style, "value", curve_style)),
             words=wrap_label_n_words,
             front_matter=frontmatter_config or {},
         )
@@ -343,7 +343,7 @@ def _styles(colors: Any) -> Mapping[str, str]:
     raise UsageError(msg)
 
 
-def _node_json(node: Node, with_schemas: bool) -> dict[str, Any]:  # noqa: FBT001
+def _node_json(node: Node, with_schemas: bool) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     data = node.data
     if inspect.isclass(data):

@@ -172,7 +172,10 @@ class StateGraph:
             defer=defer,
             retry=_policies(retry_policy),
             timeout=TimeoutPolicy.coerce(timeout),
-            destinations=tuple(destinations) if destinations else command_targets(action),
+            destinations=_labelled(
+                command_targets(action) if destinations is None else destinations
+            ),
+            action=action,
             cache=cache_policy,
             error_handler=handler,
             identity=identity_of(action),
@@ -458,6 +461,12 @@ def _former(given: dict[str, Any], old: str, new: str, value: Any) -> Any:
     )
     former = given.pop(old)
     return former if value is None else value
+
+
+def _labelled(destinations: Mapping[str, str] | Sequence[str]) -> Mapping[str, str | None]:
+    if isinstance(destinations, Mapping):
+        return dict(destinations)
+    return dict.fromkeys(destinations)
 
 
 def _name_and_action(
