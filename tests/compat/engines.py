@@ -46,6 +46,9 @@ MODULES = {
     "managed": ["IsLastStep", "RemainingSteps"],
 }  # fmt: skip
 
+DRAWING = ["CurveStyle", "Edge", "Graph", "MermaidDrawMethod", "Node", "NodeStyles"]
+"""LangGraph takes these from LangChain."""
+
 ERROR_FAMILIES = (
     "InvalidUpdateError", "GraphRecursionError", "EmptyInputError",
     "NodeTimeoutError", "NodeCancelledError", "GraphDrained", "RecursionError", "ValueError",
@@ -91,6 +94,11 @@ class Api:
     def __getattr__(self, name: str) -> Any:
         if name == "RunnableConfig" and self.package == "langgraph":
             return load("langchain_core.runnables").RunnableConfig
+        if name in DRAWING:
+            langgraph = self.package == "langgraph"
+            return getattr(
+                load("langchain_core.runnables.graph" if langgraph else "stepwell.drawing"), name
+            )
         for module, names in MODULES.items():
             if name in names:
                 return self._taken(getattr(load(f"{self.package}.{module}"), name))

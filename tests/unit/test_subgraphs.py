@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 import pytest
 
 from stepwell.graph import START, StateGraph
-from stepwell.graph._subgraphs import subgraph_of
+from stepwell.pregel._subgraphs import subgraph_of
 
 
 class State(TypedDict):

@@ -159,6 +159,8 @@ def command_targets(action: Any) -> tuple[str, ...]:
 
 def literal_targets(router: Any) -> dict[Any, str] | None:
     """Destinations named by a router's `-> Literal[...]` annotation."""
+    if not inspect.isroutine(router):
+        return None  # as in LangGraph, where the annotations of callable objects do not count
     hints, _ = _hints(router)
     returned = hints.get("return")
     if get_origin(returned) is Literal:

@@ -27,6 +27,7 @@ from stepwell._plan.output import state_selector
 from stepwell._portal import iterate_sync, run_sync
 from stepwell.checkpoint.base import Saver
 from stepwell.config import RunnableConfig
+from stepwell.pregel._shape import Shape
 from stepwell.runtime import RunControl
 from stepwell.types import All, Durability, StateSnapshot, StateUpdate, StreamMode
 
@@ -38,7 +39,7 @@ RECURSION_LIMIT = int(os.environ.get("STEPWELL_DEFAULT_RECURSION_LIMIT", DEFAULT
 Config = RunnableConfig | Mapping[str, Any]
 
 
-class Pregel:
+class Pregel(Shape):
     """A compiled graph.
 
     Every verb has an async form (prefix `a`) and a sync twin that runs it on a background

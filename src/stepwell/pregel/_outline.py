@@ -20,8 +20,9 @@ from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Task, Write, plan
 from stepwell.constants import END, START
 
-_STEPS_MAX: Final = 250
-"""Supersteps after which a graph that goes round in circles was seen often enough."""
+_STEPS_MAX: Final = 251
+"""Supersteps after which a graph that goes round in circles was seen often enough (odd, as in
+LangGraph: where it stops decides which of two nodes in a circle leads to the end)."""
 
 
 class Link(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,13 +28,18 @@ _RESOLVED: Final = re.compile(
 
 _PLAIN_START: Final = re.compile(r"[^\s\-?:,\[\]{}#&*!|>'\"%@`]|[\-?:](?=\S)")
 _SPECIAL: Final = re.compile(r":(?:\s|$)|\s#|^(?:---|\.\.\.)")
+_ESCAPES: Final = {
+    '"': '\\"', "\\": "\\\\", "\0": "\\0", "\a": "\\a", "\b": "\\b", "\t": "\\t", "\n": "\\n",
+    "\v": "\\v", "\f": "\\f", "\r": "\\r", "\x1b": "\\e", "\x85": "\\N", "\xa0": "\\_",
+    "\u2028": "\\L", "\u2029": "\\P",
+}  # fmt: skip
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]*")
 
 
 def to_yaml(value: Mapping[str, Any]) -> str:
     """A mapping as a block-style YAML document with sorted keys, ending in a newline.
 
-    Texts that are long, or hold anything but printable ASCII, are quoted as in JSON.
+    Texts that are long, or hold anything but printable ASCII, are quoted and not folded.
 
     Raises:
         TypeError: A value is none of dict, list, tuple, str, int, float, bool and None.
@@ -109,7 +113,7 @@ def _float(value: float) -> str:
 
 def _text(text: str) -> str:
     if not _PRINTABLE.fullmatch(text) or (len(text) > _WIDTH // 2 and " " in text):
-        return json.dumps(text)
+        return f'"{"".join(map(_escaped, text))}"'
     plain = (
         _PLAIN_START.match(text) is not None
         and not _SPECIAL.search(text)
@@ -117,6 +121,21 @@ def _text(text: str) -> str:
         and not _RESOLVED.fullmatch(text)
     )
     return text if plain else "'" + text.replace("'", "''") + "'"
+
+
+def _escaped(char: str) -> str:
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    code = ord(char)
+    if _PRINTABLE.fullmatch(char):
+        return char
+    return (
+        f"\\x{code:02X}"
+        if code < 0x100
+        else f"\\u{code:04X}"
+        if code < 0x10000
+        else f"\\U{code:08X}"
+    )
 
 
 __all__ = ["to_yaml"]

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 from stepwell._engine.program import Program
 from stepwell._plan.spec import NodeSpec
 from stepwell.constants import END, START
-from stepwell.graph._outline import outline
-from stepwell.graph._subgraphs import Nestable, subgraph_of
-from stepwell.graph.drawing import Graph
+from stepwell.drawing.graph import Graph
+from stepwell.pregel._outline import outline
+from stepwell.pregel._subgraphs import Nestable, subgraph_of
 
 if TYPE_CHECKING:
-    from stepwell.graph._compiled import CompiledStateGraph
+    from stepwell.pregel.main import Pregel
 
 
 class Shape(Nestable):
     """The part of a compiled graph that shows what it is made of."""
 
     _program: Program
-    _inside: dict[str, CompiledStateGraph] | None = None
+    _inside: dict[str, Pregel] | None = None
 
     def get_subgraphs(
         self, *, namespace: str | None = None, recurse: bool = False
-    ) -> Iterator[tuple[str, CompiledStateGraph]]:
+    ) -> Iterator[tuple[str, Pregel]]:
         """The graphs that nodes of this one are, or call by name.
 
         Args:
@@ -50,12 +50,12 @@ class Shape(Nestable):
 
     async def aget_subgraphs(
         self, *, namespace: str | None = None, recurse: bool = False
-    ) -> AsyncIterator[tuple[str, CompiledStateGraph]]:
+    ) -> AsyncIterator[tuple[str, Pregel]]:
         """Async form of `get_subgraphs`."""
         for pair in self.get_subgraphs(namespace=namespace, recurse=recurse):
             yield pair
 
-    def _subgraphs(self) -> dict[str, CompiledStateGraph]:
+    def _subgraphs(self) -> dict[str, Pregel]:
         """The graphs inside, by node. Looked for once, when first asked for: by then functions
         that name a graph defined below them can be followed."""
         if self._inside is None:

@@ -6,11 +6,11 @@ import string
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from stepwell.drawing._yaml import to_yaml
 from stepwell.errors import GraphDefinitionError
-from stepwell.graph._yaml import to_yaml
 
 if TYPE_CHECKING:
-    from stepwell.graph.drawing import Edge, Graph, Node
+    from stepwell.drawing.graph import Edge, Graph, Node
 
 _SAFE: Final = frozenset(string.ascii_letters + string.digits + "_-")
 _ENTITIES: Final = str.maketrans(

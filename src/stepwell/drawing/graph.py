@@ -13,11 +13,10 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from enum import Enum
 from typing import Any, NamedTuple, NoReturn
 
-from stepwell._engine.binding import callable_name
 from stepwell._ids import RANDOM_IDS
+from stepwell.drawing import _ascii
+from stepwell.drawing._mermaid import mermaid
 from stepwell.errors import GraphDefinitionError, UsageError
-from stepwell.graph import _ascii
-from stepwell.graph._mermaid import mermaid
 
 
 class CurveStyle(Enum):
@@ -331,7 +330,8 @@ def _name(key: str, data: Any) -> str:
     """The id, or the name of the data where the id is a UUID."""
     if data is None or not _is_uuid(key):
         return key
-    return (callable_name(data) or key).removeprefix("Runnable")
+    name = data.get_name() if hasattr(data, "get_name") else getattr(data, "__name__", key)
+    return str(name).removeprefix("Runnable")
 
 
 def _styles(colors: Any) -> Mapping[str, str]:
