@@ -24,7 +24,7 @@ from stepwell.channels import (
 from stepwell.channels.base import BaseChannel
 from stepwell.constants import END, START, TASKS
 from stepwell.errors import GraphDefinitionError
-from stepwell.graph._schema import command_targets, mapper_of
+from stepwell.graph._schema import mapper_of
 from stepwell.types import CachePolicy, RetryPolicy, Send, TimeoutPolicy, TracePolicy
 
 if TYPE_CHECKING:
