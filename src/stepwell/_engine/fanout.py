@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from stepwell._engine.rescue import can_rescue, rescue, until_durable
 from stepwell._engine.retry import attempts, once
 from stepwell._engine.task import TaskRun
-from stepwell.errors import GraphBubbleUp, GraphInterrupt, NodeCancelledError
+from stepwell.errors import GraphBubbleUp, GraphInterrupt, NodeCancelledError, is_invalid_resume
 
 T = TypeVar("T")
 Settle = Callable[[TaskRun, bool], Awaitable[None] | None]
@@ -82,7 +82,8 @@ async def run_one(task: TaskRun, settle: Settle) -> None:
 class _Branches:
     """Many tasks at once, one coroutine each, counting down one future.
 
-    The first failure cancels the others; a question does not.
+    The first failure cancels the others; a question does not, nor an answer that did not fit
+    its question: the others were answered too, and what they have done need not be undone.
     """
 
     __slots__ = ("_children", "_done", "_fatal", "_handlers", "_left", "_settle", "_slots")
@@ -135,7 +136,8 @@ class _Branches:
                 task.failure = task.failure or exc
         if self._done.done():
             return
-        if self._fatal is not None or task.failure is not None:
+        failed = task.failure is not None and not is_invalid_resume(task.failure)
+        if self._fatal is not None or failed:
             self._done.set_result(False)
         elif self._left == 0:
             self._done.set_result(True)

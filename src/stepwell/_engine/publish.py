@@ -108,9 +108,8 @@ class Publisher:
             )
         if not run.interrupts:
             return latest
-        if isinstance(latest, dict) or not self._shown:
-            return {**(latest or {}), INTERRUPT: list(run.interrupts)}
-        return latest
+        known = latest if isinstance(latest, dict) else {}
+        return {**known, INTERRUPT: list(run.interrupts)}
 
 
 __all__ = ["Publisher"]

@@ -437,6 +437,7 @@ class Run:
         change = self.change(status, run, unfinished, error)
         if rec.exits:
             rec.exit_checkpoint(self.state, thread=None, let_go=False)
+            rec.command(self.null_writes, None)  # those that no barrier has taken along
             for task in self.tasks:
                 if not task.loaded:
                     self._leave(rec, task)

@@ -192,7 +192,7 @@ def checkpoint_chunk(run: Run, due: Sequence[Task]) -> dict[str, Any]:
     return {
         "config": place.config(run.checkpoint_id),
         "parent_config": None
-        if run.parent_checkpoint is None
+        if run.parent_checkpoint is None or (run.rec is not None and run.rec.exits)
         else place.config(run.parent_checkpoint),
         "values": project(run.spec, run.state, state_selector(run.spec)),
         "metadata": {

@@ -113,7 +113,11 @@ async def _superstep(
     elif as_node == INPUT:
         _as_input(run, values, metadata, last=last)
     elif as_node == COPY:
-        await _copy(run, opened, last=last)
+        changes = _changes(values)
+        await _copy(run, opened, last=last and not changes)
+        if changes:
+            run.pending.outputs.clear()
+            await _as_nodes(run, changes, metadata, last=last)
     else:
         await _as_nodes(run, updates, metadata, last=last)
     run.pending.outputs.clear()
@@ -201,6 +205,23 @@ def _as_input(run: Run, values: Any, metadata: Mapping[str, Any] | None, *, last
         metadata=metadata,
         last=last,
     )
+
+
+def _changes(values: Any) -> list[StateUpdate]:
+    """The updates that an update as __copy__ makes to the copy, grouped by node.
+
+    Raises:
+        InvalidUpdateError: One of them is no (values, as_node).
+    """
+    if not isinstance(values, list):
+        return []
+    groups: dict[Any, list[StateUpdate]] = {}
+    for item in values:
+        if not isinstance(item, (list, tuple)) or len(item) < 2:
+            msg = f"Invalid update item: {item!r} when copying checkpoint"
+            raise InvalidUpdateError(msg)
+        groups.setdefault(item[1], []).append(StateUpdate(item[0], item[1]))
+    return [update for group in groups.values() for update in group]
 
 
 async def _copy(run: Run, opened: Opened, *, last: bool) -> None:

@@ -138,8 +138,12 @@ class BodyEncoder:
         ]
 
     def _strip(self, channel: str, value: Any) -> Any:
-        """A Send without the keys that must not reach the disk."""
-        if channel != TASKS or not self._untracked or not isinstance(value, Send):
+        """Sends without the keys that must not reach the disk."""
+        if channel != TASKS or not self._untracked:
+            return value
+        if isinstance(value, list):
+            return [self._strip(channel, item) for item in value]
+        if not isinstance(value, Send):
             return value
         if not isinstance(value.arg, dict) or self._untracked.isdisjoint(value.arg):
             return value
@@ -269,7 +273,9 @@ class BodyEncoder:
                 return ["w", refs]
             self.tracks.pop(name, None)
             return ["W", refs]
-        encoded = known if known is not None else self._codec.encode(operand, channel=name)
+        encoded = known
+        if encoded is None:
+            encoded = self._codec.encode(self._strip(name, operand), channel=name)
         if kind is OpKind.APPEND:
             self._track(name).extend(encoded.data)
             return ["A" if encoded.tagged else "a", orjson.Fragment(encoded.data)]
@@ -358,7 +364,7 @@ class BodyEncoder:
             value = channel.checkpoint()
             if value is MISSING or isinstance(value, str):
                 continue
-            encoded = self._codec.encode(value, channel=name)
+            encoded = self._codec.encode(self._strip(name, value), channel=name)
             if track.matches(encoded.data):
                 continue
             mended.append(name)

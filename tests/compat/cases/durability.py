@@ -102,3 +102,15 @@ async def case_sync_durability_with_an_interrupt(api: Api) -> Any:
     out = {"stop": await api.invoke(graph, {"log": []}, api.thread(), durability="sync")}
     out["on"] = await api.invoke(graph, api.Command(resume=1), api.thread(), durability="sync")
     return out | await record(api, graph, api.thread())
+
+
+@both
+async def case_checkpoint_chunks_in_exit_mode(api: Api) -> Any:
+    """What was not stored has no parent that could be looked up."""
+    graph = chain(api, Log, ["a", "b"], checkpointer=api.saver())
+    inputs = ({"log": []}, {"log": ["x"]})
+    chunks = [
+        await api.stream(graph, given, api.thread(), "checkpoints", durability="exit")
+        for given in inputs
+    ]
+    return {"chunks": chunks, "history": [s.config for s in await api.history(graph, api.thread())]}

@@ -1,7 +1,8 @@
 """`interrupt()`: one, several, in parallel; resumed by value and by id."""
 
 import asyncio
-from typing import Any
+import operator
+from typing import Annotated, Any
 
 from tests.compat.engines import Api
 from tests.compat.shapes import ALL_MODES, Log, both, build, chain, logger, record
@@ -345,3 +346,30 @@ async def case_two_threads_do_not_mix(api: Api) -> Any:
     for name in ("u", "t"):
         out[f"{name} on"] = await api.invoke(graph, api.Command(resume=name), api.thread(name))
     return out | {"t": await record(api, graph, api.thread())}
+
+
+@both
+async def case_interrupt_when_the_state_is_no_dict(api: Api) -> Any:
+    def ask(state: Any) -> Any:
+        return [api.interrupt("q")]
+
+    schema = Annotated[list, operator.add]
+    graph = chain(api, schema, {"a": api.node(ask)}, checkpointer=api.saver())
+    return [
+        await api.invoke(graph, ["in"], api.thread()),
+        await api.invoke(graph, api.Command(resume="r"), api.thread()),
+    ]
+
+
+async def case_answers_with_updates_in_exit_mode(api: Api) -> Any:
+    def ask(state: Any) -> Any:
+        return {"log": ["".join(api.interrupt(str(n)) for n in range(3))]}
+
+    graph = chain(api, Log, {"a": api.node(ask)}, checkpointer=api.saver())
+    await api.invoke(graph, {"log": []}, api.thread(), durability="exit")
+    seen = []
+    for n in range(3):
+        command = api.Command(resume=str(n), update={"log": [f"u{n}"]})
+        seen.append(await api.invoke(graph, command, api.thread(), durability="exit"))
+        seen.append(await api.state(graph, api.thread()))
+    return seen

@@ -1,5 +1,6 @@
 """Questions that say what an answer must look like."""
 
+import asyncio
 import dataclasses
 from typing import Any
 
@@ -7,7 +8,7 @@ from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from tests.compat.engines import Api
-from tests.compat.shapes import Log, both, chain
+from tests.compat.shapes import Log, both, build, chain
 
 
 class Decision(BaseModel):
@@ -115,3 +116,31 @@ async def case_question_raised_by_hand(api: Api) -> Any:
         await api.update(graph, api.thread(), {"log": ["y"]})
         out["on"] = await api.invoke(graph, None, api.thread())
     return out
+
+
+async def case_an_answer_that_does_not_fit_stops_nobody_else(api: Api) -> Any:
+    sent = []
+
+    async def send(state: Any) -> Any:
+        api.interrupt("send?", response_schema=Decision)
+        sent.append("mail")
+        await asyncio.sleep(0.03)
+        return {"log": ["sent"]}
+
+    async def check(state: Any) -> Any:
+        api.interrupt("check?", response_schema=Decision)
+        return {"log": ["checked"]}
+
+    edges = [(api.START, "send"), (api.START, "check")]
+    nodes = {"send": send, "check": check}
+    graph = build(api, Log, nodes, edges, checkpointer=api.saver())
+    await api.invoke(graph, {"log": []}, api.thread())
+    ids = {i.value: i.id for i in (await api.state(graph, api.thread())).interrupts}
+    answers = {ids["send?"]: {"ok": True}, ids["check?"]: {"ok": "nope"}}
+    failed = await api.raised(api.invoke(graph, api.Command(resume=answers), api.thread()))
+    waiting = await api.state(graph, api.thread())
+    last = {ids["check?"]: {"ok": True}}
+    return {
+        "failed": type(failed.error).__name__, "waiting": waiting,
+        "end": await api.invoke(graph, api.Command(resume=last), api.thread()), "sent": sent,
+    }  # fmt: skip

@@ -245,3 +245,34 @@ async def case_send_inside_a_turn_after_a_turn(api: Api) -> Any:
     )  # fmt: skip
     out = [await api.invoke(graph, {"log": [], "n": n}, api.thread()) for n in (1, 2)]
     return {"turns": out} | await record(api, graph, api.thread())
+
+
+@both
+async def case_sends_leave_out_what_is_untracked(api: Api) -> Any:
+    """What must not reach the disk travels in a Send all the same, while the run lives."""
+
+    class Resource:
+        pass
+
+    class State(TypedDict):
+        log: Annotated[list, operator.add]
+        tool: Annotated[Resource, api.UntrackedValue]
+
+    def setup(state: Any) -> Any:
+        return {"log": ["setup"], "tool": Resource()}
+
+    def work(state: Any) -> Any:
+        return {"log": [[type(state["tool"]).__name__, state.get("n")]]}
+
+    def fan(state: Any) -> Any:
+        wanted = 1 if len(state["log"]) < 2 else 2
+        return [api.Send("work", {**state, "n": n}) for n in range(wanted)]
+
+    graph = build(
+        api, State, {"setup": api.node(setup), "work": api.node(work)},
+        [(api.START, "setup")], [("setup", fan, ["work"])], checkpointer=api.saver(),
+    )  # fmt: skip
+    one = await api.invoke(graph, {"log": []}, api.thread())
+    two = await api.invoke(graph, {"log": ["more"]}, api.thread())
+    states = await api.history(graph, api.thread())
+    return [one["log"], two["log"], [s.values for s in states], [s.next for s in states]]

@@ -394,3 +394,24 @@ async def case_int_and_text_thread_ids_are_one_thread(api: Api) -> Any:
     out = [await api.invoke(graph, {"log": [1]}, {"configurable": {"thread_id": 7}})]
     out.append(await api.invoke(graph, {"log": [2]}, {"configurable": {"thread_id": "7"}}))
     return out
+
+
+@both
+async def case_copy_and_change_in_one(api: Api) -> Any:
+    """As __copy__ with a list of updates: the copy of a checkpoint whose tasks did other things."""
+    graph = chain(api, Log, ["a", "b", "c"], checkpointer=api.saver())
+    await api.invoke(graph, {"log": ["in"]}, api.thread())
+    history = await api.history(graph, api.thread())
+    changes = [api.StateUpdate({"log": ["a*"]}, "a")]
+    copied = await api.update(graph, history[3].config, changes, "__copy__")
+    after = await record(api, graph, api.thread())
+    ran = await api.invoke(graph, None, copied)
+    start = [({"log": ["in*"]}, "__start__")]
+    again = await api.update(graph, history[-1].config, start, "__copy__")
+    last = await api.invoke(graph, None, again)
+    return {
+        "after": after, "ran": ran, "last": last, "end": await record(api, graph, api.thread()),
+        "refused": (
+            await api.raised(api.update(graph, history[3].config, [5], "__copy__"))
+        ).family,
+    }  # fmt: skip
