@@ -156,8 +156,10 @@ class Api:
             seen.append(Raised(error))
         return seen
 
-    async def state(self, graph: Any, config: Any) -> Any:
-        return graph.get_state(config) if self.sync else await graph.aget_state(config)
+    async def state(self, graph: Any, config: Any, /, **options: Any) -> Any:
+        if self.sync:
+            return graph.get_state(config, **options)
+        return await graph.aget_state(config, **options)
 
     async def history(self, graph: Any, config: Any, /, **options: Any) -> list[Any]:
         if self.sync:

@@ -65,10 +65,14 @@ class Normaliser:
     def _reference(self, config: dict[str, Any]) -> str:
         place = config["configurable"]
         ns, checkpoint = place.get("checkpoint_ns", ""), place.get("checkpoint_id")
-        return self._text(f"checkpoint {checkpoint}{f' in {ns}' if ns else ''}")
+        around = place.get("checkpoint_map")
+        shown = f"checkpoint {checkpoint}{f' in {ns}' if ns else ''}"
+        return self._text(f"{shown} of {around}" if around else shown)
 
     def _metadata(self, value: dict[str, Any]) -> dict[str, Any]:
         kept = {k: v for k, v in value.items() if k in ("source", "step") or k.startswith("m_")}
+        if value.get("parents"):
+            kept["parents"] = value["parents"]
         return {k: self(kept[k]) for k in sorted(kept)}
 
     def _record(self, value: Any) -> Any:

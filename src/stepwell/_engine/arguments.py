@@ -122,6 +122,7 @@ class RunConfig:
 
     __slots__ = (
         "checkpoint_id",
+        "checkpoint_map",
         "checkpoint_ns",
         "configurable",
         "limited",
@@ -151,6 +152,9 @@ class RunConfig:
         checkpoint = configurable.get("checkpoint_id")
         self.checkpoint_id: str | None = None if not checkpoint else str(checkpoint)
         self.checkpoint_ns: str = configurable.get("checkpoint_ns") or ""
+        self.checkpoint_map: dict[str, str] = _mapping(
+            "config['configurable']['checkpoint_map']", configurable.get("checkpoint_map")
+        )
         self.configurable = configurable
         self.metadata = _mapping("config['metadata']", given.get("metadata"))
         tags = given.get("tags") or ()

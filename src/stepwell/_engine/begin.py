@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stepwell._engine.ending import change
 from stepwell._engine.pending import NULL_TASK, Pending
 from stepwell._engine.run import INPUT, Run
 from stepwell._engine.write import goto_writes, prepare, to_channel
@@ -40,6 +41,7 @@ def begin(run: Run, given: Any, *, addressed: bool, superseded: bool) -> None:
     answers = is_command and given.resume is not None
     travels = addressed and not answers
     run.replaying = travels or superseded
+    run.resuming = resuming
     if travels:
         run.pending.answers.clear()
     forks = resuming and travels and (run.source not in (Source.UPDATE, Source.FORK) or superseded)
@@ -139,7 +141,7 @@ def _resume(run: Run, *, forks: bool) -> None:
     run.passed_now = True
     rec = run.rec
     if rec is not None:
-        status = run.change(ThreadStatus.RUNNING, RunStatus.RUNNING, ())
+        status = change(run, ThreadStatus.RUNNING, RunStatus.RUNNING, ())
         if forks:
             run.pending.interrupts.clear()
             run.parent_checkpoint = rec.checkpoint_id
@@ -157,7 +159,7 @@ def _resume(run: Run, *, forks: bool) -> None:
             run.checkpoint_id = rec.checkpoint_id
             run.source = Source.FORK
             run.step += 1
-        elif not rec.exits:
+        elif status is not None and not rec.exits:
             rec.status(status)
     run.publisher.values(None)
 
@@ -228,7 +230,7 @@ def new_input(run: Run, writes: Sequence[Write]) -> None:
             step=run.step,
             entries=entries,
             ops=ops,
-            thread=run.change(ThreadStatus.RUNNING, RunStatus.RUNNING, ()),
+            thread=change(run, ThreadStatus.RUNNING, RunStatus.RUNNING, ()),
         )
         run.checkpoint_id = rec.checkpoint_id
     run.source = Source.INPUT

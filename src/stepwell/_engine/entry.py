@@ -11,20 +11,29 @@ from stepwell._clock import SYSTEM_CLOCK
 from stepwell._context import current_task
 from stepwell._engine.arguments import ArgumentError, RunConfig, nodes, one_of, refuse
 from stepwell._engine.begin import begin
+from stepwell._engine.ending import complete, end
+from stepwell._engine.family import Replay
+from stepwell._engine.nested import outer_task, run_nested
 from stepwell._engine.open import Opened, claim_thread, give_back
 from stepwell._engine.program import Program
 from stepwell._engine.recorder import Recorder
 from stepwell._engine.run import Breakpoints, Run
-from stepwell._engine.snapshot import View
 from stepwell._engine.stream import Outlet, Sink
 from stepwell._engine.task import TaskRun
 from stepwell._engine.watch import Watch
-from stepwell._ids import RANDOM_IDS
+from stepwell._ids import RANDOM_IDS, parse_checkpoint_id
 from stepwell._plan.state import ThreadState
 from stepwell.checkpoint.driver import RunRow, RunStatus, Source, ThreadStatus
-from stepwell.errors import GraphDrained, InternalError, StepwellError
+from stepwell.constants import NS_END
+from stepwell.errors import (
+    GraphDrained,
+    GraphInterrupt,
+    InternalError,
+    StepwellError,
+    UsageError,
+)
 from stepwell.runtime import RunControl
-from stepwell.types import Durability
+from stepwell.types import Command, Durability
 
 logger = logging.getLogger("stepwell")
 
@@ -70,12 +79,45 @@ async def run_graph(program: Program, given: Any, config: RunConfig, options: Ru
         StepwellError: The run could not begin, go on, or be made durable.
     """
     try:
+        outer = outer_task(config)
+        if outer is not None and (
+            program.saver is None or not program.persists or outer.run.rec is not None
+        ):
+            return await run_nested(
+                program, given, config, outer, lambda run: _configure_nested(run, options)
+            )
         if program.saver is None:
+            if program.keeps_history:
+                msg = (
+                    "checkpointer=True cannot be used for root graphs: it means the history that "
+                    "a graph around this one lends. Compile the root with a saver."
+                )
+                raise UsageError(msg)
             return await _run_without_thread(program, given, config, options)
-        return await _run_on_thread(program, given, config, options)
+        return await _run_on_thread(program, given, config, options, outer)
     finally:
         if options.sink is not None:
             options.sink.close()
+
+
+def _configure_nested(run: Run, options: RunOptions) -> None:
+    outer = run.outer
+    if outer is None:
+        return
+    parent = outer.run
+    _set_context(run, options)
+    if options.context is None:
+        run.context = parent.context
+    _configure(run, options)
+    if run.control is None:
+        run.control = parent.control
+    if parent.watch is not None:
+        run.watch = parent.watch.inside(run)
+    sinks = [] if options.sink is None else [options.sink]
+    if parent.publisher.sink is not None:
+        sinks += [s for s in parent.publisher.sink.sinks if s.subgraphs]
+    if sinks:
+        run.publisher.sink = Outlet(run.ns, sinks)
 
 
 def _set_context(run: Run, options: RunOptions) -> None:
@@ -132,9 +174,21 @@ async def _run_without_thread(
 
 
 async def _run_on_thread(
-    program: Program, given: Any, config: RunConfig, options: RunOptions
+    program: Program,
+    given: Any,
+    config: RunConfig,
+    options: RunOptions,
+    outer: TaskRun | None = None,
 ) -> Any:
+    """`outer`: the task of a graph without a saver that this one, which has one, is inside."""
     config.require_thread("Running")
+    ns = ""
+    if outer is not None:
+        # Without a saver, tasks have no names of their own that differ from run to run.
+        ns = f"{outer.name}{NS_END}{RANDOM_IDS.run_id()}"
+    elif config.checkpoint_ns or config.checkpoint_map:
+        # A checkpoint of a graph inside: go back to the root's that it belongs to.
+        config.checkpoint_id = config.checkpoint_map.get("", config.checkpoint_id)
     if options.durability is not None:
         one_of("durability", options.durability, ("sync", "async", "exit"))
     opened = await claim_thread(
@@ -142,6 +196,7 @@ async def _run_on_thread(
         config,
         on_conflict=options.on_conflict or program.on_conflict,
         lock_timeout=program.lock_timeout if options.lock_timeout is None else options.lock_timeout,
+        ns=ns,
     )
     handle = opened.handle
     lost: list[BaseException] = []
@@ -158,7 +213,12 @@ async def _run_on_thread(
             if opened.unfinished and (given is not None or opened.addressed):
                 await _finish_open_run(program, opened, config, options)
             run = _make_run(program, opened, config, options)
-            return await _drive(run, given, opened)
+            if outer is not None:
+                _configure_nested(run, options)
+            result = await _drive(run, given, opened)
+            if outer is not None and _recorder(run).run_row.status == RunStatus.INTERRUPTED:
+                raise GraphInterrupt(tuple(run.interrupts))
+            return result
         finally:
             handle.on_lost = None
             await give_back(handle)
@@ -192,13 +252,13 @@ def _make_run(
         row = unfinished._replace(status=int(RunStatus.RUNNING), attempts=attempts)
         durability = "async" if durability == "exit" else durability
     state = ThreadState(program.spec) if view is None else view.state
-    run = Run(program, state, config, clock=SYSTEM_CLOCK, ids=ids, run_id=row.run_id)
+    run = Run(program, state, config, clock=SYSTEM_CLOCK, ids=ids, run_id=row.run_id, ns=opened.ns)
     _set_context(run, options)
     if unfinished is None:
         _configure(run, options)
     rec = Recorder(
         opened.handle, opened.codec, program.spec,
-        ns="", durability=durability, strict=program.strict,
+        ns=opened.ns, durability=durability, strict=program.strict,
         run_row=row,
         seq=0 if view is None else view.row.seq,
         checkpoint="" if view is None else view.name,
@@ -211,22 +271,30 @@ def _make_run(
         exact, index = rec.metadata(metadata)
         rec.run_row = rec.run_row._replace(metadata=exact, meta_index=index)
     run.rec = rec
+    run.opened = opened
     run.checkpoint_id = rec.checkpoint_id
     if view is not None:
-        _continue_from(run, view)
+        run.continue_from(view)
     return run
 
 
-def _continue_from(run: Run, view: View) -> None:
-    run.step = view.row.step + 1
-    run.source = Source(view.row.source)
-    run.pending = view.pending
-    run.parent_checkpoint = view.parent
+def _replay(run: Run, opened: Opened) -> None:
+    """Bound what graphs inside start from: this run goes back to an old checkpoint."""
+    view = opened.view
+    if view is None:
+        return
+    bound = view.row.record_no
+    if view.row.source in (Source.UPDATE, Source.FORK) and view.parent is not None:
+        parent = parse_checkpoint_id(view.parent)
+        bound = bound if parent is None else parent[0]
+    run.family.replay = Replay(bound)
 
 
 async def _drive(run: Run, given: Any, opened: Opened) -> Any:
     rec = _recorder(run)
     _watch(run, opened)
+    if opened.addressed and not (isinstance(given, Command) and given.resume is not None):
+        _replay(run, opened)
     begin(run, given, addressed=opened.addressed, superseded=opened.superseded)
     if run.source == Source.INPUT and not rec.exits:
         opened.supersede()
@@ -237,21 +305,21 @@ async def _drive(run: Run, given: Any, opened: Opened) -> Any:
             # Claim and input are durable before the first node starts.
             await rec.durable()
         await run.loop()
-        run.complete()
+        complete(run)
         await rec.durable()
     except asyncio.CancelledError as exc:
         if not rec.ended:
-            run.end(ThreadStatus.IDLE, RunStatus.CANCELLED, exc)
+            end(run, ThreadStatus.IDLE, RunStatus.CANCELLED, exc)
         _tell(run, "cancelled", exc)
         raise
     except GraphDrained:
-        run.end(ThreadStatus.IDLE, RunStatus.CANCELLED)
+        end(run, ThreadStatus.IDLE, RunStatus.CANCELLED)
         await rec.durable()
         _tell(run, "cancelled")
         raise
     except BaseException as exc:
         if not rec.ended:
-            run.end(ThreadStatus.FAILED, RunStatus.FAILED, exc)
+            end(run, ThreadStatus.FAILED, RunStatus.FAILED, exc)
         await _settle_quietly(rec, exc)
         _tell(run, "failed", exc)
         raise
@@ -299,10 +367,10 @@ async def _finish_open_run(
     await rec.durable()
     try:
         await run.loop()
-        run.complete()
+        complete(run)
     except Exception as exc:  # noqa: BLE001  # whatever its nodes raise: it is logged below
         if not rec.ended:
-            run.end(ThreadStatus.FAILED, RunStatus.FAILED, exc)
+            end(run, ThreadStatus.FAILED, RunStatus.FAILED, exc)
         logger.warning(
             "The unfinished run %s of thread %r failed when it was taken over: %r",
             row.run_id, opened.key.thread_id, exc,

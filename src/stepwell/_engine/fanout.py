@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import Context, copy_context
+from dataclasses import replace
 from types import coroutine
 from typing import Any, TypeVar
 
+from stepwell._engine.program import plain_namespace
 from stepwell._engine.rescue import can_rescue, rescue, until_durable
 from stepwell._engine.retry import attempts, once
 from stepwell._engine.task import TaskRun
-from stepwell.errors import GraphBubbleUp, GraphInterrupt, NodeCancelledError, is_invalid_resume
+from stepwell.errors import (
+    GraphBubbleUp,
+    GraphInterrupt,
+    NodeCancelledError,
+    ParentCommand,
+    is_invalid_resume,
+)
+from stepwell.types import Command
 
 T = TypeVar("T")
 Settle = Callable[[TaskRun, bool], Awaitable[None] | None]
@@ -30,7 +39,6 @@ async def execute(task: TaskRun) -> None:
         task.writes = await (once(task) if policy is None else attempts(task))
     except GraphInterrupt as signal:
         task.interrupts = tuple(signal.args[0]) if signal.args else ()
-        task.failure = None if task.interrupts else signal
     except asyncio.CancelledError as exc:
         current = asyncio.current_task()
         if current is None or current.cancelling():
@@ -38,9 +46,29 @@ async def execute(task: TaskRun) -> None:
         # The node raised it although nobody cancelled the run.
         task.failure = NodeCancelledError(task.name)
         task.failure.__cause__ = exc
+    except ParentCommand as signal:
+        await _commanded(task, signal)
     except GraphBubbleUp:
         raise
     except Exception as exc:  # noqa: BLE001  # whatever a node raises is its caller's business
+        task.failure = exc
+
+
+async def _commanded(task: TaskRun, signal: ParentCommand) -> None:
+    """Obey a command that a graph inside this task gave its parent, or pass it on.
+
+    Raises:
+        ParentCommand: The command is for a graph around this one.
+    """
+    command: Command[Any] = signal.args[0]
+    if command.graph == Command.PARENT:
+        # The task's own graph cannot be meant: the one around it is, in whose task it runs.
+        raise ParentCommand(replace(command, graph=plain_namespace(task.run.ns))) from None
+    if command.graph not in (plain_namespace(task.ns), task.ns, task.name):
+        raise signal
+    try:
+        task.writes = await task.task.node.writer.run(replace(command, graph=None), task)
+    except Exception as exc:  # noqa: BLE001  # a router's failure is its task's
         task.failure = exc
 
 

@@ -47,6 +47,7 @@ class Opened:
         "handle",
         "journal",
         "key",
+        "ns",
         "open_run",
         "program",
         "runs",
@@ -62,8 +63,12 @@ class Opened:
         journal: Journal,
         handle: ThreadHandle,
         checkpoint: str | None,
+        *,
+        ns: str = "",
     ) -> None:
         thread = handle.loaded.thread
+        self.ns = ns
+        """The namespace that the checkpoint is in; the root's is empty."""
         self.program = program
         self.codec = codec
         self.journal = journal
@@ -99,13 +104,14 @@ class Opened:
         """
         await self.handle.flushed()
         seq = seq_of(self.checkpoint, self.key.thread_id)
-        await self.look(await self.journal.load(LoadRequest(self.key, "", seq)), self.checkpoint)
+        loaded = await self.journal.load(LoadRequest(self.key, self.ns, seq))
+        await self.look(loaded, self.checkpoint)
 
     async def look(self, loaded: Loaded, checkpoint: str | None) -> None:
         """Revive the checkpoint that the run starts from; None: the newest one."""
         thread_id = self.key.thread_id
         seq = seq_of(checkpoint, thread_id)
-        self.view = revive(self.program, self.codec, self.key, loaded, seq, track=True)
+        self.view = revive(self.program, self.codec, self.key, loaded, seq, ns=self.ns, track=True)
         if checkpoint is not None and (self.view is None or self.view.name != checkpoint):
             msg = (
                 f"Thread {thread_id!r} has no checkpoint {checkpoint!r}; get_state_history lists "
@@ -114,16 +120,27 @@ class Opened:
             raise NotFoundError(msg, thread_id=thread_id)
         if self.view is None:
             return
-        self.superseded = self.view.row.seq != self.handle.head(0)
+        self.superseded = self.view.row.seq != self.handle.head_of(self.ns)
         if self.superseded:
-            page = await self.journal.history(self.key, "", None)
+            page = await self.journal.history(self.key, self.ns, None)
             self.view.pending = past_pending(self.program, self.codec, self.view, page)
 
 
 async def claim_thread(
-    program: Program, config: RunConfig, *, on_conflict: str, lock_timeout: float | None
+    program: Program,
+    config: RunConfig,
+    *,
+    on_conflict: str,
+    lock_timeout: float | None,
+    inner: Program | None = None,
+    ns: str = "",
 ) -> Opened:
     """Become the writer of the config's thread.
+
+    Args:
+        program: The graph whose thread it is.
+        config: Names the thread, and the checkpoint to start from.
+        inner: The graph to be opened, if it is one inside `program`, in namespace `ns`.
 
     Raises:
         ThreadBusyError: Somebody else holds it (and `on_conflict` or `lock_timeout` says not
@@ -147,15 +164,17 @@ async def claim_thread(
         key,
         wait=on_conflict == "wait",
         timeout=lock_timeout,
+        load_ns=ns,
         load_seq=seq,
         held=[] if current is None else current.held,
     )
     try:
         check_graph(program, handle.loaded.thread)
-        opened = Opened(program, program.codec, journal, handle, checkpoint)
-        if opened.unfinished and checkpoint is not None:
+        shown = inner or program
+        opened = Opened(shown, shown.codec, journal, handle, checkpoint, ns=ns)
+        if opened.unfinished and checkpoint is not None and inner is None:
             # The open run is finished at the head first; the old checkpoint comes after.
-            await opened.look(await journal.load(LoadRequest(key, "", None)), None)
+            await opened.look(await journal.load(LoadRequest(key, ns, None)), None)
         else:
             await opened.look(handle.loaded, checkpoint)
     except BaseException:
@@ -261,6 +280,7 @@ def revive(
     loaded: Loaded,
     seq: int | None,
     *,
+    ns: str = "",
     track: bool = False,
 ) -> View | None:
     """The checkpoint that was loaded; None if there is none.
@@ -279,7 +299,7 @@ def revive(
     return View(
         program.spec,
         codec,
-        Place(key.thread_id, "", loaded.thread.uid),
+        Place(key.thread_id, ns, loaded.thread.uid),
         row=rows[-1],
         parent=rows[-2] if len(rows) > 1 else None,
         folded=folded,
@@ -360,6 +380,7 @@ __all__ = [
     "parent_of",
     "past_pending",
     "revive",
+    "seq_of",
     "shows_tasks",
     "told",
 ]  # fmt: skip

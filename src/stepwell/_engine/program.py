@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from stepwell._codec import Codec
 from stepwell._plan.spec import GraphSpec
+from stepwell.constants import NS_END, NS_SEP
 from stepwell.types import Durability
 
 if TYPE_CHECKING:
@@ -17,16 +18,19 @@ class Program:
     """Everything about a graph that does not change from run to run."""
 
     __slots__ = (
+        "children",
         "codec",
         "context_mapper",
         "durability",
         "fingerprint",
         "interrupt_after",
         "interrupt_before",
+        "keeps_history",
         "lock_timeout",
         "name",
         "on_conflict",
         "on_mismatch",
+        "persists",
         "saver",
         "spec",
         "state_version",
@@ -39,6 +43,12 @@ class Program:
         self.codec = codec
         self.name = spec.name
         self.saver: Saver | None = None
+        self.keeps_history = False
+        """Inside another graph: one history per thread, not one per task (checkpointer=True)."""
+        self.persists = True
+        """Inside another graph: whether it is recorded at all (not with checkpointer=False)."""
+        self.children: Callable[[], Mapping[str, Program]] = dict
+        """The graphs that nodes of this one are or call, by node."""
         self.store: Any = None
         self.interrupt_before: Sequence[str] | Literal["*"] = ()
         self.interrupt_after: Sequence[str] | Literal["*"] = ()
@@ -52,5 +62,16 @@ class Program:
         self.context_mapper: Callable[[dict[str, Any]], Any] | None = None
         """How a dict given as context becomes the graph's context schema."""
 
+    def own_namespace(self, ns: str) -> str:
+        """A namespace as this graph stores it: without task ids, if it keeps one history."""
+        if not self.keeps_history:
+            return ns
+        return NS_SEP.join(part.split(NS_END)[0] for part in ns.split(NS_SEP))
 
-__all__ = ["Program"]
+
+def plain_namespace(ns: str) -> str:
+    """The nodes of a namespace alone: without task ids and the numbers of further calls."""
+    return NS_SEP.join(p.split(NS_END)[0] for p in ns.split(NS_SEP) if not p.isdigit())
+
+
+__all__ = ["Program", "plain_namespace"]

@@ -49,7 +49,7 @@ class Publisher:
     def ended(self, task: TaskRun) -> None:
         """A task has ended, in whatever way."""
         sink, run = self.sink, self._run
-        if sink is None or task.task.node.hidden:
+        if sink is None or task.task.node.hidden or task.paused:
             return
         if task.interrupts:
             sink.put("updates", {INTERRUPT: task.interrupts})

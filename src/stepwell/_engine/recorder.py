@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
@@ -61,13 +62,15 @@ class Recorder:
         "_held_back",
         "_last",
         "_mended_at",
-        "_ns",
         "_ns_name",
+        "_ns_number",
+        "_parents",
         "_spec",
         "checkpoint_id",
         "durability",
         "ended",
         "handle",
+        "home",
         "keep",
         "run_row",
         "seq",
@@ -89,6 +92,8 @@ class Recorder:
         strict: bool,
     ) -> None:
         self.handle = handle
+        self.home = asyncio.get_running_loop()
+        """The loop that the thread's records are made on."""
         self.ended = False
         """Whether the run's last record has been appended."""
         self.keep = False
@@ -102,13 +107,32 @@ class Recorder:
         self._codec = codec
         self._spec = spec
         self._ns_name = ns
-        self._ns = handle.namespace(ns)
+        self._ns_number = 0 if ns == "" else -1
+        self._parents: Mapping[str, str] | None = None
         self._encoder = BodyEncoder(codec, untracked=spec.untracked, stored=stored)
         self._ahead: deque[Ticket] = deque()
         self._last: Ticket | None = None
         self._exit_ops: dict[str, Op] = {}
         self._held_back: tuple[int, int, Sequence[Entry], Mapping[str, Any] | None] | None = None
         self._mended_at = 0
+
+    @property
+    def _ns(self) -> int:
+        # A namespace gets its number when something is written to it.
+        if self._ns_number < 0:
+            self._ns_number = self.handle.namespace(self._ns_name)
+        return self._ns_number
+
+    def place_under(self, parents: Mapping[str, str], known: Mapping[str, str]) -> None:
+        """Say which checkpoints of the graphs around it this run belongs to.
+
+        The next record tells it, unless it is what the records tell already.
+        """
+        self._parents = None if parents == known else parents
+
+    def _new_parents(self) -> Mapping[str, str] | None:
+        parents, self._parents = self._parents, None
+        return parents
 
     @property
     def held_back(self) -> bool:
@@ -154,7 +178,7 @@ class Recorder:
             self._exit_ops = compose(self._exit_ops, dict(ops), state.channels)
             self._held_back = (int(source), step, entries, metadata)
             self.checkpoint_id = self.name_of(
-                self.handle.head(self._ns) + 1, self.handle.record_no + 1
+                self.handle.head_of(self._ns_name) + 1, self.handle.record_no + 1
             )
             return
         looks = self._looks(step, last=let_go)
@@ -162,6 +186,7 @@ class Recorder:
             entries,
             ops,
             interrupt_seen=interrupt_seen,
+            parents=self._new_parents(),
             check=state.channels if looks else None,
             check_bytes_max=self._bytes_max,
         )
@@ -187,17 +212,25 @@ class Recorder:
             ops,
             interrupt_seen=state.interrupt_seen,
             versions=(state.version, state.versions, state.seen),
+            parents=self._new_parents(),
             check=state.channels,
             check_bytes_max=self._bytes_max,
         )
         if mended:
             self._report(mended)
         self._append(
-            Source(source), step, body, drops=False, metadata=metadata, thread=thread, let_go=let_go
-        )
+            Source(source), step, body, drops=False, metadata=metadata, thread=thread,
+            let_go=let_go, known_as=self.checkpoint_id,
+        )  # fmt: skip
 
     def copy(
-        self, row: CheckpointRow, *, parent: int, step: int, thread: ThreadChange, let_go: bool
+        self,
+        row: CheckpointRow,
+        *,
+        parent: int,
+        step: int,
+        thread: ThreadChange | None,
+        let_go: bool,
     ) -> None:
         """Append a row's body once more, as a fork beside it."""
         self.seq = parent
@@ -215,9 +248,13 @@ class Recorder:
         metadata: Mapping[str, Any] | None,
         thread: ThreadChange | None,
         let_go: bool,
+        known_as: str | None = None,
     ) -> None:
         handle, ns = self.handle, self._ns
-        parent = None if handle.head(ns) == self.seq else self.seq
+        head = handle.head(ns)
+        parent = None if head == self.seq else self.seq
+        if known_as is not None and known_as == self.name_of(head + 1, handle.record_no + 1):
+            known_as = None
         own = self.metadata(metadata) if metadata else None
         appended = handle.append_checkpoint(
             ns,
@@ -230,6 +267,8 @@ class Recorder:
             body=body,
             metadata=None if own is None else own[0],
             meta_index=None if own is None else own[1],
+            # Tasks, and questions they asked, were named after the id that was expected.
+            checkpoint_id=None if known_as is None else uuid.UUID(known_as).bytes,
             drops=self.seq if drops else None,
             run_row=self.run_row if thread is not None and self.run_row.run else None,
             thread=thread,
@@ -237,7 +276,7 @@ class Recorder:
         )
         self.ended = self.ended or let_go
         self.seq = appended.seq
-        self.checkpoint_id = self.name_of(appended.seq, appended.record_no)
+        self.checkpoint_id = known_as or self.name_of(appended.seq, appended.record_no)
         self._last = appended.ticket
         self._ahead.append(appended.ticket)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, Literal
-
-import orjson
+from typing import TYPE_CHECKING, Any, Literal
 
 from stepwell._clock import Clock
 from stepwell._engine.arguments import RunConfig
+from stepwell._engine.ending import change, end, out_of_steps
+from stepwell._engine.family import Family
 from stepwell._engine.fanout import run_many, run_one
 from stepwell._engine.pending import NULL_TASK, Pending, dump_interrupts
 from stepwell._engine.program import Program
@@ -30,18 +30,20 @@ from stepwell._journal.record import (
 )
 from stepwell._plan.apply import TaskWrites, apply, compose, deltas
 from stepwell._plan.state import ThreadState
-from stepwell._plan.tasks import Task, Write, due_names, plan
+from stepwell._plan.tasks import Task, Write, plan
 from stepwell.channels.base import Op
-from stepwell.checkpoint.driver import RunStatus, Source, ThreadChange, ThreadStatus
+from stepwell.checkpoint.driver import RunStatus, Source, ThreadStatus
 from stepwell.errors import (
     CodecError,
-    ErrorCode,
     GraphDrained,
-    GraphRecursionError,
-    create_error_message,
+    GraphInterrupt,
 )
 from stepwell.runtime import RunControl
 from stepwell.types import Interrupt, interrupt_id
+
+if TYPE_CHECKING:
+    from stepwell._engine.open import Opened
+    from stepwell._engine.snapshot import View
 
 logger = logging.getLogger("stepwell")
 
@@ -71,15 +73,21 @@ class Run:
         "interrupt_before",
         "interrupt_seen",
         "interrupts",
+        "kin",
+        "nested",
+        "ns",
         "null_writes",
+        "opened",
         "outer",
         "parent_checkpoint",
+        "parents",
         "passed_now",
         "pending",
         "publisher",
         "rec",
         "replaying",
         "resume_map",
+        "resuming",
         "run_id",
         "source",
         "spec",
@@ -90,9 +98,6 @@ class Run:
         "watch",
     )
 
-    ns = ""
-    """The namespace of the run; the root's is empty."""
-
     def __init__(
         self,
         graph: Program,
@@ -102,7 +107,17 @@ class Run:
         clock: Clock,
         ids: Ids,
         run_id: str,
+        ns: str = "",
     ) -> None:
+        self.ns = ns
+        """The namespace of the run; the root's is empty."""
+        self.nested = False
+        """Whether it is part of a task of another run, `outer`."""
+        self.parents: Mapping[str, str] = {}
+        """The checkpoints of the graphs around it, by namespace."""
+        self.kin: Family | None = None
+        """What it shares with the runs inside it; None before there is one."""
+        self.opened: Opened | None = None
         self.graph = graph
         self.spec = graph.spec
         self.state = state
@@ -127,6 +142,8 @@ class Run:
         self.interrupt_after: Breakpoints = graph.interrupt_after
         self.publisher = Publisher(self)
         self.pending = Pending()
+        self.resuming = False
+        """Whether this is the first superstep of a run that goes on: graphs inside go on too."""
         self.replaying = False
         """Whether tasks run again although they left results behind."""
         self.answer: list[Any] = []
@@ -150,9 +167,41 @@ class Run:
     def epoch(self) -> int | None:
         return None if self.rec is None else self.rec.handle.epoch
 
+    @property
+    def place_id(self) -> str:
+        """What tasks are named after: the checkpoint, or, where none is kept, this very run."""
+        if not self.checkpoint_id and self.rec is None:
+            self.checkpoint_id = self.ids.run_id()
+        return self.checkpoint_id
+
+    @property
+    def root(self) -> Run:
+        """The run that this one is a part of, at whatever depth; itself, if of none."""
+        run = self
+        while run.nested and run.outer is not None:
+            run = run.outer.run
+        return run
+
+    @property
+    def family(self) -> Family:
+        """What the root shares with the runs inside it."""
+        if self.nested and self.outer is not None:
+            return self.outer.run.family
+        if self.kin is None:
+            self.kin = Family()
+        return self.kin
+
     def take_answer(self) -> tuple[bool, Any]:
         """Hand the caller's resume value to the task that asks first."""
-        return (True, self.answer.pop()) if self.answer else (False, None)
+        answer = self.root.answer
+        return (True, answer.pop()) if answer else (False, None)
+
+    def continue_from(self, view: View) -> None:
+        """Stand at a checkpoint that was loaded."""
+        self.step = view.row.step + 1
+        self.source = Source(view.row.source)
+        self.pending = view.pending
+        self.parent_checkpoint = view.parent
 
     # -- the loop ----------------------------------------------------------------------------
 
@@ -168,7 +217,7 @@ class Run:
         while True:
             await self.publisher.checkpoint(due)
             if self.step > self.stop:
-                raise self._out_of_steps()
+                raise out_of_steps(self)
             if not due:
                 return
             self.tasks = self._task_runs(due)
@@ -233,7 +282,10 @@ class Run:
                 self._answer_by_id(handler)
 
     def _answer_by_id(self, run: TaskRun) -> None:
-        for question in (interrupt_id(run.ns, len(run.answers)), interrupt_id(run.ns, 0)):
+        asked = self.pending.interrupts.get(run.id_bytes, ())
+        for question in (
+            interrupt_id(run.ns, len(run.answers)), interrupt_id(run.ns, 0), *(i.id for i in asked)
+        ):  # fmt: skip
             if question in self.resume_map:
                 run.answers.append(self.resume_map[question])
                 run.new_answers = True
@@ -264,7 +316,7 @@ class Run:
             except CodecError as exc:
                 run.writes, run.failure = None, exc
         if rec is not None and not rec.exits and (run.writes is None or others or self._broken()):
-            self._leave(rec, run)
+            self.leave(rec, run)
             left = True
         self.publisher.ended(run)
         if self.watch is not None:
@@ -275,7 +327,7 @@ class Run:
         """Whether a task of this superstep ended without a result: then no barrier follows."""
         return any(t.interrupts or t.failure is not None for t in self.tasks)
 
-    def _leave(self, rec: Recorder, run: TaskRun) -> None:
+    def leave(self, rec: Recorder, run: TaskRun) -> None:
         """File what a task left behind under the current checkpoint."""
         path, name = task_path(run.task), run.id_bytes
         run.left = True
@@ -293,8 +345,8 @@ class Run:
             rec.failed(name, path, described(run.failure))
         if run.new_answers:
             rec.answered(name, path, run.answers)
-        if run.took_answer:
-            rec.command((), [])
+        if run.took_answer and self.root.rec is not None:
+            self.root.rec.command((), [])
 
     def _barrier(self, done: list[TaskWrites]) -> list[Task]:
         """Apply what the tasks wrote, record it, and plan what is due next."""
@@ -305,7 +357,7 @@ class Run:
             if self.rec is not None and not self.rec.exits:
                 for task in self.tasks:
                     if not (task.left or task.loaded):
-                        self._leave(self.rec, task)
+                        self.leave(self.rec, task)
             raise
         step = self.step
         self.step = step + 1
@@ -318,7 +370,7 @@ class Run:
         if self.watch is not None:
             self.watch.superstep_finished(step, len(self.tasks))
         self.pending = Pending() if self.pending else self.pending
-        self.replaying = False
+        self.replaying = self.resuming = False
         self.resume_map = {}
         self.answer = []
         self.null_writes = []
@@ -338,8 +390,8 @@ class Run:
             ops=ops,
             drops=not self._leaves_others(),
             interrupt_seen=self.state.interrupt_seen if self.passed_now else None,
-            thread=self.change(ThreadStatus.DONE, RunStatus.DONE, ()) if last else None,
-            let_go=last,
+            thread=change(self, ThreadStatus.DONE, RunStatus.DONE, ()) if last else None,
+            let_go=last and not self.nested,
         )
         self.passed_now = False
         self.checkpoint_id = rec.checkpoint_id
@@ -397,8 +449,11 @@ class Run:
 
     def _break(self) -> None:
         """Stop at a breakpoint."""
+        if self.nested:
+            end(self, ThreadStatus.INTERRUPTED, RunStatus.INTERRUPTED)
+            raise GraphInterrupt(())
         self.publisher.stopped()
-        self.end(ThreadStatus.INTERRUPTED, RunStatus.INTERRUPTED)
+        end(self, ThreadStatus.INTERRUPTED, RunStatus.INTERRUPTED)
 
     def _raise_or_interrupt(self) -> None:
         """Some task has no result: raise the first failure, else stop at the questions."""
@@ -409,11 +464,15 @@ class Run:
             if error is None:
                 return
             note_task(failed[0], error)
-            self.end(ThreadStatus.FAILED, RunStatus.FAILED, error)
+            end(self, ThreadStatus.FAILED, RunStatus.FAILED, error)
             raise error
         for run in self.tasks:
             self.interrupts.extend(run.interrupts)
-        self.end(ThreadStatus.INTERRUPTED, RunStatus.INTERRUPTED)
+        end(self, ThreadStatus.INTERRUPTED, RunStatus.INTERRUPTED)
+        if self.nested:
+            raise GraphInterrupt(tuple(self.interrupts))
+        if not self.interrupts:
+            self.publisher.stopped()
         # The caller sees what finished siblings wrote, although the barrier has not come.
         done = [
             TaskWrites(t.task.order, t.name, t.task.triggers, (), t.writes)
@@ -424,77 +483,5 @@ class Run:
             apply(self.spec, self.state, done)
             self.publisher.values(done)
 
-    def end(self, status: ThreadStatus, run: RunStatus, error: BaseException | None = None) -> None:
-        """Append the run's last record, which lets the thread go."""
-        rec = self.rec
-        if rec is None or rec.handle.failure is not None:
-            return
-        unfinished = tuple(t.task.origin for t in self.tasks if t.writes is None)
-        if not unfinished and error is not None:  # the barrier itself failed
-            unfinished = tuple(t.name for t in self.tasks if t.error is None)
-        if not self.tasks:
-            unfinished = due_names(plan(self.spec, self.state, inputs=False))
-        change = self.change(status, run, unfinished, error)
-        if rec.exits:
-            rec.exit_checkpoint(self.state, thread=None, let_go=False)
-            rec.command(self.null_writes, None)  # those that no barrier has taken along
-            for task in self.tasks:
-                if not task.loaded:
-                    self._leave(rec, task)
-        rec.status(change, let_go=True)
 
-    def complete(self) -> None:
-        """Nothing is due any more: append the last record, if no barrier has carried it."""
-        rec = self.rec
-        if rec is None or rec.ended or rec.handle.failure is not None:
-            return
-        self.tasks = []
-        change = self.change(ThreadStatus.DONE, RunStatus.DONE, ())
-        if rec.held_back:
-            rec.exit_checkpoint(self.state, thread=change, let_go=True)
-        else:
-            rec.status(change, let_go=True)
-
-    def change(
-        self,
-        status: ThreadStatus,
-        run: RunStatus,
-        unfinished: Sequence[str],
-        error: BaseException | None = None,
-    ) -> ThreadChange:
-        """The thread row's new descriptive columns; brings the run row up to date too."""
-        text = None if error is None else described(error)
-        if self.rec is not None:
-            self.rec.run_row = self.rec.run_row._replace(
-                status=int(run), supersteps=self.barriers, error=text
-            )
-        return ThreadChange(
-            status=int(status),
-            run=0 if self.rec is None else self.rec.run_row.run,
-            graph=self.graph.name,
-            fingerprint=self.graph.fingerprint,
-            state_version=self.graph.state_version,
-            next_nodes=orjson.dumps(list(unfinished)).decode(),
-            interrupts=sum(len(t.interrupts) for t in self.tasks),
-            error=text,
-        )
-
-    def _out_of_steps(self) -> GraphRecursionError:
-        msg = create_error_message(
-            message=(
-                f"Recursion limit of {self.config.recursion_limit} reached without hitting a stop "
-                "condition. You can increase the limit by setting the `recursion_limit` config key."
-            ),
-            error_code=ErrorCode.GRAPH_RECURSION_LIMIT,
-        )
-        error = GraphRecursionError(msg, thread_id=self.thread_id, step=self.step)
-        self.tasks = []
-        due = self.plan()
-        if due:
-            self.end(ThreadStatus.FAILED, RunStatus.FAILED, error)
-        else:
-            self.end(ThreadStatus.DONE, RunStatus.FAILED, error)
-        return error
-
-
-__all__ = ["INPUT", "Breakpoints", "Run", "described", "task_path"]
+__all__ = ["INPUT", "Breakpoints", "Run"]

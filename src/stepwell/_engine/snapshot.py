@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stepwell._codec import Codec
 from stepwell._engine.pending import NULL_TASK, Pending
@@ -20,6 +20,7 @@ from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Task, Write, plan
 from stepwell.checkpoint.driver import CheckpointRow, RunRow, Source
 from stepwell.config import RunnableConfig
+from stepwell.constants import NS_END, NS_SEP
 from stepwell.types import PregelTask, StateSnapshot
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ SOURCE_NAMES = {
     Source.UPDATE: "update",
     Source.FORK: "fork",
 }
+
+
+Inside: TypeAlias = RunnableConfig | StateSnapshot
+"""What a snapshot shows of a graph inside a task: its config, or its state."""
 
 
 class Place:
@@ -49,18 +54,32 @@ class Place:
             return str(uuid.UUID(bytes=row.checkpoint_id))
         return checkpoint_id(self.uid, self.ns, row.seq, row.record_no)
 
-    def config(self, name: str | None) -> RunnableConfig:
-        """The config that names a checkpoint of this namespace (None: the newest)."""
+    def config(self, name: str | None, parents: Mapping[str, str] | None = None) -> RunnableConfig:
+        """The config that names a checkpoint of this namespace (None: the newest).
+
+        `parents`: the checkpoints of the graphs around it, by namespace.
+        """
         configurable: dict[str, Any] = {"thread_id": self.thread_id, "checkpoint_ns": self.ns}
         if name is not None:
             configurable["checkpoint_id"] = name
+            if parents:
+                configurable["checkpoint_map"] = {**parents, self.ns: name}
         return {"configurable": configurable}
+
+    def below(self, node: str, task_id: str) -> RunnableConfig:
+        """The config that names the newest checkpoint of the graph inside a task."""
+        own = f"{node}{NS_END}{task_id}"
+        ns = f"{self.ns}{NS_SEP}{own}" if self.ns else own
+        return {"configurable": {"thread_id": self.thread_id, "checkpoint_ns": ns}}
 
 
 class View:
     """One checkpoint, revived: the planner's state, its header, what its tasks left."""
 
-    __slots__ = ("metadata", "name", "parent", "pending", "place", "row", "state", "stored")
+    __slots__ = (
+        "metadata", "name", "parent", "parents", "pending", "place", "row", "spec", "state",
+        "stored",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -76,11 +95,14 @@ class View:
         track: bool = False,
     ) -> None:
         revived = Revived(folded, codec, track=track)
+        self.spec = spec
         self.place = place
         self.row = row
         self.name = place.name(row)
         self.parent = None if parent is None else place.name(parent)
         self.pending = pending
+        self.parents = folded.parents
+        """The checkpoints of the graphs around this one, by namespace."""
         self.stored = {k: v for k, v in revived.stored.items() if k in spec.channels}
         self.state = ThreadState(
             spec,
@@ -90,7 +112,7 @@ class View:
             seen=folded.seen,
             interrupt_seen=folded.interrupt_seen,
         )
-        self.metadata = row_metadata(row, run, codec)
+        self.metadata = {**row_metadata(row, run, codec), "parents": dict(folded.parents)}
 
 
 def row_metadata(row: CheckpointRow, run: RunRow | None, codec: Codec) -> dict[str, Any]:
@@ -114,10 +136,14 @@ def empty_snapshot(config: RunnableConfig) -> StateSnapshot:
     return StateSnapshot({}, (), config, None, None, None, (), ())
 
 
-def snapshot(spec: GraphSpec, view: View, *, live: bool) -> StateSnapshot:
+def snapshot(
+    spec: GraphSpec, view: View, *, live: bool, inside: Mapping[str, Inside] | None = None
+) -> StateSnapshot:
     """Show a checkpoint.
 
     Args:
+        inside: For tasks whose node is or calls a graph, by task id: that graph's state, or
+            the config that names it.
         live: Show where the thread stands now: what finished tasks wrote, who is still to
             run, and which questions wait. Else a record of the superstep as it was planned.
     """
@@ -139,15 +165,16 @@ def snapshot(spec: GraphSpec, view: View, *, live: bool) -> StateSnapshot:
         else:
             state = applied
     shown = tuple(
-        _task(spec, task, name, pending, live=live) for task, name in zip(tasks, ids, strict=True)
+        _task(spec, task, name, pending, live=live, inside=inside)
+        for task, name in zip(tasks, ids, strict=True)
     )
     return StateSnapshot(
         values=project(spec, state, state_selector(spec)),
         next=tuple(t.name for t, i in zip(tasks, ids, strict=True) if i not in finished),
-        config=view.place.config(view.name),
+        config=view.place.config(view.name, view.parents),
         metadata=view.metadata,
         created_at=timestamp(view.row.created_at),
-        parent_config=None if view.parent is None else view.place.config(view.parent),
+        parent_config=None if view.parent is None else view.place.config(view.parent, view.parents),
         tasks=shown,
         interrupts=tuple(i for t in shown for i in t.interrupts),
     )
@@ -172,16 +199,36 @@ def _applied(spec: GraphSpec, state: ThreadState, done: list[TaskWrites]) -> Thr
     return tried
 
 
-def _task(spec: GraphSpec, task: Task, name: bytes, pending: Pending, *, live: bool) -> PregelTask:
+def graphs_inside(view: View, children: Collection[str]) -> dict[str, tuple[str, RunnableConfig]]:
+    """Task id -> (node, config of the graph that it is or calls), for the tasks of a view."""
+    place = view.place
+    found = {}
+    for task in plan(view.spec, view.state, inputs=False):
+        if task.name in children:
+            name = str(uuid.UUID(bytes=task.id(view.name, place.ns, view.row.step + 1)))
+            found[name] = (task.name, place.below(task.name, name))
+    return found
+
+
+def _task(
+    spec: GraphSpec,
+    task: Task,
+    name: bytes,
+    pending: Pending,
+    *,
+    live: bool,
+    inside: Mapping[str, Inside] | None = None,
+) -> PregelTask:
     done = name in pending.outputs
     asks = pending.handler_of(task, name) or name
+    known_as = str(uuid.UUID(bytes=name))
     return PregelTask(
-        id=str(uuid.UUID(bytes=name)),
+        id=known_as,
         name=task.name,
         path=task.path,
         error=pending.errors.get(name),
         interrupts=() if live and asks in pending.outputs else pending.interrupts.get(asks, ()),
-        state=None,
+        state=None if inside is None else inside.get(known_as),
         result=task_result(pending.outputs[name], state_selector(spec)) if done else None,
     )
 
@@ -190,22 +237,23 @@ def checkpoint_chunk(run: Run, due: Sequence[Task]) -> dict[str, Any]:
     """The `checkpoints` chunk of the checkpoint a run stands at."""
     place = Place(run.thread_id or "", run.ns, b"")
     return {
-        "config": place.config(run.checkpoint_id),
+        "config": place.config(run.checkpoint_id, run.parents),
         "parent_config": None
         if run.parent_checkpoint is None or (run.rec is not None and run.rec.exits)
-        else place.config(run.parent_checkpoint),
+        else place.config(run.parent_checkpoint, run.parents),
         "values": project(run.spec, run.state, state_selector(run.spec)),
         "metadata": {
             "source": SOURCE_NAMES[run.source],
             "step": run.step - 1,
-            "parents": {},
+            "parents": dict(run.parents),
         },
         "next": [t.name for t in due],
-        "tasks": list(_chunk_tasks(run, due)),
+        "tasks": list(_chunk_tasks(run, due, place)),
     }
 
 
-def _chunk_tasks(run: Run, due: Iterable[Task]) -> Iterable[dict[str, Any]]:
+def _chunk_tasks(run: Run, due: Iterable[Task], place: Place) -> Iterable[dict[str, Any]]:
+    children = run.graph.children()
     for task in due:
         name = task.id(run.checkpoint_id, run.ns, run.step)
         shown = _task(run.spec, task, name, run.pending, live=False)
@@ -216,10 +264,11 @@ def _chunk_tasks(run: Run, due: Iterable[Task]) -> Iterable[dict[str, Any]]:
             if shown.result:
                 entry["result"] = shown.result
             entry["interrupts"] = tuple(interrupt_dict(i) for i in shown.interrupts)
-        entry["state"] = None
+        entry["state"] = place.below(task.name, shown.id) if task.name in children else None
         yield entry
 
 
 __all__ = [
-    "Place", "View", "checkpoint_chunk", "empty_snapshot", "row_metadata", "snapshot", "timestamp",
+    "Inside", "Place", "View", "checkpoint_chunk", "empty_snapshot", "graphs_inside",
+    "row_metadata", "snapshot", "timestamp",
 ]  # fmt: skip

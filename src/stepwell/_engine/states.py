@@ -17,7 +17,15 @@ from stepwell._engine.open import (
 )
 from stepwell._engine.pending import Pending
 from stepwell._engine.program import Program
-from stepwell._engine.snapshot import Place, View, empty_snapshot, row_metadata, snapshot
+from stepwell._engine.snapshot import (
+    Inside,
+    Place,
+    View,
+    empty_snapshot,
+    graphs_inside,
+    row_metadata,
+    snapshot,
+)
 from stepwell._ids import parse_checkpoint_id
 from stepwell._journal.load import Contribution, Folded, add_row, chain, contributions
 from stepwell.checkpoint.base import Saver
@@ -26,8 +34,16 @@ from stepwell.config import RunnableConfig
 from stepwell.types import StateSnapshot
 
 
-async def get_state(program: Program, saver: Saver, config: RunConfig) -> StateSnapshot:
+async def get_state(
+    program: Program, saver: Saver, config: RunConfig, *, subgraphs: bool = False
+) -> StateSnapshot:
     """The snapshot a config names: the newest one, or that of its `checkpoint_id`.
+
+    Args:
+        program: The graph, or one inside it: the one whose namespace the config names.
+        saver: Where the thread is.
+        config: Thread, namespace and checkpoint.
+        subgraphs: Show the states of the graphs inside tasks, not only their configs.
 
     Returns:
         An empty snapshot when there is no such thread or checkpoint.
@@ -40,21 +56,39 @@ async def get_state(program: Program, saver: Saver, config: RunConfig) -> StateS
     key = saver.key(thread_id)
     nothing = empty_snapshot(_given(config))
     parsed = parse_checkpoint_id(config.checkpoint_id) if config.checkpoint_id else None
-    if config.checkpoint_ns or (config.checkpoint_id and parsed is None):
+    if config.checkpoint_id and parsed is None:
         return nothing
+    ns = program.own_namespace(config.checkpoint_ns)
     journal = await saver.journal()
     seq = parsed[1] if parsed else None
-    loaded = await journal.load(LoadRequest(key, "", seq))
-    view = revive(program, program.codec, key, loaded, seq)
+    loaded = await journal.load(LoadRequest(key, ns, seq))
+    view = revive(program, program.codec, key, loaded, seq, ns=ns)
     if view is None or (config.checkpoint_id and view.name != config.checkpoint_id):
         return nothing
+    inside = await _inside(program, saver, view, subgraphs=subgraphs)
     if seq is None:
-        return snapshot(program.spec, view, live=True)
-    head = loaded.thread.namespaces.get(0, ("", 0))[1] if loaded.thread else 0
-    if seq != head:
-        page = await journal.history(key, "", None)
+        return snapshot(program.spec, view, live=True, inside=inside)
+    heads = dict(loaded.thread.namespaces.values()) if loaded.thread else {}
+    if seq != heads.get(ns):
+        page = await journal.history(key, ns, None)
         view.pending = past_pending(program, program.codec, view, page)
-    return snapshot(program.spec, view, live=False)
+    return snapshot(program.spec, view, live=False, inside=inside)
+
+
+async def _inside(
+    program: Program, saver: Saver, view: View, *, subgraphs: bool
+) -> dict[str, Inside]:
+    """What a snapshot shows of the graphs inside its tasks, by task id."""
+    children = program.children()
+    if not children:
+        return {}
+    found: dict[str, Inside] = {}
+    for task_id, (node, config) in graphs_inside(view, children).items():
+        found[task_id] = config
+        if subgraphs:
+            place = RunConfig(config, 1)
+            found[task_id] = await get_state(children[node], saver, place, subgraphs=True)
+    return found
 
 
 def _given(config: RunConfig) -> RunnableConfig:
@@ -86,17 +120,20 @@ async def history(
     upto = _upto(config.checkpoint_id, before)
     if upto == 0 or (limit is not None and limit < 1):
         return
-    page = await journal.history(key, "", upto)
+    ns = program.own_namespace(config.checkpoint_ns)
+    page = await journal.history(key, ns, upto)
     if page.thread is None:
         return
-    place = Place(thread_id, "", page.thread.uid)
+    place = Place(thread_id, ns, page.thread.uid)
     rows = [r for r in chain(page.rows, page.segments) if upto is None or r.seq <= upto]
     chosen = _choose(page, rows, program.codec, wanted, limit)
     if config.checkpoint_id is not None:
         chosen = {s for s in chosen if s == upto}
     views = _views(program, place, page, rows, chosen)
     for seq in sorted(views, reverse=True):
-        yield snapshot(program.spec, views[seq], live=False)
+        view = views[seq]
+        inside = await _inside(program, saver, view, subgraphs=False)
+        yield snapshot(program.spec, view, live=False, inside=inside)
 
 
 def _upto(checkpoint: str | None, before: str | None) -> int | None:

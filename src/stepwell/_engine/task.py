@@ -34,6 +34,7 @@ class TaskRun:
         "error",
         "failure",
         "first_attempt_at",
+        "graphs_called",
         "handled",
         "interrupts",
         "kept",
@@ -56,6 +57,8 @@ class TaskRun:
         self.took_answer = False
         """Whether one of them was the caller's bare answer."""
         self.asked = 0
+        self.graphs_called = 0
+        """Graphs that this attempt has run as part of it."""
         self.attempt = 1
         self.first_attempt_at: float | None = None
         self.writes: list[Write] | None = None
@@ -79,8 +82,13 @@ class TaskRun:
         return self.task.node.name
 
     @property
+    def paused(self) -> bool:
+        """Whether it stopped at a breakpoint of a graph inside it: no result, no question."""
+        return self.writes is None and self.failure is None and not self.interrupts
+
+    @property
     def id_bytes(self) -> bytes:
-        return self.task.id(self.run.checkpoint_id, self.run.ns, self.run.step)
+        return self.task.id(self.run.place_id, self.run.ns, self.run.step)
 
     @property
     def id(self) -> str:
@@ -108,6 +116,8 @@ class TaskRun:
             "langgraph_path": self.task.path,
             "langgraph_checkpoint_ns": self.ns,
         }
+        if self.run.ns:
+            own["checkpoint_ns"] = self.run.ns
         if config.thread_id is not None:
             own["thread_id"] = config.thread_id
         given: RunnableConfig = {
@@ -116,6 +126,7 @@ class TaskRun:
                 **config.configurable,
                 "checkpoint_ns": self.ns,
                 "checkpoint_id": None,
+                "checkpoint_map": {**config.checkpoint_map, self.run.ns: self.run.place_id},
             },
         }
         if config.tags:
@@ -156,7 +167,7 @@ class TaskRun:
                 epoch=run.epoch,
                 idempotency_key=self.idempotency_key,
                 execution_info=ExecutionInfo(
-                    checkpoint_id=run.checkpoint_id,
+                    checkpoint_id=run.place_id,
                     checkpoint_ns=self.ns,
                     task_id=self.id,
                     thread_id=run.thread_id,
@@ -207,6 +218,7 @@ class TaskRun:
         """Start over for another attempt."""
         self.attempt += 1
         self.asked = 0
+        self.graphs_called = 0
         self._runtime = None
 
 

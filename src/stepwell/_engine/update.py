@@ -8,6 +8,7 @@ from typing import Any
 from stepwell._clock import SYSTEM_CLOCK
 from stepwell._engine.arguments import ArgumentError, RunConfig
 from stepwell._engine.begin import close_superstep
+from stepwell._engine.ending import change
 from stepwell._engine.open import Opened, claim_thread, give_back, parent_of
 from stepwell._engine.pending import NULL_TASK
 from stepwell._engine.program import Program
@@ -39,8 +40,18 @@ async def update_state(
     metadata: Mapping[str, Any] | None,
     on_conflict: str,
     lock_timeout: float | None,
+    inner: Program | None = None,
 ) -> RunnableConfig:
     """Apply updates as if nodes had made them, one checkpoint per superstep.
+
+    Args:
+        program: The graph whose thread it is.
+        config: Names the thread, and the checkpoint to update.
+        supersteps: Lists of updates.
+        metadata: Own metadata of the checkpoints made.
+        on_conflict: When the thread is busy: "wait" or "reject".
+        lock_timeout: Seconds to wait for it; None = no limit.
+        inner: The graph inside `program` whose namespace the config names.
 
     Returns:
         The config of the last checkpoint made.
@@ -53,16 +64,23 @@ async def update_state(
     if not supersteps:
         msg = "No supersteps provided: pass at least one list of StateUpdate."
         raise ArgumentError(msg)
-    opened = await claim_thread(program, config, on_conflict=on_conflict, lock_timeout=lock_timeout)
+    shown = inner or program
+    opened = await claim_thread(
+        program, config, on_conflict=on_conflict, lock_timeout=lock_timeout,
+        inner=inner, ns=shown.own_namespace(config.checkpoint_ns),
+    )  # fmt: skip
     try:
-        run = _run_for(program, opened, config)
-        opened.supersede()
+        run = _run_for(shown, opened, config)
+        if inner is None:
+            opened.supersede()
+        run.nested = inner is not None
         for position, updates in enumerate(supersteps):
             last = position == len(supersteps) - 1
             await _superstep(run, opened, list(updates), metadata=metadata, last=last)
         rec = _recorder(run)
         await rec.durable()
-        return Place(opened.key.thread_id, "", b"").config(rec.checkpoint_id)
+        place = Place(opened.key.thread_id, run.ns, b"")
+        return place.config(rec.checkpoint_id, run.parents)
     finally:
         await give_back(opened.handle)
 
@@ -77,10 +95,10 @@ def _recorder(run: Run) -> Recorder:
 def _run_for(program: Program, opened: Opened, config: RunConfig) -> Run:
     view = opened.view
     state = ThreadState(program.spec) if view is None else view.state
-    run = Run(program, state, config, clock=SYSTEM_CLOCK, ids=RANDOM_IDS, run_id="")
+    run = Run(program, state, config, clock=SYSTEM_CLOCK, ids=RANDOM_IDS, run_id="", ns=opened.ns)
     run.rec = Recorder(
         opened.handle, opened.codec, program.spec,
-        ns="", durability="sync", strict=program.strict,
+        ns=opened.ns, durability="sync", strict=program.strict,
         run_row=RunRow(run=0, run_id="", status=int(RunStatus.DONE)),
         seq=0 if view is None else view.row.seq,
         checkpoint="" if view is None else view.name,
@@ -88,6 +106,7 @@ def _run_for(program: Program, opened: Opened, config: RunConfig) -> Run:
     )  # fmt: skip
     run.checkpoint_id = run.rec.checkpoint_id
     run.step = -1 if view is None else view.row.step
+    run.parents = {} if view is None else view.parents
     if view is not None and not opened.superseded:
         run.pending = view.pending
     return run
@@ -149,7 +168,7 @@ def _record(
         entries=entries,
         ops=ops,
         metadata=metadata,
-        thread=run.change(status, RunStatus.DONE, due),
+        thread=change(run, status, RunStatus.DONE, due),
         let_go=last,
     )
     run.checkpoint_id = rec.checkpoint_id
@@ -234,7 +253,7 @@ async def _copy(run: Run, opened: Opened, *, last: bool) -> None:
     status = ThreadStatus.IDLE if due else ThreadStatus.DONE
     rec.copy(
         view.row, parent=parent_of(view.row), step=run.step + 1,
-        thread=run.change(status, RunStatus.DONE, due), let_go=last,
+        thread=change(run, status, RunStatus.DONE, due), let_go=last,
     )  # fmt: skip
     run.checkpoint_id = rec.checkpoint_id
     run.step += 1

@@ -34,6 +34,10 @@ class Watch:
         self._run_began = run.clock.monotonic()
         self._step_began = self._run_began
 
+    def inside(self, run: Run) -> Watch:
+        """The events of a run inside this one; beginning and end are the root's alone."""
+        return Watch(self._observers, run)
+
     def run_started(self, *, attempt: int, resumed: bool) -> None:
         """The run holds its thread and begins."""
         run = self._run

@@ -141,6 +141,11 @@ class ThreadHandle:
             self._outbox.unsent_namespaces.append((number, name))
         return number
 
+    def head_of(self, name: str) -> int:
+        """Number of the newest checkpoint of a namespace by name; 0 = none, or no such one."""
+        number = self._namespaces.get(name)
+        return 0 if number is None else self._heads[number]
+
     def head(self, ns: int) -> int:
         """Number of the newest checkpoint of a namespace, durable or not; 0 = none."""
         return self._heads[ns]

@@ -22,9 +22,10 @@ from stepwell.errors import CorruptRecordError
 class Folded:
     """The state after some row, as parsed JSON: channel values, versions, who has seen what."""
 
-    __slots__ = ("interrupt_seen", "seen", "tagged", "values", "version", "versions")
+    __slots__ = ("interrupt_seen", "parents", "seen", "tagged", "values", "version", "versions")
 
     def __init__(self) -> None:
+        self.parents: dict[str, str] = {}
         self.values: dict[str, Any] = {}
         self.tagged: set[str] = set()
         self.versions: dict[str, int] = {}
@@ -40,6 +41,7 @@ class Folded:
         copy.versions = dict(self.versions)
         copy.seen = {k: dict(v) for k, v in self.seen.items()}
         copy.version = self.version
+        copy.parents = self.parents
         copy.interrupt_seen = self.interrupt_seen
         return copy
 
@@ -67,6 +69,8 @@ class Folded:
             self.interrupt_seen = document["i"]
         if "z" in document:
             self.version, self.versions, self.seen = document["z"]
+        if "p" in document:
+            self.parents = document["p"]
 
     def _apply(self, channel: str, op: list[Any], entries: list[Any]) -> None:
         values, kind = self.values, op[0]

@@ -5,6 +5,7 @@ A checkpoint's body is one JSON document:
     {"t": [entry, ...],          what each task of the superstep contributed
      "c": {channel: op, ...},    what happened to each persisted channel
      "i": n,                     breakpoints passed up to version n (only when that changed)
+     "p": {ns: checkpoint id},   checkpoints of the graphs around this one (when they changed)
      "z": [n, {...}, {...}]}     version, versions and seen after this record, where they are
                                  not what one superstep makes of them (durability="exit")
 
@@ -176,6 +177,7 @@ class BodyEncoder:
         *,
         interrupt_seen: int | None = None,
         versions: tuple[int, dict[str, int], dict[str, dict[str, int]]] | None = None,
+        parents: Mapping[str, str] | None = None,
         check: Mapping[str, Any] | None = None,
         check_bytes_max: int | None = None,
     ) -> tuple[bytes, list[str]]:
@@ -210,6 +212,8 @@ class BodyEncoder:
             document["i"] = interrupt_seen
         if versions is not None:
             document["z"] = versions
+        if parents is not None:
+            document["p"] = parents
         return orjson.dumps(document), mended
 
     def _entry(

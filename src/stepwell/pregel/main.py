@@ -17,16 +17,20 @@ from contextlib import aclosing
 from copy import copy
 from typing import Any, Literal, Self, TypeVar
 
+from stepwell._context import current_task
 from stepwell._engine.arguments import ArgumentError, RunConfig, refuse
 from stepwell._engine.entry import DEFAULT_RECURSION_LIMIT, RunOptions, run_graph
-from stepwell._engine.program import Program
+from stepwell._engine.nested import outer_task
+from stepwell._engine.program import Program, plain_namespace
 from stepwell._engine.states import get_state, history
 from stepwell._engine.stream import Sink
+from stepwell._engine.task import TaskRun
 from stepwell._engine.update import update_state
 from stepwell._plan.output import state_selector
 from stepwell._portal import iterate_sync, run_sync
 from stepwell.checkpoint.base import Saver
 from stepwell.config import RunnableConfig
+from stepwell.constants import CONF, NS_SEP
 from stepwell.pregel._shape import Shape
 from stepwell.runtime import RunControl
 from stepwell.types import All, Durability, StateSnapshot, StateUpdate, StreamMode
@@ -47,23 +51,27 @@ class Pregel(Shape):
     """
 
     def _adopt(self, program: Program, checkpointer: Any) -> None:
-        if (
-            checkpointer is not None
-            and checkpointer is not False
-            and not isinstance(checkpointer, Saver)
-        ):
+        if not (checkpointer is None or isinstance(checkpointer, (bool, Saver))):
             msg = (
-                "checkpointer must be a Stepwell saver (see stepwell.open_saver), False or None, "
-                f"not {type(checkpointer).__name__}"
+                "checkpointer must be a Stepwell saver (see stepwell.open_saver), True, False or "
+                f"None, not {type(checkpointer).__name__}"
             )
             raise TypeError(msg)
         self.name = program.name
-        self.checkpointer: Saver | None = checkpointer or None
+        self.checkpointer: Saver | bool | None = checkpointer
+        """A saver; None: that of the graph around this one, if there is one, with a history per
+        task; True: the same with one history per thread; False: none."""
         self.store = program.store
         self.config: RunnableConfig = {}
         """Defaults for the config of every call; see `with_config`."""
         self._program = program
-        program.saver = self.checkpointer
+        program.saver = checkpointer if isinstance(checkpointer, Saver) else None
+        program.keeps_history = checkpointer is True
+        program.persists = checkpointer is not False
+        program.children = lambda: {
+            name: graph._program  # noqa: SLF001  # of our own kind
+            for name, graph in self._subgraphs().items()
+        }
 
     def with_config(self, config: Config | None = None, **more: Any) -> Self:
         """The same graph with defaults for the config of every call.
@@ -77,6 +85,14 @@ class Pregel(Shape):
     def _settings(self, config: Config | None) -> RunConfig:
         merged = merge_configs({**self.config}, config) if self.config else config
         return RunConfig(merged, RECURSION_LIMIT)
+
+    def _run_settings(self, config: Config | None) -> RunConfig:
+        """The config of a run: inside a node, over what the node's own config says."""
+        task = current_task.get()
+        if task is None:
+            return self._settings(config)
+        given = merge_configs({**self.config}, config)
+        return RunConfig(inherited(task.config, given), RECURSION_LIMIT)
 
     # -- running -----------------------------------------------------------------------------
 
@@ -118,7 +134,7 @@ class Pregel(Shape):
             ThreadBusyError: Another run holds the thread.
             StorageError: The run could not be made durable; it can be resumed.
         """
-        settings = self._settings(config)
+        settings = self._run_settings(config)
         options = _options(
             context=context, control=control, durability=durability, lock_timeout=lock_timeout,
             interrupt_before=interrupt_before, interrupt_after=interrupt_after,
@@ -128,7 +144,7 @@ class Pregel(Shape):
             stream = self._stream(input, settings, options, _modes(stream_mode), stream_mode)
             async with aclosing(stream):
                 return [chunk async for chunk in stream]
-        saver = self.checkpointer
+        saver = None if outer_task(settings) else self._program.saver
         if saver is None or saver.home() is asyncio.get_running_loop():
             return await run_graph(self._program, input, settings, options)
         return await saver.at_home(lambda: run_graph(self._program, input, settings, options))
@@ -157,7 +173,7 @@ class Pregel(Shape):
         "node:task id": (namespace, chunk) or (namespace, mode, chunk). Leaving the iteration
         early cancels the run; its thread can be resumed.
         """
-        settings = self._settings(config)
+        settings = self._run_settings(config)
         options = _options(
             context=context, control=control, durability=durability, lock_timeout=lock_timeout,
             interrupt_before=interrupt_before, interrupt_after=interrupt_after,
@@ -167,7 +183,7 @@ class Pregel(Shape):
             options.output_keys = state_selector(self._program.spec)
         mode: Any = "updates" if stream_mode is None else stream_mode
         modes = _modes(mode)
-        saver = self.checkpointer
+        saver = None if outer_task(settings) else self._program.saver
         if saver is None or saver.home() in (None, asyncio.get_running_loop()):
             stream: AsyncIterator[Any] = self._stream(
                 input, settings, options, modes, mode, subgraphs=subgraphs
@@ -226,8 +242,11 @@ class Pregel(Shape):
 
     # -- states ------------------------------------------------------------------------------
 
-    async def aget_state(self, config: Config, *, subgraphs: bool = False) -> StateSnapshot:  # noqa: ARG002
+    async def aget_state(self, config: Config, *, subgraphs: bool = False) -> StateSnapshot:
         """The state of a thread, or at the config's `checkpoint_id`.
+
+        A `checkpoint_ns` in the config names a graph inside this one. With `subgraphs`, tasks
+        whose node is or calls a graph show its state, else the config that names it.
 
         Returns:
             An empty snapshot (`values == {}`, `next == ()`) if there is no such thing.
@@ -236,7 +255,8 @@ class Pregel(Shape):
             UsageError: The graph has no checkpointer.
         """
         saver, settings = self._saver("aget_state"), self._settings(config)
-        return await saver.at_home(lambda: get_state(self._program, saver, settings))
+        program = self._addressed(settings) or self._program
+        return await saver.at_home(lambda: get_state(program, saver, settings, subgraphs=subgraphs))
 
     async def aget_state_history(
         self,
@@ -258,7 +278,12 @@ class Pregel(Shape):
         older = None if before is None else RunConfig(before, RECURSION_LIMIT).checkpoint_id
         states = saver.iterate_home(
             lambda: history(
-                self._program, saver, settings, wanted=filter, before=older, limit=limit
+                self._addressed(settings) or self._program,
+                saver,
+                settings,
+                wanted=filter,
+                before=older,
+                limit=limit,
             )
         )
         async for state in states:
@@ -304,13 +329,20 @@ class Pregel(Shape):
         metadata: Mapping[str, Any] | None = None,
         lock_timeout: float | None = None,
     ) -> RunnableConfig:
-        """Apply several supersteps of updates; see `aupdate_state`."""
+        """Apply several supersteps of updates; see `aupdate_state`.
+
+        Raises:
+            ValueError: The config's `checkpoint_ns` names no graph inside this one.
+        """
         saver, settings = self._saver("aupdate_state"), self._settings(config)
-        program = self._program
+        program, inner = self._program, self._addressed(settings)
+        if settings.checkpoint_ns and inner is None:
+            msg = f"Subgraph {plain_namespace(settings.checkpoint_ns)} not found"
+            raise ArgumentError(msg)
         return await saver.at_home(
             lambda: update_state(
                 program, settings, supersteps,
-                metadata=metadata, on_conflict="wait",
+                metadata=metadata, on_conflict="wait", inner=inner,
                 lock_timeout=program.lock_timeout if lock_timeout is None else lock_timeout,
             )
         )  # fmt: skip
@@ -370,20 +402,61 @@ class Pregel(Shape):
 
     # -- helpers -------------------------------------------------------------------------------
 
+    def _addressed(self, settings: RunConfig) -> Program | None:
+        """The graph inside this one whose namespace a config names, if it does."""
+        program = self._program
+        if not settings.checkpoint_ns:
+            return None
+        for node in plain_namespace(settings.checkpoint_ns).split(NS_SEP):
+            inner = program.children().get(node)
+            if inner is None:
+                return None
+            program = inner
+        return program
+
     def _saver(self, what: str) -> Saver:
-        if self.checkpointer is None:
+        saver = self._program.saver
+        if saver is None:
             msg = (
                 f"{what} needs a checkpointer: compile the graph with one, for instance "
                 "builder.compile(checkpointer=stepwell.open_saver('sqlite:///app.db'))."
             )
             raise ArgumentError(msg)
-        return self.checkpointer
+        return saver
 
     def _home(self) -> asyncio.AbstractEventLoop | None:
-        return None if self.checkpointer is None else self.checkpointer.home()
+        task = current_task.get()
+        if isinstance(task, TaskRun) and task.run.rec is not None:
+            return task.run.rec.home
+        return None if self._program.saver is None else self._program.saver.home()
 
     def _sync(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
         return run_sync(call, loop=self._home(), name=name)
+
+
+_PLACE = ("thread_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map")
+
+
+def inherited(outer: Mapping[str, Any], given: Mapping[str, Any]) -> RunnableConfig:
+    """The config of a graph called inside a node: the node's own, and what the caller says.
+
+    A config that names a place of its own does not inherit the node's. Metadata that tells of
+    the node is not passed on, and tags that the node has are not added twice.
+    """
+    configurable = given.get(CONF) or {}
+    base = dict(outer)
+    if any(configurable.get(key) for key in _PLACE):
+        base[CONF] = {}
+    known = base.get("tags") or ()
+    if tags := given.get("tags"):
+        given = {**given, "tags": [t for t in tags if t not in known]}
+    merged = merge_configs(base, given)
+    merged["metadata"] = {
+        k: v
+        for k, v in (merged.get("metadata") or {}).items()
+        if not k.startswith("langgraph_") and k not in ("thread_id", "checkpoint_ns")
+    }
+    return merged
 
 
 def merge_configs(base: Mapping[str, Any], config: Mapping[str, Any] | None) -> RunnableConfig:

@@ -1,0 +1,126 @@
+"""How a run ends, and what its thread's row then says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import orjson
+
+from stepwell._engine.rescue import described
+from stepwell._plan.tasks import due_names, plan
+from stepwell.checkpoint.driver import RunStatus, ThreadChange, ThreadStatus
+from stepwell.errors import ErrorCode, GraphRecursionError, create_error_message
+
+if TYPE_CHECKING:
+    from stepwell._engine.run import Run
+
+
+def end(
+    run: Run, status: ThreadStatus, outcome: RunStatus, error: BaseException | None = None
+) -> None:
+    """Append the run's last record, which lets the thread go (the root's does)."""
+    rec = run.rec
+    if rec is None or rec.handle.failure is not None:
+        return
+    if run.nested:
+        if rec.exits:
+            run.family.at_exit[run.ns] = partial(_leave_all, run)
+        return
+    unfinished = tuple(t.task.origin for t in run.tasks if t.writes is None)
+    if not unfinished and error is not None:  # the barrier itself failed
+        unfinished = tuple(t.name for t in run.tasks if t.error is None)
+    if not run.tasks:
+        unfinished = due_names(plan(run.spec, run.state, inputs=False))
+    row = change(run, status, outcome, unfinished, error)
+    if rec.exits:
+        _leave_all(run)
+    if run.kin is not None:
+        run.kin.write_held_back()
+    if row is not None:
+        rec.status(row, let_go=True)
+
+
+def _leave_all(run: Run) -> None:
+    """Append what durability="exit" has held back, although the run is not finished."""
+    rec = run.rec
+    if rec is None:
+        return
+    rec.exit_checkpoint(run.state, thread=None, let_go=False)
+    rec.command(run.null_writes, None)  # those that no barrier has taken along
+    for task in run.tasks:
+        if not task.loaded:
+            run.leave(rec, task)
+
+
+def complete(run: Run) -> None:
+    """Nothing is due any more: append the last record, if no barrier has carried it."""
+    rec = run.rec
+    if rec is None or rec.ended or rec.handle.failure is not None:
+        return
+    run.tasks = []
+    if run.nested:
+        if rec.held_back and run.graph.keeps_history:
+            run.family.at_exit[run.ns] = partial(_leave_all, run)
+        return
+    if run.kin is not None:
+        run.kin.write_held_back()
+    row = change(run, ThreadStatus.DONE, RunStatus.DONE, ())
+    if rec.held_back:
+        rec.exit_checkpoint(run.state, thread=row, let_go=True)
+    elif row is not None:
+        rec.status(row, let_go=True)
+
+
+def change(
+    run: Run,
+    status: ThreadStatus,
+    outcome: RunStatus,
+    unfinished: Sequence[str],
+    error: BaseException | None = None,
+) -> ThreadChange | None:
+    """The thread row's new descriptive columns; brings the run row up to date too.
+
+    Returns:
+        None for a nested run: the thread's row tells of its root.
+    """
+    if run.nested:
+        return None
+    text = None if error is None else described(error)
+    if run.rec is not None:
+        run.rec.run_row = run.rec.run_row._replace(
+            status=int(outcome), supersteps=run.barriers, error=text
+        )
+    return ThreadChange(
+        status=int(status),
+        run=0 if run.rec is None else run.rec.run_row.run,
+        graph=run.graph.name,
+        fingerprint=run.graph.fingerprint,
+        state_version=run.graph.state_version,
+        next_nodes=orjson.dumps(list(unfinished)).decode(),
+        interrupts=sum(len(t.interrupts) for t in run.tasks),
+        error=text,
+    )
+
+
+def out_of_steps(run: Run) -> GraphRecursionError:
+    """Close a run that has used up its supersteps; returns the error to raise."""
+    msg = create_error_message(
+        message=(
+            f"Recursion limit of {run.config.recursion_limit} reached without hitting a stop "
+            "condition. You can increase the limit by setting the `recursion_limit` config key."
+        ),
+        error_code=ErrorCode.GRAPH_RECURSION_LIMIT,
+    )
+    error = GraphRecursionError(msg, thread_id=run.thread_id, step=run.step)
+    run.tasks = []
+    due = run.plan()
+    if due:
+        end(run, ThreadStatus.FAILED, RunStatus.FAILED, error)
+    else:
+        end(run, ThreadStatus.DONE, RunStatus.FAILED, error)
+    return error
+
+
+__all__ = ["change", "complete", "end", "out_of_steps"]

@@ -1,0 +1,73 @@
+"""What a root run and the runs inside it share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from stepwell._journal.load import chain
+from stepwell.constants import NS_END
+
+if TYPE_CHECKING:
+    from stepwell._engine.open import Opened
+    from stepwell._engine.run import Run
+
+
+class Replay:
+    """A root run that goes on from an old checkpoint: graphs inside it go back as well.
+
+    The first time each of them is called, it starts from its newest checkpoint that is older
+    than the root's; after that, from its newest. Source of the rule: LangGraph's ReplayState.
+
+    Args:
+        bound: The `record_no` of the root's checkpoint.
+    """
+
+    __slots__ = ("_bound", "_visited")
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._visited: set[str] = set()
+
+    def first_visit(self, ns: str) -> bool:
+        """Whether no call of the same graph, in whatever task, has asked before."""
+        name = ns.rsplit(NS_END, 1)[0]
+        if name in self._visited:
+            return False
+        self._visited.add(name)
+        return True
+
+    async def seq(self, opened: Opened, ns: str) -> int:
+        """The newest checkpoint of a namespace that is older than the root's; 0 = none."""
+        page = await opened.journal.history(opened.key, ns, None)
+        rows = chain(page.rows, page.segments)
+        return max((row.seq for row in rows if row.record_no < self._bound), default=0)
+
+
+class Family:
+    """Made when the first graph is called inside a run; costs nothing before."""
+
+    __slots__ = ("_turns", "at_exit", "replay", "spaces")
+
+    def __init__(self) -> None:
+        self.spaces: dict[str, Run] = {}
+        """Runs whose namespace outlives them and whose records are held back
+        (durability="exit"): the next one continues from them."""
+        self.at_exit: dict[str, Callable[[], None]] = {}
+        """What runs that ended unfinished have to write when the root writes its own record."""
+        self.replay: Replay | None = None
+        self._turns: dict[str, asyncio.Lock] = {}
+
+    def turn(self, ns: str) -> asyncio.Lock:
+        """Runs in a namespace that outlives them follow each other."""
+        return self._turns.setdefault(ns, asyncio.Lock())
+
+    def write_held_back(self) -> None:
+        """Append what nested runs left (durability="exit")."""
+        writers, self.at_exit = self.at_exit, {}
+        for write in writers.values():
+            write()
+
+
+__all__ = ["Family", "Replay"]

@@ -1,0 +1,195 @@
+"""A graph inside a node of another one: a run in a namespace of its parent's thread.
+
+The nested run shares the claim of its root: its records go through the same handle, under
+its own namespace, and only the root's last record lets the thread go. Its input need not be
+durable before its first node starts, as the root's must: a nested run that left nothing is
+begun again by the task that it is part of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from stepwell._context import current_task
+from stepwell._engine.arguments import RunConfig
+from stepwell._engine.begin import begin
+from stepwell._engine.ending import complete
+from stepwell._engine.open import Opened, past_pending, revive, seq_of
+from stepwell._engine.program import Program
+from stepwell._engine.recorder import Recorder
+from stepwell._engine.run import Run
+from stepwell._engine.snapshot import View
+from stepwell._engine.task import TaskRun
+from stepwell._ids import RANDOM_IDS
+from stepwell._plan.state import ThreadState
+from stepwell.checkpoint.driver import LoadRequest
+from stepwell.constants import NS_SEP
+from stepwell.errors import NotFoundError
+from stepwell.types import Command
+
+
+def outer_task(config: RunConfig) -> TaskRun | None:
+    """The task that a run with this config is part of; None for a root run.
+
+    Code inside a node calls a nested graph with the node's own config, or with one that says
+    nothing of threads. A config that names another place begins a root run there.
+    """
+    outer = current_task.get()
+    if not isinstance(outer, TaskRun):
+        return None
+    same = config.checkpoint_ns == outer.ns and config.thread_id == outer.run.thread_id
+    return outer if same else None
+
+
+def _namespace(program: Program, outer: TaskRun) -> str:
+    """The namespace of the next graph that a task calls: the task's own for the first, with a
+    number for each further one."""
+    ns = outer.ns
+    if outer.graphs_called:
+        ns = f"{ns}{NS_SEP}{outer.graphs_called}"
+    outer.graphs_called += 1
+    return program.own_namespace(ns)
+
+
+async def run_nested(
+    program: Program,
+    given: Any,
+    config: RunConfig,
+    outer: TaskRun,
+    configure: Callable[[Run], None],
+) -> Any:
+    """Run a graph as part of a task of another one.
+
+    Returns:
+        The graph's output.
+
+    Raises:
+        GraphInterrupt: It stopped at questions, or at a breakpoint; so does its task.
+        Exception: What a node raised.
+    """
+    ns = _namespace(program, outer)
+    family = outer.run.family
+    async with family.turn(ns) if program.keeps_history else contextlib.nullcontext():
+        start = _Start(program, config, outer, ns)
+        await start.open()
+        run = start.run()
+        configure(run)
+        resumes = (
+            run.state.started
+            and not start.replays
+            and (outer.run.resuming or outer.attempt > 1)
+            and not isinstance(given, Command)
+        )
+        begin(
+            run, None if resumes else given, addressed=start.addressed, superseded=start.superseded
+        )
+        try:
+            await run.loop()
+        except BaseException:
+            family.spaces.pop(ns, None)
+            raise
+        complete(run)
+        if run.rec is not None and run.rec.exits and program.keeps_history:
+            family.spaces[ns] = run
+        return run.publisher.result()
+
+
+class _Start:
+    """Finds out where a nested run starts from, and makes it."""
+
+    __slots__ = (
+        "addressed", "config", "known", "ns", "outer", "program", "rec", "replays", "superseded",
+        "view",
+    )  # fmt: skip
+
+    def __init__(self, program: Program, config: RunConfig, outer: TaskRun, ns: str) -> None:
+        self.program = program
+        self.config = config
+        self.outer = outer
+        self.ns = ns
+        self.known = outer.run.family.spaces.get(ns)
+        """The run before in this namespace, if what it left is not written yet."""
+        self.view: View | None = None
+        self.rec: Recorder | None = None
+        self.addressed = False
+        self.superseded = False
+        self.replays = False
+        """Whether the checkpoint is one that the root's replay went back to."""
+
+    async def open(self) -> None:
+        """Load the checkpoint to start from, if there is one.
+
+        Raises:
+            NotFoundError: The config names a checkpoint that is not there.
+        """
+        parent = self.outer.run
+        opened = parent.opened
+        if parent.rec is None or opened is None or not self.program.persists:
+            return
+        if self.known is not None:
+            self.rec = self.known.rec
+            return
+        handle, ns = parent.rec.handle, self.ns
+        name = self.config.checkpoint_map.get(ns)
+        seq = seq_of(name, opened.key.thread_id)
+        head = handle.head_of(ns)
+        replay = parent.family.replay
+        if name is None and replay is not None and replay.first_visit(ns):
+            self.replays = True
+            seq = await replay.seq(opened, ns) if head else 0
+        if head and seq != 0:
+            await handle.flushed()
+            await self._look(opened, name, seq, head)
+        view = self.view
+        self.rec = Recorder(
+            handle, self.program.codec, self.program.spec,
+            ns=ns, durability=parent.rec.durability, strict=parent.rec.strict,
+            run_row=parent.rec.run_row,
+            seq=0 if view is None else view.row.seq,
+            checkpoint="" if view is None else view.name,
+            stored={} if view is None else view.stored,
+        )  # fmt: skip
+        self.rec.keep = True
+
+    async def _look(self, opened: Opened, name: str | None, seq: int | None, head: int) -> None:
+        key, program, ns = opened.key, self.program, self.ns
+        loaded = await opened.journal.load(LoadRequest(key, ns, seq))
+        view = revive(program, program.codec, key, loaded, seq, ns=ns, track=True)
+        if name is not None and (view is None or view.name != name):
+            msg = f"Thread {key.thread_id!r} has no checkpoint {name!r} in namespace {ns!r}."
+            raise NotFoundError(msg, thread_id=key.thread_id, ns=ns)
+        self.view = view
+        self.addressed = name is not None
+        self.superseded = view is not None and view.row.seq != head
+        if view is not None and self.superseded:
+            page = await opened.journal.history(key, ns, None)
+            view.pending = past_pending(program, program.codec, view, page)
+
+    def run(self) -> Run:
+        """The run, standing at that checkpoint."""
+        parent, view, known, program = self.outer.run, self.view, self.known, self.program
+        state = ThreadState(program.spec) if view is None else view.state
+        run = Run(
+            program, state if known is None else known.state, self.config,
+            clock=parent.clock, ids=RANDOM_IDS, run_id=parent.run_id, ns=self.ns,
+        )  # fmt: skip
+        run.nested = True
+        run.outer = self.outer
+        run.resume_map = parent.resume_map
+        run.rec = self.rec
+        if self.rec is None:
+            return run
+        run.opened = parent.opened
+        run.checkpoint_id = self.rec.checkpoint_id
+        run.parents = {k: v for k, v in self.config.checkpoint_map.items() if k != self.ns}
+        self.rec.place_under(run.parents, {} if view is None else view.parents)
+        if known is not None:
+            run.step, run.source = known.step, known.source
+        elif view is not None:
+            run.continue_from(view)
+        return run
+
+
+__all__ = ["outer_task", "run_nested"]
