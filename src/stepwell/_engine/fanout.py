@@ -34,9 +34,10 @@ async def execute(task: TaskRun) -> None:
     A question and an ordinary error are noted on the task; what must stop the whole run
     (cancellation, other signals, KeyboardInterrupt) is raised.
     """
-    policy = task.task.node.policy
+    planned = task.task
+    plain = planned.node.policy is None and planned.timeout is None
     try:
-        task.writes = await (once(task) if policy is None else attempts(task))
+        task.writes = await (once(task) if plain else attempts(task))
     except GraphInterrupt as signal:
         task.interrupts = tuple(signal.args[0]) if signal.args else ()
     except asyncio.CancelledError as exc:
@@ -114,10 +115,20 @@ class _Branches:
     its question: the others were answered too, and what they have done need not be undone.
     """
 
-    __slots__ = ("_children", "_done", "_fatal", "_handlers", "_left", "_settle", "_slots")
+    __slots__ = (
+        "_children",
+        "_done",
+        "_fatal",
+        "_handlers",
+        "_left",
+        "_settle",
+        "_slots",
+        "_timeout_s",
+    )
 
-    def __init__(self, settle: Settle, limit: int | None) -> None:
+    def __init__(self, settle: Settle, limit: int | None, timeout_s: float | None) -> None:
         self._settle = settle
+        self._timeout_s = timeout_s
         self._slots = asyncio.Semaphore(limit) if limit else None
         self._done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         """True: all have ended. False: one failed and the rest must be cancelled."""
@@ -130,11 +141,17 @@ class _Branches:
         loop = asyncio.get_running_loop()
         self._left = len(tasks)
         self._children = [loop.create_task(self._branch(task)) for task in tasks]
+        expiry = None
+        if self._timeout_s is not None:
+            expiry = loop.call_later(self._timeout_s, self._expire)
         try:
             complete = await self._done
         except asyncio.CancelledError:
             await self._cancel()
             raise
+        finally:
+            if expiry is not None:
+                expiry.cancel()
         if not complete:
             await self._cancel()
             self._mark_cancelled([*tasks, *self._handlers])
@@ -183,6 +200,13 @@ class _Branches:
         self._left -= 1
         return self._settle(task, self._left > 0)
 
+    def _expire(self) -> None:
+        if not self._done.done():
+            self._fatal = TimeoutError(
+                f"The superstep took longer than the graph's step_timeout of {self._timeout_s} s."
+            )
+            self._done.set_result(False)
+
     async def _cancel(self) -> None:
         for child in self._children:
             child.cancel()
@@ -196,9 +220,15 @@ class _Branches:
                 self._settle(task, False)
 
 
-async def run_many(tasks: Sequence[TaskRun], settle: Settle, limit: int | None) -> None:
-    """Run tasks concurrently, at most `limit` at a time, and wait for all of them."""
-    await _Branches(settle, limit).run(tasks)
+async def run_many(
+    tasks: Sequence[TaskRun], settle: Settle, limit: int | None, timeout_s: float | None = None
+) -> None:
+    """Run tasks concurrently, at most `limit` at a time, and wait for all of them.
+
+    Raises:
+        TimeoutError: They took longer than `timeout_s`; those that run were cancelled.
+    """
+    await _Branches(settle, limit, timeout_s).run(tasks)
 
 
 __all__ = ["execute", "run_many", "run_one"]

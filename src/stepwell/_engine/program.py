@@ -34,6 +34,7 @@ class Program:
         "saver",
         "spec",
         "state_version",
+        "step_timeout",
         "store",
         "strict",
     )
@@ -58,6 +59,8 @@ class Program:
         self.lock_timeout: float | None = None
         self.strict = False
         self.state_version = 0
+        self.step_timeout: float | None = None
+        """Seconds that a superstep may take."""
         self.fingerprint = ""
         self.context_mapper: Callable[[dict[str, Any]], Any] | None = None
         """How a dict given as context becomes the graph's context schema."""

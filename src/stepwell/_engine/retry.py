@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from stepwell._context import current_task
 from stepwell._engine.task import TaskRun
-from stepwell.errors import NodeCancelledError, NodeTimeoutError
+from stepwell._engine.timed import timed
+from stepwell.errors import NodeCancelledError
 from stepwell.types import RetryPolicy, TimeoutPolicy
 
 if TYPE_CHECKING:
@@ -30,17 +31,31 @@ class NodePolicy:
         self.timeout = timeout
 
 
+NO_POLICY = NodePolicy()
+"""For a `Send` with a timeout to a node without a policy."""
+
+
 def matching(policies: Sequence[RetryPolicy], error: Exception) -> RetryPolicy | None:
-    """The first policy that covers the error."""
+    """The first policy that covers the error.
+
+    Raises:
+        TypeError: A `retry_on` is nothing that can be asked.
+    """
     for policy in policies:
         rule = policy.retry_on
         if isinstance(rule, type):
             if isinstance(error, rule):
                 return policy
-        elif callable(rule):
-            if rule(error):
+        elif isinstance(rule, Sequence):
+            if isinstance(error, tuple(rule)):
                 return policy
-        elif isinstance(error, tuple(rule)):
+        elif not callable(rule):
+            msg = (
+                "retry_on must be an Exception class, a list or tuple of Exception classes, or a "
+                f"callable, not {rule!r}"
+            )
+            raise TypeError(msg)
+        elif rule(error):
             return policy
     return None
 
@@ -68,21 +83,6 @@ async def once(task: TaskRun) -> list[Write]:
         current_task.reset(token)
 
 
-async def _timed(task: TaskRun, limit: TimeoutPolicy) -> list[Write]:
-    clock = task.run.clock
-    started = clock.monotonic()
-    seconds = float(limit.run_timeout or 0)  # type: ignore[arg-type]  # coerced to seconds
-    scope = asyncio.timeout(seconds)
-    try:
-        async with scope:
-            return await once(task)
-    except TimeoutError as exc:
-        if not scope.expired():
-            raise
-        elapsed = clock.monotonic() - started
-        raise NodeTimeoutError(task.name, elapsed, kind="run", run_timeout=seconds) from exc
-
-
 async def attempts(task: TaskRun) -> list[Write]:
     """Attempts until one succeeds or the policy is used up.
 
@@ -90,13 +90,13 @@ async def attempts(task: TaskRun) -> list[Write]:
         Exception: What the last attempt raised.
         NodeCancelledError: The node raised CancelledError on its own account.
     """
-    policy: NodePolicy = task.task.node.policy
+    policy: NodePolicy = task.task.node.policy or NO_POLICY
     limit = task.task.timeout or policy.timeout
     run = task.run
     task.first_attempt_at = run.clock.wall()
     while True:
         try:
-            return await (_timed(task, limit) if limit is not None else once(task))
+            return await (timed(task, limit, once) if limit is not None else once(task))
         except asyncio.CancelledError as exc:
             current = asyncio.current_task()
             if current is None or current.cancelling():

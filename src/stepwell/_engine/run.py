@@ -18,6 +18,7 @@ from stepwell._engine.publish import Publisher
 from stepwell._engine.recorder import Recorder
 from stepwell._engine.rescue import described, note_task, resumed, stored, task_path
 from stepwell._engine.task import TaskRun
+from stepwell._engine.timed import progressed
 from stepwell._engine.watch import Watch
 from stepwell._ids import Ids
 from stepwell._journal.record import (
@@ -296,10 +297,13 @@ class Run:
         self.publisher.started(self.tasks)
         if self.watch is not None:
             self.watch.tasks_started(todo)
-        if len(todo) == 1:
+        if self.outer is not None:
+            progressed(self.outer)
+        limit = self.graph.step_timeout
+        if len(todo) == 1 and limit is None:
             await run_one(todo[0], self._settle)
         elif todo:
-            await run_many(todo, self._settle, self.config.max_concurrency)
+            await run_many(todo, self._settle, self.config.max_concurrency, limit)
 
     def _settle(self, run: TaskRun, others: bool) -> Awaitable[None] | None:
         """A task has ended: make what it left durable if the barrier may not come, publish.
@@ -318,6 +322,8 @@ class Run:
         if rec is not None and not rec.exits and (run.writes is None or others or self._broken()):
             self.leave(rec, run)
             left = True
+        if self.outer is not None:
+            progressed(self.outer)
         self.publisher.ended(run)
         if self.watch is not None:
             self.watch.task_finished(run)

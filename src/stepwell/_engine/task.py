@@ -7,14 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stepwell._answers import AnswerCheck
+from stepwell._engine.timed import guarded_writer, heartbeat_of
 from stepwell._plan.tasks import Task, Write
 from stepwell.config import RunnableConfig
 from stepwell.errors import GraphInterrupt, NodeError
-from stepwell.runtime import ExecutionInfo, Runtime, server_info
+from stepwell.runtime import DEFAULT_RUNTIME, ExecutionInfo, Runtime, server_info
 from stepwell.types import Interrupt, interrupt_id
 
 if TYPE_CHECKING:
     from stepwell._engine.run import Run
+    from stepwell._engine.timed import Guard
     from stepwell._journal.handle import ThreadHandle
 
 
@@ -35,6 +37,7 @@ class TaskRun:
         "failure",
         "first_attempt_at",
         "graphs_called",
+        "guard",
         "handled",
         "interrupts",
         "kept",
@@ -72,6 +75,8 @@ class TaskRun:
         self.failure: BaseException | None = None
         self.handled: BaseException | None = None
         """What it failed with, once its error handler has taken over."""
+        self.guard: Guard | None = None
+        """Its present attempt, if that has a time limit."""
         self.error: NodeError | None = None
         """What an error handler is told."""
         self._config: RunnableConfig | None = None
@@ -149,7 +154,10 @@ class TaskRun:
 
     @property
     def stream_writer(self) -> Callable[[Any], None]:
-        return self.run.publisher.custom
+        write = self.run.publisher.custom
+        if self.guard is None and self.run.outer is None:
+            return write
+        return guarded_writer(self, write)
 
     @property
     def runtime(self) -> Runtime[Any]:
@@ -160,7 +168,8 @@ class TaskRun:
             self._runtime = Runtime(
                 context=run.context,
                 store=run.graph.store,
-                stream_writer=run.publisher.custom,
+                stream_writer=self.stream_writer,
+                heartbeat=heartbeat_of(self) or DEFAULT_RUNTIME.heartbeat,
                 control=run.control,
                 server_info=server_info(run.config.configurable),
                 run_id=run.run_id,

@@ -10,6 +10,7 @@ from stepwell._codec import GLOBAL, Codec, Registry, register_schema
 from stepwell._engine.binding import Bound, bind
 from stepwell._engine.program import Program
 from stepwell._engine.retry import NodePolicy
+from stepwell._engine.timed import sync_timeout
 from stepwell._engine.write import Branch, PreparingRule, WriteRule, to_channel
 from stepwell._ids import digest16
 from stepwell._plan.spec import ROOT, GraphSpec, NodeSpec
@@ -94,12 +95,7 @@ def with_defaults(
             or (DEFAULT_HANDLER if regular and defaults.error_handler is not None else None),
         )
         if known.timeout is not None and not known.bound.is_async:
-            msg = (
-                "Node timeouts are only supported for async nodes because sync Python execution "
-                f"cannot be safely cancelled in-process. Node {name!r} is sync: make it async, or "
-                "drop the timeout."
-            )
-            raise GraphDefinitionError(msg, node=name)
+            raise sync_timeout(name)
         found[name] = known
     return found
 

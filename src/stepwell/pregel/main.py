@@ -31,6 +31,7 @@ from stepwell._portal import iterate_sync, run_sync
 from stepwell.checkpoint.base import Saver
 from stepwell.config import RunnableConfig
 from stepwell.constants import CONF, NS_SEP
+from stepwell.pregel._policies import PolicyVerbs
 from stepwell.pregel._shape import Shape
 from stepwell.runtime import RunControl
 from stepwell.types import All, Durability, StateSnapshot, StateUpdate, StreamMode
@@ -43,7 +44,7 @@ RECURSION_LIMIT = int(os.environ.get("STEPWELL_DEFAULT_RECURSION_LIMIT", DEFAULT
 Config = RunnableConfig | Mapping[str, Any]
 
 
-class Pregel(Shape):
+class Pregel(Shape, PolicyVerbs):
     """A compiled graph.
 
     Every verb has an async form (prefix `a`) and a sync twin that runs it on a background
