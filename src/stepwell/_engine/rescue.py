@@ -33,7 +33,7 @@ def take_over(task: TaskRun, error: BaseException) -> TaskRun:
     run = task.run
     node = run.spec.nodes[task.task.node.handler or ""]
     planned = HandlerTask(node, task.task)
-    known = planned.id(run.checkpoint_id, run.ns, run.step)
+    known = planned.id(run.place_id, run.ns, run.step)
     handler = TaskRun(run, planned, run.pending.answers.get(known, ()))
     handler.error = NodeError(task.name, error)
     task.handled, task.failure, task.writes = error, None, []
