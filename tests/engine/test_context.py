@@ -12,6 +12,7 @@ import pytest
 from stepwell import open_saver
 from stepwell.errors import GraphDefinitionError
 from stepwell.graph import START, StateGraph
+from stepwell.runtime import Runtime
 
 who: contextvars.ContextVar[str] = contextvars.ContextVar("who", default="nobody")
 
@@ -109,3 +110,16 @@ def test_generator_functions_are_no_nodes() -> None:
     for node in (spread, spread_async):
         with pytest.raises(GraphDefinitionError, match="generator"):
             StateGraph(State).add_node("spread", node)
+
+
+async def test_runs_without_a_thread_do_not_share_idempotency_keys():
+    """The key names one task; without a thread, nothing but the run tells two tasks apart."""
+    keys: list[str] = []
+
+    async def node(state: State, runtime: Runtime[None]) -> None:
+        keys.append(runtime.idempotency_key)
+
+    graph = StateGraph(State).add_node("n", node).add_edge(START, "n").compile()
+    await graph.ainvoke({"log": []})
+    await graph.ainvoke({"log": []})
+    assert len(set(keys)) == 2

@@ -53,7 +53,9 @@ class RunOptions:
         "lock_timeout",
         "on_conflict",
         "output_keys",
+        "result",
         "sink",
+        "split",
     )
 
     def __init__(self) -> None:
@@ -66,6 +68,10 @@ class RunOptions:
         self.on_conflict: Literal["wait", "reject"] | None = None
         self.output_keys: Sequence[str] | str | None = None
         self.sink: Sink | None = None
+        self.split = False
+        """Whether output and questions are returned apart, as a `GraphOutput`."""
+        self.result: Any = None
+        """For whoever streams: what the run returned."""
 
 
 async def run_graph(program: Program, given: Any, config: RunConfig, options: RunOptions) -> Any:
@@ -136,6 +142,7 @@ def _set_context(run: Run, options: RunOptions) -> None:
 def _configure(run: Run, options: RunOptions) -> None:
     if options.sink is not None:
         run.publisher.sink = Outlet(run.ns, (options.sink,))
+    run.publisher.split = options.split
     known = run.spec.nodes
     nodes("interrupt_before", options.interrupt_before, known)
     nodes("interrupt_after", options.interrupt_after, known)

@@ -10,6 +10,7 @@ from stepwell._engine.stream import INTERRUPT, Outlet, task_ended, task_started,
 from stepwell._plan.apply import TaskWrites
 from stepwell._plan.output import output_selector, project
 from stepwell._plan.tasks import Task
+from stepwell.types import GraphOutput
 
 if TYPE_CHECKING:
     from stepwell._engine.run import Run
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 class Publisher:
     """Publishes one run. Without a sink it only remembers whether there is output yet."""
 
-    __slots__ = ("_latest", "_run", "_shown", "output_keys", "sink")
+    __slots__ = ("_latest", "_run", "_shown", "output_keys", "sink", "split")
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -27,6 +28,7 @@ class Publisher:
         self.output_keys: Sequence[str] | str = output_selector(run.spec)
         self._latest: Any = None
         self._shown = False
+        self.split = False
 
     def custom(self, value: Any) -> None:
         """A chunk of the node's own; sync nodes call this from their thread."""
@@ -97,7 +99,10 @@ class Publisher:
         sink.put("checkpoints", checkpoint_chunk(run, due), run.step - 1, run.clock.wall())
 
     def result(self) -> Any:
-        """What `invoke` returns: the last output values, and the questions asked."""
+        """What `invoke` returns: the last output values, and the questions asked.
+
+        Where the output is no dict, the questions take its place; `split` gives both.
+        """
         run = self._run
         latest = None
         if self._shown:
@@ -106,6 +111,8 @@ class Publisher:
                 if run.spec.output_steps
                 else project(run.spec, run.state, self.output_keys)
             )
+        if self.split:
+            return GraphOutput(latest, tuple(run.interrupts))
         if not run.interrupts:
             return latest
         known = latest if isinstance(latest, dict) else {}

@@ -22,7 +22,7 @@ from stepwell.graph._compile import (
     handler_def,
     identity_of,
 )
-from stepwell.graph._compiled_graph import CompiledStateGraph
+from stepwell.graph._compiled_graph import CompiledStateGraph, without
 from stepwell.graph._schema import (
     Channels,
     Managed,
@@ -393,7 +393,9 @@ class StateGraph:
         store: Any = None,
         interrupt_before: All | Sequence[str] | None = None,
         interrupt_after: All | Sequence[str] | None = None,
+        debug: bool = False,
         name: str | None = None,
+        transformers: Sequence[Any] | None = None,
         on_conflict: Literal["wait", "reject"] = "wait",
         lock_timeout: float | None = None,
         durability: Durability | None = None,
@@ -408,7 +410,9 @@ class StateGraph:
             store: Handed to nodes as `store` and `runtime.store`.
             interrupt_before: Nodes (or "*") to stop before.
             interrupt_after: Nodes (or "*") to stop after.
+            debug: Print the updates and values of every run.
             name: Stored with the graph's threads.
+            transformers: Not supported: they belong to LangGraph's v3 event streams.
             on_conflict: What a run does when its thread is busy: wait, or raise
                 `ThreadBusyError` at once.
             lock_timeout: Seconds to wait for a busy thread; None for ever, 0 not at all.
@@ -420,7 +424,9 @@ class StateGraph:
         Raises:
             GraphDefinitionError: The graph cannot run as it is.
             TypeError: The checkpointer is no saver.
+            UsageError: `transformers` are given.
         """
+        without(transformers)
         for label, names in (
             ("interrupt_before", interrupt_before),
             ("interrupt_after", interrupt_after),
@@ -443,7 +449,9 @@ class StateGraph:
         program.state_version = whole("state_version", state_version, 0)
         program.on_mismatch = on_mismatch
         program.strict = bool(strict)
-        return CompiledStateGraph(self, program, checkpointer)
+        graph = CompiledStateGraph(self, program, checkpointer)
+        graph.debug = bool(debug)
+        return graph
 
 
 def _policies(given: RetryPolicy | Sequence[RetryPolicy] | None) -> tuple[RetryPolicy, ...]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.compat.engines import Api
-from tests.compat.shapes import ALL_MODES, Log, both, build, chain, logger, record
+from tests.compat.shapes import ALL_MODES, Log, both, build, chain, logger, record, warns
 
 
 @both
@@ -87,6 +87,7 @@ async def case_exit_streams(api: Api) -> Any:
 
 
 @both
+@warns
 async def case_durability_without_a_checkpointer(api: Api) -> Any:
     graph = chain(api, Log, ["a"])
     out = {}
