@@ -7,7 +7,7 @@ through a protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,7 +32,26 @@ class CurrentTask(Protocol):
     def held(self) -> Sequence[Any]:
         """Claims that the task runs under: its run's, and those of the runs around it."""
 
+    def emit_message(self, message: Any, metadata: Mapping[str, Any] | None = None) -> None:
+        """Show a message to whoever streams messages."""
+
+    def send(self, channel: str, value: Any) -> None:
+        """Make a write of the task's, beside those that its return value makes."""
+
     def interrupt(self, value: Any, response_schema: Any) -> Any: ...
 
 
 current_task: ContextVar[CurrentTask | None] = ContextVar("stepwell_current_task", default=None)
+
+
+def running_task(what: str) -> CurrentTask:
+    """The task that is running here.
+
+    Raises:
+        RuntimeError: There is none; the message says that `what` was called outside of one.
+    """
+    task = current_task.get()
+    if task is None:
+        msg = f"{what} was called outside of a running node; call it from inside a node or task."
+        raise RuntimeError(msg)
+    return task

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
-from stepwell._context import current_task
-
-if TYPE_CHECKING:
-    from stepwell._context import CurrentTask
+from stepwell._context import running_task
 
 
 class RunnableConfig(TypedDict, total=False):
@@ -29,21 +26,13 @@ class RunnableConfig(TypedDict, total=False):
     run_id: uuid.UUID | str | None
 
 
-def _task(what: str) -> CurrentTask:
-    task = current_task.get()
-    if task is None:
-        msg = f"{what} was called outside of a running node; call it from inside a node or task."
-        raise RuntimeError(msg)
-    return task
-
-
 def get_config() -> RunnableConfig:
     """The config of the task that is running here.
 
     Raises:
         RuntimeError: Called outside of a node.
     """
-    return _task("get_config()").config
+    return running_task("get_config()").config
 
 
 def get_store() -> Any:
@@ -52,7 +41,7 @@ def get_store() -> Any:
     Raises:
         RuntimeError: Called outside of a node.
     """
-    return _task("get_store()").runtime.store
+    return running_task("get_store()").runtime.store
 
 
 def get_stream_writer() -> Callable[[Any], None]:
@@ -61,7 +50,7 @@ def get_stream_writer() -> Callable[[Any], None]:
     Raises:
         RuntimeError: Called outside of a node.
     """
-    return _task("get_stream_writer()").stream_writer
+    return running_task("get_stream_writer()").stream_writer
 
 
 __all__ = ["RunnableConfig", "get_config", "get_store", "get_stream_writer"]

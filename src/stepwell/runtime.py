@@ -113,6 +113,10 @@ def _drop(_: Any) -> None:
     """A stream writer nobody listens to."""
 
 
+def _keep_quiet(_: Any, __: Mapping[str, Any] | None = None) -> None:
+    """Messages that nobody listens to."""
+
+
 def _nothing() -> None:
     """A heartbeat nobody waits for."""
 
@@ -138,6 +142,23 @@ class Runtime(Generic[ContextT]):
     run_id: str | None = None
     epoch: int | None = None
     idempotency_key: str = ""
+    message_writer: Callable[[Any, Mapping[str, Any] | None], None] = _keep_quiet
+
+    def emit_message(self, message: Any, *, metadata: Mapping[str, Any] | None = None) -> None:
+        """Show a message, or a piece of one, to whoever streams `stream_mode="messages"`.
+
+        Give all pieces of a message its id: then the message that the node returns at last,
+        with that id, is not shown again.
+
+        Args:
+            message: A dict with role and content, a (role, content) pair, or a message object.
+            metadata: Added to what the stream says of the task. With "nostream" in its `tags`
+                the message is not shown.
+
+        Raises:
+            ValueError: It is no message.
+        """
+        self.message_writer(message, metadata)
 
     def override(self, **overrides: Any) -> Runtime[ContextT]:
         """A copy with some fields replaced."""
@@ -159,6 +180,9 @@ class Runtime(Generic[ContextT]):
             run_id=other.run_id or self.run_id,
             epoch=self.epoch if other.epoch is None else other.epoch,
             idempotency_key=other.idempotency_key or self.idempotency_key,
+            message_writer=self.message_writer
+            if other.message_writer is _keep_quiet
+            else other.message_writer,
         )
 
     def patch_execution_info(self, **overrides: Any) -> Runtime[ContextT]:

@@ -19,7 +19,8 @@ from typing import Any
 from tests.compat.touched import Names, named
 
 MODULES = {
-    "graph": ["StateGraph", "START", "END"],
+    "graph": ["StateGraph", "START", "END", "MessageGraph", "MessagesState", "add_messages"],
+    "graph.message": ["REMOVE_ALL_MESSAGES", "push_message"],
     "types": [
         "CachePolicy", "Command", "Interrupt", "Overwrite", "RetryPolicy", "Send", "StateSnapshot",
         "StateUpdate", "TimeoutPolicy", "TracePolicy", "interrupt", "omit_payload",

@@ -40,7 +40,6 @@ VERDICTS: list[tuple[str, Status, str]] = [
     ("cache.redis.*", N, _REDIS),
     ("checkpoint.serde.*", N, _SERDE),
     ("checkpoint.postgres*Shallow*", N, _SHALLOW),
-    ("*MessageGraph", N, "Deprecated there in favour of MessagesState."),
 ]
 """(pattern, status, why)"""
 

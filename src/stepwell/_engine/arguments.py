@@ -121,6 +121,7 @@ class RunConfig:
     """
 
     __slots__ = (
+        "callbacks",
         "checkpoint_id",
         "checkpoint_map",
         "checkpoint_ns",
@@ -145,8 +146,8 @@ class RunConfig:
         for key in [k for k in configurable if k.startswith("__pregel_")]:
             logger.warning("config key %s belongs to another engine and is ignored", key)
             del configurable[key]
-        if given.get("callbacks"):
-            logger.warning("config['callbacks'] is ignored: Stepwell calls no LangChain callbacks")
+        self.callbacks: Any = given.get("callbacks") or None
+        """For models of LangChain that nodes call; Stepwell itself calls none."""
         thread_id = configurable.get("thread_id")
         self.thread_id = None if thread_id is None else thread_id_of(thread_id)
         checkpoint = configurable.get("checkpoint_id")

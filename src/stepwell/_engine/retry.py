@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from stepwell._context import current_task
+from stepwell._engine.messages import surround
 from stepwell._engine.task import TaskRun
 from stepwell._engine.timed import timed
 from stepwell.errors import NodeCancelledError
@@ -73,10 +74,14 @@ async def once(task: TaskRun) -> list[Write]:
     node = task.task.node
     token = current_task.set(task)
     try:
+        if task.run.surrounds:
+            surround(task)
         output = await node.body.call(task.task.input, task)
         writer = node.writer
         writes: list[Write] = (
-            await writer.run(output, task) if writer.branches else writer.own_writes(output)
+            await writer.run(output, task)
+            if writer.branches or task.sent
+            else writer.own_writes(output)
         )
         return writes
     finally:

@@ -12,6 +12,7 @@ from stepwell._engine.arguments import RunConfig
 from stepwell._engine.ending import change, end, out_of_steps
 from stepwell._engine.family import Family
 from stepwell._engine.fanout import run_many, run_one
+from stepwell._engine.messages import is_heard
 from stepwell._engine.pending import NULL_TASK, Pending, dump_interrupts
 from stepwell._engine.program import Program
 from stepwell._engine.publish import Publisher
@@ -95,6 +96,7 @@ class Run:
         "state",
         "step",
         "stop",
+        "surrounds",
         "tasks",
         "watch",
     )
@@ -142,6 +144,8 @@ class Run:
         self.interrupt_before: Breakpoints = graph.interrupt_before
         self.interrupt_after: Breakpoints = graph.interrupt_after
         self.publisher = Publisher(self)
+        self.surrounds = False
+        """Whether LangChain has to find the config of a task around it."""
         self.pending = Pending()
         self.resuming = False
         """Whether this is the first superstep of a run that goes on: graphs inside go on too."""
@@ -214,6 +218,7 @@ class Run:
             GraphDrained: The run was asked to stop.
             Exception: Whatever a node raised.
         """
+        self.surrounds = is_heard(self)
         due = self.plan()
         while True:
             await self.publisher.checkpoint(due)

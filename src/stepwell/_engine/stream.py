@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -34,11 +34,15 @@ class Sink:
         subgraphs: Whether chunks of the graphs inside the graph are wanted too.
     """
 
-    __slots__ = ("_chunks", "_closed", "_loop", "_thread", "_waiter", "modes", "subgraphs")
+    __slots__ = (
+        "_chunks", "_closed", "_loop", "_thread", "_waiter", "modes", "seen_messages", "subgraphs"
+    )  # fmt: skip
 
     def __init__(self, modes: Iterable[str], *, subgraphs: bool = False) -> None:
         self.modes = frozenset(modes)
         self.subgraphs = subgraphs
+        self.seen_messages: set[Any] = set()
+        """Ids of messages that were shown, or that the tasks were given."""
         self._chunks: deque[Chunk] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
@@ -111,6 +115,23 @@ class Outlet:
                     "payload": payload,
                 },
             )
+
+    def saw(self, names: Iterable[Any]) -> None:
+        """Messages with these ids are known already."""
+        known = set(names)
+        for sink in self.sinks:
+            sink.seen_messages |= known
+
+    def put_message(
+        self, message: Any, metadata: Mapping[str, Any], name: Any, *, once: bool = False
+    ) -> None:
+        """Add a chunk of the mode "messages"; `once`: only where its id is new."""
+        for sink in self.sinks:
+            if "messages" not in sink.modes or (once and name in sink.seen_messages):
+                continue
+            if name is not None:
+                sink.seen_messages.add(name)
+            sink.put((self.ns, "messages", (message, metadata)))
 
     def _put(self, mode: str, payload: Any) -> None:
         for sink in self.sinks:

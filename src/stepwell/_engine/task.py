@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from stepwell._answers import AnswerCheck
+from stepwell._engine.messages import callbacks_for, emit
 from stepwell._engine.timed import guarded_writer, heartbeat_of
 from stepwell._plan.tasks import Task, Write
 from stepwell.config import RunnableConfig
@@ -45,6 +46,7 @@ class TaskRun:
         "loaded",
         "new_answers",
         "run",
+        "sent",
         "task",
         "took_answer",
         "writes",
@@ -64,6 +66,8 @@ class TaskRun:
         """Graphs that this attempt has run as part of it."""
         self.attempt = 1
         self.first_attempt_at: float | None = None
+        self.sent: list[Write] | None = None
+        """Writes that the node has handed over while it runs, if any."""
         self.writes: list[Write] | None = None
         """The task's writes once it has finished, None before."""
         self.encoded: Any = None
@@ -134,6 +138,8 @@ class TaskRun:
                 "checkpoint_map": {**config.checkpoint_map, self.run.ns: self.run.place_id},
             },
         }
+        if (callbacks := callbacks_for(self)) is not None:
+            given["callbacks"] = callbacks
         if config.tags:
             given["tags"] = list(config.tags)
         if config.limited:
@@ -174,6 +180,7 @@ class TaskRun:
                 server_info=server_info(run.config.configurable),
                 run_id=run.run_id,
                 epoch=run.epoch,
+                message_writer=self.emit_message,
                 idempotency_key=self.idempotency_key,
                 execution_info=ExecutionInfo(
                     checkpoint_id=run.place_id,
@@ -195,6 +202,22 @@ class TaskRun:
     def held(self) -> list[ThreadHandle]:
         handles = [] if self.run.rec is None else [self.run.rec.handle]
         return handles if self.run.outer is None else handles + self.run.outer.held
+
+    def emit_message(self, message: Any, metadata: Mapping[str, Any] | None = None) -> None:
+        emit(self, message, metadata)
+
+    def overhear(self, message: Any, metadata: dict[str, Any], once: bool) -> None:
+        """Show what a model that this task calls has said."""
+        outlet = self.run.publisher.sink
+        if outlet is not None:
+            if message.id is None:
+                message.id = self.run.ids.message_id()
+            outlet.put_message(message, metadata, message.id, once=once)
+
+    def send(self, channel: str, value: Any) -> None:
+        if self.sent is None:
+            self.sent = []
+        self.sent.append((channel, value))
 
     def interrupt(self, value: Any, response_schema: Any) -> Any:
         """Return the next answer, or raise the question that has none yet."""
@@ -228,6 +251,7 @@ class TaskRun:
         self.attempt += 1
         self.asked = 0
         self.graphs_called = 0
+        self.sent = None
         self._runtime = None
 
 

@@ -150,6 +150,8 @@ class WriteRule:
     async def run(self, output: Any, task: TaskRun) -> list[Write]:
         """All writes of a finished task; routers are asked here."""
         writes = self.own_writes(output)
+        if task.sent:
+            writes = [*task.sent, *writes]
         for branch in self.branches:
             value = branch.view(output, task.run.state, writes)
             router = branch.router

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from inspect import unwrap
 from typing import Any, Literal, TypeAlias, overload
 
 from stepwell._messages import langchain
@@ -204,9 +205,9 @@ _DEFAULT = MessageReducer()
 
 def known_reducer(reducer: Any, annotation: Any) -> Any:
     """The reducer that a key annotated so is folded with: the one given, unless it is ours."""
-    if reducer is add_messages:
+    if unwrap(reducer) is add_messages:
         reducer = _DEFAULT
-    elif isinstance(reducer, partial) and reducer.func is add_messages and not reducer.args:
+    elif isinstance(reducer, partial) and unwrap(reducer.func) is add_messages and not reducer.args:
         reducer = MessageReducer(**reducer.keywords)
     return reducer.for_annotation(annotation) if isinstance(reducer, MessageReducer) else reducer
 

@@ -13,9 +13,16 @@ such objects too.
 from __future__ import annotations
 
 import warnings
-from typing import Annotated, Final, TypedDict
+from typing import Annotated, Any, Final, TypedDict
 
-from stepwell._messages.shape import REMOVE_ALL, RemoveMessage
+from stepwell._context import running_task
+from stepwell._messages.shape import (
+    REMOVE_ALL,
+    MessageError,
+    RemoveMessage,
+    is_object,
+    normalise,
+)
 from stepwell.graph._message_reducer import AnyMessage, MessageReducer, add_messages
 from stepwell.graph.state import StateGraph
 from stepwell.warnings import LangGraphDeprecatedSinceV10
@@ -28,6 +35,38 @@ class MessagesState(TypedDict):
     """A state that is a conversation. Extend it with keys of your own."""
 
     messages: Annotated[list[AnyMessage], add_messages]
+
+
+def push_message(message: Any, *, state_key: str | None = "messages") -> AnyMessage:
+    """Show a message to whoever streams `stream_mode="messages"`, and write it to the state.
+
+    Call it inside a node.
+
+    Args:
+        message: A message with an id: a dict or a message object.
+        state_key: The key it is written to; None: it is only shown.
+
+    Returns:
+        The message as it was written.
+
+    Raises:
+        ValueError: The message has no id, or is none.
+        RuntimeError: Called outside of a node.
+    """
+    task = running_task("push_message()")
+    known = message.get("id") if isinstance(message, dict) else getattr(message, "id", None)
+    if known is None:
+        msg = (
+            "Message ID is required: push_message() takes a message with an id, so that it is "
+            "shown once however often the node runs."
+        )
+        raise MessageError(msg)
+    if not is_object(message):
+        message = normalise(message)
+    task.emit_message(message)
+    if state_key:
+        task.send(state_key, message)
+    return message
 
 
 class MessageGraph(StateGraph):
@@ -48,5 +87,5 @@ class MessageGraph(StateGraph):
 
 __all__ = [
     "REMOVE_ALL_MESSAGES", "AnyMessage", "MessageGraph", "MessageReducer", "MessagesState",
-    "RemoveMessage", "add_messages",
+    "RemoveMessage", "add_messages", "push_message",
 ]  # fmt: skip

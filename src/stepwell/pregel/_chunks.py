@@ -11,7 +11,7 @@ from stepwell.constants import START
 Version: TypeAlias = Literal["v1", "v2"]
 Mapper: TypeAlias = "Callable[[dict[str, Any]], Any] | None"
 
-MODES: Final = ("values", "updates", "custom", "checkpoints", "tasks", "debug")
+MODES: Final = ("values", "updates", "custom", "messages", "checkpoints", "tasks", "debug")
 DEBUG_PRINTS: Final = ("updates", "values")
 """What `debug=True` prints."""
 
