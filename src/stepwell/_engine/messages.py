@@ -19,8 +19,8 @@ from stepwell.constants import TAG_HIDDEN, TAG_NOSTREAM
 
 if TYPE_CHECKING:
     from stepwell._engine.run import Run
-    from stepwell._engine.stream import Outlet
     from stepwell._engine.task import TaskRun
+    from stepwell._plan.tasks import Write
 
 MODE = "messages"
 
@@ -59,9 +59,15 @@ def emit(task: TaskRun, message: Any, metadata: Mapping[str, Any] | None = None)
         outlet.put_message(message, told, id_of(message))
 
 
-def emit_writes(task: TaskRun, outlet: Outlet) -> None:
+def emit_writes(task: TaskRun, writes: Sequence[Write]) -> None:
     """Show the messages that a task wrote and nobody has seen."""
-    if TAG_HIDDEN in task.run.config.tags:
+    outlet = task.run.publisher.sink
+    if (
+        outlet is None
+        or MODE not in outlet.modes
+        or task.task.node.hidden
+        or TAG_HIDDEN in task.run.config.tags
+    ):
         return
     plain = task.run.spec.prepares
     given = task.task.input
@@ -71,7 +77,7 @@ def emit_writes(task: TaskRun, outlet: Outlet) -> None:
         for m in _messages(value, dicts=key is None or key in plain)
     )
     metadata: Mapping[str, Any] | None = None
-    for channel, value in task.writes or ():
+    for channel, value in writes:
         for message in _messages(value, dicts=channel in plain):
             metadata = metadata or task.config.get("metadata", {})
             if is_object(message) and message.id is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from stepwell._engine.messages import MODE, emit_writes
 from stepwell._engine.snapshot import checkpoint_chunk
 from stepwell._engine.stream import INTERRUPT, Outlet, task_ended, task_started, update_chunk
 from stepwell._plan.apply import TaskWrites
@@ -61,8 +60,6 @@ class Publisher:
                 known = values if isinstance(values, dict) else {}
                 sink.put("values", {**known, INTERRUPT: task.interrupts})
         elif task.writes is not None:
-            if MODE in sink.modes:
-                emit_writes(task, sink)
             sink.put("updates", update_chunk(task, self.output_keys))
         if sink.wants("tasks"):
             sink.put("tasks", task_ended(task, run.spec.state_keys), run.step, run.clock.wall())

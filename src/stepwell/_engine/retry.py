@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from stepwell._context import current_task
-from stepwell._engine.messages import surround
+from stepwell._engine.messages import emit_writes, surround
 from stepwell._engine.task import TaskRun
 from stepwell._engine.timed import timed
 from stepwell.errors import NodeCancelledError
@@ -83,6 +83,8 @@ async def once(task: TaskRun) -> list[Write]:
             if writer.branches or task.sent
             else writer.own_writes(output)
         )
+        if task.run.surrounds:
+            emit_writes(task, writes)
         return writes
     finally:
         current_task.reset(token)

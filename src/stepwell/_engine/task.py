@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from stepwell._answers import AnswerCheck
 from stepwell._engine.messages import callbacks_for, emit
-from stepwell._engine.timed import guarded_writer, heartbeat_of
+from stepwell._engine.timed import guarded_writer, heartbeat_of, progressed
 from stepwell._plan.tasks import Task, Write
 from stepwell.config import RunnableConfig
 from stepwell.errors import GraphInterrupt, NodeError
@@ -204,12 +204,13 @@ class TaskRun:
         return handles if self.run.outer is None else handles + self.run.outer.held
 
     def emit_message(self, message: Any, metadata: Mapping[str, Any] | None = None) -> None:
-        emit(self, message, metadata)
+        if progressed(self):
+            emit(self, message, metadata)
 
     def overhear(self, message: Any, metadata: dict[str, Any], once: bool) -> None:
         """Show what a model that this task calls has said."""
         outlet = self.run.publisher.sink
-        if outlet is not None:
+        if progressed(self) and outlet is not None:
             if message.id is None:
                 message.id = self.run.ids.message_id()
             outlet.put_message(message, metadata, message.id, once=once)

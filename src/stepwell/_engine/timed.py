@@ -70,10 +70,16 @@ def guards(task: TaskRun) -> Iterator[Guard]:
         found = found.run.outer
 
 
-def progressed(task: TaskRun) -> None:
-    """Something was seen of a task: no attempt that it is part of is idle."""
-    for guard in guards(task):
+def progressed(task: TaskRun) -> bool:
+    """Something was seen of a task: no attempt that it is part of is idle.
+
+    Returns:
+        Whether it counts: not, if one of these attempts is over.
+    """
+    found = list(guards(task))
+    for guard in found:
         guard.progress()
+    return all(guard.open for guard in found)
 
 
 def guarded_writer(task: TaskRun, write: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -370,3 +370,91 @@ async def case_messages_of_a_resumed_run(api: Api) -> Any:
     first = await streamed(api, graph, GIVEN, api.thread())
     then = await streamed(api, graph, api.Command(resume="answer"), api.thread())
     return [first, then]
+
+
+def nested(api: Api, inner_node: Any) -> Any:
+    """A graph with a graph as a node, between two nodes of its own."""
+    inner = chain(api, api.MessagesState, {"inside": inner_node})
+    nodes = {
+        "before": api.node(lambda s: {"messages": AIMessage("before", id="b")}),
+        "graph": inner,
+        "after": api.node(lambda s: {"messages": AIMessage("after", id="a")}),
+    }
+    return chain(api, api.MessagesState, nodes, checkpointer=api.saver())
+
+
+@both
+async def case_messages_of_graphs_in_graphs(api: Api) -> Any:
+    out = {}
+    for subgraphs in (False, True):
+        say = api.node(lambda s: {"messages": [AIMessage("inside", id="i")]})
+        out[subgraphs] = told(
+            await api.stream(
+                nested(api, say), GIVEN, api.thread(), ["messages", "updates"], subgraphs=subgraphs
+            )
+        )
+    return out
+
+
+@both
+async def case_models_in_graphs_in_graphs(api: Api) -> Any:
+    out = {}
+    for subgraphs in (False, True):
+        llm = model(AIMessage("x y", id="m1"))
+        ask = api.node(lambda s, llm=llm: {"messages": llm.invoke(s["messages"])})
+        out[subgraphs] = told(
+            await api.stream(nested(api, ask), GIVEN, api.thread(), "messages", subgraphs=subgraphs)
+        )
+    return out
+
+
+async def case_a_graph_that_a_node_calls(api: Api) -> Any:
+    """With the node's config and without, and heard by the node itself."""
+    out = {}
+    for how in ("bare", "config", "heard"):
+        llm = model(AIMessage("x y", id="m1"))
+
+        async def inside(state: Any, llm: Any = llm) -> Any:
+            return {"messages": await llm.ainvoke(state["messages"])}
+
+        inner = chain(api, api.MessagesState, {"inside": inside})
+        heard: list[Any] = []
+
+        async def call(
+            state: Any, config: api.RunnableConfig, inner=inner, heard=heard, how=how
+        ) -> Any:
+            if how == "bare":
+                await inner.ainvoke(state)
+            elif how == "config":
+                await inner.ainvoke(state, config)
+            else:
+                async for chunk in inner.astream(state, stream_mode="messages"):
+                    heard.append(chunk[0].content)
+            return {"messages": AIMessage("called", id="c")}
+
+        graph = chain(api, api.MessagesState, {"call": call}, checkpointer=api.saver())
+        for subgraphs in (False, True):
+            chunks = await api.stream(
+                graph, GIVEN, api.thread(f"{subgraphs}"), "messages", subgraphs=subgraphs
+            )
+            out[how, subgraphs] = [told(chunks), list(heard)]
+            llm.messages = iter([AIMessage("x y", id="m1")])
+            heard.clear()
+    return out
+
+
+@both
+async def case_messages_for_the_graph_around(api: Api) -> Any:
+    def inside(state: Any) -> Any:
+        update = {"messages": [AIMessage("for the parent", id="p")]}
+        return api.Command(graph=api.Command.PARENT, update=update, goto="after")
+
+    graph = api.StateGraph(api.MessagesState)
+    graph.add_node("graph", chain(api, api.MessagesState, {"inside": api.node(inside)}))
+    graph.add_node("after", api.node(lambda s: {"messages": [s["messages"][-1]]}))
+    graph.add_edge(api.START, "graph")
+    app = graph.compile(checkpointer=api.saver())
+    return [
+        told(await api.stream(app, GIVEN, api.thread(f"{s}"), ["messages", "updates"], subgraphs=s))
+        for s in (False, True)
+    ]
