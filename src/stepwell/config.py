@@ -19,7 +19,7 @@ class RunnableConfig(TypedDict, total=False):
     tags: list[str]
     metadata: dict[str, Any]
     callbacks: Any
-    run_name: str | None
+    run_name: str
     max_concurrency: int | None
     recursion_limit: int
     configurable: dict[str, Any]

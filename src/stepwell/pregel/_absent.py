@@ -33,8 +33,6 @@ INSTEAD: Final = {
     "configurable_fields": "context= of a run (context_schema of StateGraph)",
     "configurable_alternatives": "context= of a run (context_schema of StateGraph)",
     "get_prompts": "the graph's own code: graph.builder",
-    "input_schema": "get_input_jsonschema()",
-    "output_schema": "get_output_jsonschema()",
 }
 """Name -> what to use instead."""
 

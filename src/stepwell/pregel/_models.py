@@ -86,15 +86,11 @@ def fields_model(name: str, fields: Mapping[str, tuple[Any, Any]], what: str) ->
         if key in taken or key.startswith("_"):
             # Pydantic uses such names itself, so the field has another one inside.
             title = key.lstrip("_").replace("_", " ").title()
-            field = pydantic.Field(
-                default=default, alias=key, serialization_alias=key, title=title
-            )
+            field = pydantic.Field(default=default, alias=key, serialization_alias=key, title=title)
             definitions[f"private_{key}"] = (kind, field)
         else:
             definitions[key] = (kind, default)
-    config = pydantic.ConfigDict(
-        arbitrary_types_allowed=True, frozen=True, protected_namespaces=()
-    )
+    config = pydantic.ConfigDict(arbitrary_types_allowed=True, frozen=True, protected_namespaces=())
     with warnings.catch_warnings():
         if any(key.startswith("model") for key in fields):
             warnings.simplefilter("ignore")

@@ -6,26 +6,21 @@ import dataclasses
 import typing
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stepwell._engine.program import Program
 from stepwell._plan.output import output_selector, state_selector
 from stepwell.config import RunnableConfig
 from stepwell.constants import START
+from stepwell.pregel._base import Compiled
 from stepwell.pregel._models import Model, fields_model, is_model, root_model, schema_of_type
 from stepwell.warnings import LangGraphDeprecatedSinceV10
 
 
-class Schemas:
+class Schemas(Compiled):
     """The part of a compiled graph that says what fits into it, and what comes out."""
 
-    _program: Program
     context_schema: Any = None
     """Type of the context that runs are given."""
-
-    if TYPE_CHECKING:
-
-        def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str: ...
 
     # -- keys ------------------------------------------------------------------------------------
 

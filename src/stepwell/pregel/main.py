@@ -26,6 +26,7 @@ from stepwell.pregel._batch import BatchVerbs
 from stepwell.pregel._chunks import DEBUG_PRINTS, Envelope, Version
 from stepwell.pregel._configs import Config
 from stepwell.pregel._policies import PolicyVerbs
+from stepwell.pregel._schemas import Schemas
 from stepwell.pregel._states import StateVerbs
 from stepwell.runtime import RunControl
 from stepwell.types import All, Durability, GraphOutput, StreamMode
@@ -53,7 +54,7 @@ class RunArguments(TypedDict, total=False):
     lock_timeout: float | None
 
 
-class Pregel(StateVerbs, BatchVerbs, PolicyVerbs, Absent):
+class Pregel(StateVerbs, BatchVerbs, PolicyVerbs, Schemas, Absent):
     """A compiled graph.
 
     Every verb has an async form (prefix `a`) and a sync twin that runs it on a background

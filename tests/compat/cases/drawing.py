@@ -467,6 +467,40 @@ async def case_find_subgraphs(api: Api) -> Any:
     return out
 
 
+async def case_subgraph_without_checkpoints_is_not_found(api: Api) -> Any:
+    sub = inner(api, "a", "b", checkpointer=False)
+    graph = build(api, Log, {"s": sub}, [(api.START, "s")])
+    return {"found": list(graph.get_subgraphs()), "drawn": shape(graph, xray=True)}
+
+
+async def case_draw_error_handlers(api: Api) -> Any:
+    """Handlers are nodes that no edge leads to."""
+
+    def handle(state: Any, error: Any) -> Any:
+        return {}
+
+    def leave(state: Any) -> api.Command[Literal["b"]]:
+        return api.Command(goto="b")
+
+    own = api.StateGraph(Log)
+    own.add_node("a", quiet, error_handler=handle)
+    own.add_node("b", quiet, error_handler=leave)
+    own.add_edge(api.START, "a")
+    own.add_edge("a", "b")
+    shared = api.StateGraph(Log)
+    shared.set_node_defaults(error_handler=handle)
+    shared.add_node("a", quiet)
+    shared.add_node("b", quiet)
+    shared.add_edge(api.START, "a")
+    shared.add_edge("a", "b")
+    outer = build(api, Log, {"sub": own.compile()}, [(api.START, "sub")])
+    return {
+        "own": shape(own.compile()),
+        "shared": shape(shared.compile()),
+        "inside": shape(outer, xray=True),
+    }
+
+
 # --- the object -----------------------------------------------------------------------------
 
 
