@@ -7,7 +7,6 @@ models are those that LangGraph makes (langgraph 1.2), so their JSON schemas agr
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
 import types
 import typing
@@ -35,10 +34,11 @@ def load_pydantic(what: str) -> Any:
         UsageError: It is not installed.
     """
     try:
-        return importlib.import_module("pydantic")
+        import pydantic
     except ModuleNotFoundError as missing:
         msg = f"{what} needs pydantic, which is not installed: install stepwell[pydantic]."
         raise UsageError(msg) from missing
+    return pydantic
 
 
 def is_model(schema: Any) -> bool:
