@@ -14,7 +14,7 @@ FILES = [path for folder in FOLDERS for path in sorted(folder.glob("*.sql"))]
 
 KEY = {"key", "t"}
 """What the column is called that stands for the thread."""
-OF_THE_WHOLE = {"stepwell_schema", "stepwell_meta"}
+OF_THE_WHOLE = {"stepwell_schema", "stepwell_meta", "stepwell_store_meta"}
 """Tables that say something of the database, not of a thread."""
 CHANGED_BY_EVERY_COMMIT = {"beat", "record_no", "lease_until", "request", "wanted_at", "updated_at"}
 FORBIDDEN = re.compile(
@@ -111,7 +111,12 @@ def test_every_migration_can_be_distributed_by_thread(path):
 
 
 def test_both_databases_have_migrations_numbered_without_a_gap():
-    assert [folder.name for folder in FOLDERS] == ["postgres_migrations", "sqlite_migrations"]
+    assert [folder.name for folder in FOLDERS] == [
+        "postgres_migrations",
+        "postgres_store_migrations",
+        "sqlite_migrations",
+        "sqlite_store_migrations",
+    ]
     for folder in FOLDERS:
         numbers = [path.name[:4] for path in sorted(folder.iterdir()) if path.suffix == ".sql"]
         assert numbers == [f"{no:03}_" for no in range(1, len(numbers) + 1)]

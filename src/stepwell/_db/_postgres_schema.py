@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from stepwell._db._postgres_source import Link
 
 MIGRATIONS: Final = Path(__file__).with_name("postgres_migrations")
+STORE_MIGRATIONS: Final = Path(__file__).with_name("postgres_store_migrations")
+LEDGER: Final = "stepwell_migration"
+STORE_LEDGER: Final = "stepwell_store_migration"
+"""The tables that say which migrations of a track were applied."""
 
 PATIENCE_S: Final = 3600.0
 """A migration of large tables takes its time."""

@@ -5,19 +5,39 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
-from stepwell._db.migrations import load_migrations
+from stepwell._db.migrations import Migration, load_migrations
 from stepwell._db.sqlite import SQL, Cursor, Database
 from stepwell.errors import SchemaVersionError
 
+
+class Track(NamedTuple):
+    """Tables that are migrated together. `prefix`: of the names of its statements."""
+
+    migrations: list[Migration]
+    prefix: str
+
+    @property
+    def latest(self) -> int:
+        """The version that this release needs."""
+        return self.migrations[-1].number
+
+
 MIGRATIONS: Final = load_migrations(Path(__file__).with_name("sqlite_migrations"))
 LATEST: Final = MIGRATIONS[-1].number
+JOURNAL: Final = Track(MIGRATIONS, "")
+STORE: Final = Track(load_migrations(Path(__file__).with_name("sqlite_store_migrations")), "store_")
 
 _MIGRATE_WAIT_S = 30.0
 
 
-async def migrate(database: Database, mode: Literal["auto", "check", "off"], location: str) -> None:
+async def migrate(
+    database: Database,
+    mode: Literal["auto", "check", "off"],
+    location: str,
+    track: Track = JOURNAL,
+) -> None:
     """Create or upgrade the schema ("auto"), insist that it is current ("check"), or do
     nothing ("off").
 
@@ -28,6 +48,7 @@ async def migrate(database: Database, mode: Literal["auto", "check", "off"], loc
         database: an open database.
         mode: what to do.
         location: how `--dsn` names the database, for messages.
+        track: which tables.
 
     Raises:
         SchemaVersionError: the schema is newer than this release; or, with "check", older.
@@ -35,45 +56,45 @@ async def migrate(database: Database, mode: Literal["auto", "check", "off"], loc
     """
     if mode == "off":
         return
-    version = await database.read(schema_version)
-    _refuse_newer(version, location)
-    if version == LATEST:
+    version = await database.read(lambda cursor: schema_version(cursor, track))
+    _refuse_newer(version, track.latest, location)
+    if version == track.latest:
         return
     if mode == "check":
         raise SchemaVersionError(
-            f"{location}: the schema has version {version}, this release needs {LATEST}. "
+            f"{location}: the schema has version {version}, this release needs {track.latest}. "
             f"Run: stepwell migrate --dsn {location}",
             found=version,
-            needed=LATEST,
+            needed=track.latest,
         )
-    await database.write(lambda cursor: _upgrade(cursor, location), wait_s=_MIGRATE_WAIT_S)
+    await database.write(lambda cursor: _upgrade(cursor, location, track), wait_s=_MIGRATE_WAIT_S)
 
 
-def schema_version(cursor: Cursor) -> int:
+def schema_version(cursor: Cursor, track: Track = JOURNAL) -> int:
     """The version of the schema in the file; 0 if there is none."""
-    if cursor.execute(SQL["has_schema"]).fetchone() is None:
+    if cursor.execute(SQL[f"{track.prefix}has_schema"]).fetchone() is None:
         return 0
-    row = cursor.execute(SQL["schema_version"]).fetchone()
+    row = cursor.execute(SQL[f"{track.prefix}schema_version"]).fetchone()
     return 0 if row is None else int(row[0])
 
 
-def _upgrade(cursor: Cursor, location: str) -> None:
-    version = schema_version(cursor)  # another process may have been faster
-    _refuse_newer(version, location)
-    for migration in MIGRATIONS[version:]:
+def _upgrade(cursor: Cursor, location: str, track: Track) -> None:
+    version = schema_version(cursor, track)  # another process may have been faster
+    _refuse_newer(version, track.latest, location)
+    for migration in track.migrations[version:]:
         for statement in _statements(migration.sql):
             cursor.execute(statement)
-    if version < LATEST:
-        cursor.execute(SQL["set_schema_version"], (str(LATEST),))
+    if version < track.latest:
+        cursor.execute(SQL[f"{track.prefix}set_schema_version"], (str(track.latest),))
 
 
-def _refuse_newer(version: int, location: str) -> None:
-    if version > LATEST:
+def _refuse_newer(version: int, latest: int, location: str) -> None:
+    if version > latest:
         raise SchemaVersionError(
-            f"{location}: the schema has version {version}, this release knows up to {LATEST}. "
+            f"{location}: the schema has version {version}, this release knows up to {latest}. "
             "It was written by a newer release of stepwell: upgrade the package.",
             found=version,
-            needed=LATEST,
+            needed=latest,
         )
 
 

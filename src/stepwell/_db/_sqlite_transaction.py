@@ -22,7 +22,10 @@ from stepwell.errors import StorageUnavailableError
 T = TypeVar("T")
 Cursor: TypeAlias = sqlite3.Cursor
 
-SQL: Final = load_queries(Path(__file__).with_name("sqlite.sql"))
+SQL: Final = {
+    **load_queries(Path(__file__).with_name("sqlite.sql")),
+    **load_queries(Path(__file__).with_name("sqlite_store.sql")),
+}
 """Every statement, by name."""
 
 _PAUSE_S = 0.002

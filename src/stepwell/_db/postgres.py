@@ -30,7 +30,13 @@ except ModuleNotFoundError as error:
 from stepwell._db._postgres_dsn import parse_dsn
 from stepwell._db._postgres_line import Line
 from stepwell._db._postgres_locks import KEYS_MAX, LockSession
-from stepwell._db._postgres_schema import migrate, quoted
+from stepwell._db._postgres_schema import (
+    LEDGER,
+    STORE_LEDGER,
+    STORE_MIGRATIONS,
+    migrate,
+    quoted,
+)
 from stepwell._db._postgres_source import (
     TIMEOUTS,
     OwnSource,
@@ -41,7 +47,7 @@ from stepwell._db._postgres_source import (
     run,
     snapshot,
 )
-from stepwell._db.migrations import load_queries
+from stepwell._db.migrations import load_migrations, load_queries
 from stepwell._ids import Ids
 from stepwell.errors import StorageError, StorageUnavailableError, UsageError
 
@@ -54,6 +60,7 @@ FastUUID = pgproto.UUID
 """Written in C, and a `uuid.UUID` all the same."""
 
 QUERIES: Final = Path(__file__).with_name("postgres.sql")
+STORE_QUERIES: Final = Path(__file__).with_name("postgres_store.sql")
 SERVER_MIN: Final = 13
 POOL_MIN: Final = 3
 
@@ -68,14 +75,21 @@ def _is_name(name: object) -> bool:
     return 1 <= len(name.encode("utf-8", "surrogatepass")) <= 63 and name.isprintable()
 
 
-def queries(schema: str) -> Mapping[str, str]:
-    """The statements of `postgres.sql` for one schema, by name."""
-    texts = load_queries(QUERIES)
+def queries(schema: str, ledger: str = LEDGER) -> Mapping[str, str]:
+    """The statements of the SQL files for one schema, by name."""
+    texts = {**load_queries(QUERIES), **load_queries(STORE_QUERIES)}
+    columns = {
+        "{thread}": texts["thread_columns"],
+        "{run}": texts["run_columns"],
+        "{store_item}": texts["store_columns"],
+        "{ledger}": ledger,
+        "{schema}": quoted(schema),  # last: what a name of the user's holds is no mark
+    }
     for name, text in texts.items():
-        whole = text.replace("{thread}", texts["thread_columns"]).replace(
-            "{run}", texts["run_columns"]
-        )
-        texts[name] = whole.replace("{schema}", quoted(schema))
+        whole = text
+        for mark, stands_for in columns.items():
+            whole = whole.replace(mark, stands_for)
+        texts[name] = whole
     return texts
 
 
@@ -280,6 +294,13 @@ class Postgres:
         """Create or upgrade the schema; safe when many processes do it at once."""
         opened = self._open
         await migrate(opened.source, opened.sql, opened.schema, mode)
+
+    async def migrate_store(self, mode: Literal["auto", "check", "off"]) -> None:
+        """The same for the tables of stores, which are a track of their own."""
+        opened = self._open
+        sql = queries(opened.schema, STORE_LEDGER)
+        steps = load_migrations(STORE_MIGRATIONS)
+        await migrate(opened.source, sql, opened.schema, mode, steps)
 
     async def commit(self, sql: str, args: Sequence[object]) -> list[asyncpg.Record]:
         """Run one statement on the lane."""

@@ -1,7 +1,7 @@
 -- Every statement of the PostgreSQL driver, by name.
 --
--- {schema} is the quoted schema; {thread} and {run} are the fragments thread_columns and
--- run_columns. Lists travel as arrays, one parameter per column, so one round trip serves any
+-- {schema} is the quoted schema, {ledger} the table that says which migrations were applied;
+-- {thread} and {run} are the fragments thread_columns and run_columns. Lists travel as arrays, one parameter per column, so one round trip serves any
 -- number of threads.
 --
 -- The fragments commit_* make one statement: the fence, what the batch holds, the outcome.
@@ -13,11 +13,11 @@
 
 -- name: schema_present
 -- $1 schema name or null
-SELECT n.nspname, to_regclass(format('%I.stepwell_migration', n.nspname)) IS NOT NULL
+SELECT n.nspname, to_regclass(format('%I.{ledger}', n.nspname)) IS NOT NULL
 FROM pg_namespace n WHERE n.nspname = coalesce($1::text, current_schema());
 
 -- name: schema_versions
-SELECT version FROM {schema}.stepwell_migration ORDER BY version;
+SELECT version FROM {schema}.{ledger} ORDER BY version;
 
 -- name: schema_lock
 -- $1 key. Held to the end of the transaction: one process migrates, the others wait.
@@ -27,14 +27,14 @@ SELECT pg_advisory_xact_lock($1::int8);
 CREATE SCHEMA {schema};
 
 -- name: schema_ledger
-CREATE TABLE {schema}.stepwell_migration (
+CREATE TABLE {schema}.{ledger} (
   version int4 PRIMARY KEY,
   name text NOT NULL,
   applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
 -- name: schema_applied
-INSERT INTO {schema}.stepwell_migration (version, name) VALUES ($1, $2);
+INSERT INTO {schema}.{ledger} (version, name) VALUES ($1, $2);
 
 -- name: server_limits
 SELECT current_setting('server_version_num')::int4,

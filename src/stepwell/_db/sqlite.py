@@ -38,7 +38,8 @@ READERS_MAX = 4
 _OPEN_WAIT_S = 30.0
 _VERSION_MIN = (3, 37, 0)  # STRICT tables
 
-
+HAS_JSON = sqlite3.sqlite_version_info >= (3, 38, 0)
+"""Whether SQLite has its JSON functions for certain."""
 BUSY_TIMEOUT_S = 5.0
 """Seconds that one try waits for a write transaction of another process, by default."""
 
@@ -250,6 +251,7 @@ class Database:
 
 
 __all__ = [
+    "HAS_JSON",
     "SQL",
     "AnyConnection",
     "Cursor",

@@ -114,6 +114,10 @@ class Journal:
             if not task.cancelled() and task.exception() is None:
                 self._core = task.result()
 
+    async def migrate(self, mode: Literal["auto", "check", "off"]) -> None:
+        """See to the schema of the open database."""
+        await self.driver.migrate(mode)
+
     async def close(self) -> None:
         """Wait for commits under way, release the claims still held, close the driver.
 

@@ -12,8 +12,7 @@ from stepwell._clock import SYSTEM_CLOCK, Clock
 from stepwell._codec import Codec
 from stepwell._ids import RANDOM_IDS, Ids
 from stepwell._journal.journal import Journal
-from stepwell._portal import run_sync
-from stepwell.checkpoint._home import Home
+from stepwell._portal import Home, run_sync
 from stepwell.checkpoint._names import rule_of, scope_of, thread_id_of
 from stepwell.checkpoint._options import (
     GENERAL,
@@ -110,7 +109,7 @@ class Opening:
             UsageError: The saver is closed, or belongs to another loop.
             StorageError: The database cannot be opened, or has another schema.
         """
-        return await self._home.journal()
+        return await self._home.opened()
 
     async def at_home(self, call: Callable[[], Awaitable[T]]) -> T:
         """Await `call()` on the home loop, in the caller's context; cancellation is passed on.

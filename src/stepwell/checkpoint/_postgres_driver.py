@@ -110,6 +110,11 @@ class PostgresDriver:
         self._statements: CommitStatements | None = None
         self._chores: set[asyncio.Task[None]] = set()
 
+    @property
+    def database(self) -> Postgres:
+        """The database, for whoever shares its connections."""
+        return self._db
+
     # --- lifecycle ------------------------------------------------------------------------------
 
     async def open(self) -> None:

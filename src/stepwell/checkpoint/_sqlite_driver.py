@@ -190,11 +190,24 @@ class SqliteDriver:
             raise UsageError("The driver is not open: await open() first.")
         return self._database
 
+    @property
+    def database(self) -> Database:
+        """The open database, for whoever shares its connections.
+
+        Raises:
+            UsageError: It is not open.
+        """
+        return self._opened()
+
+    @property
+    def location(self) -> str:
+        """How the database is called in messages."""
+        path = self._settings.path
+        return path if self._settings.uri else f"sqlite:///{path}"
+
     async def migrate(self, mode: Literal["auto", "check", "off"]) -> None:
         """Create or upgrade the schema; safe when many processes do it at once."""
-        path = self._settings.path
-        location = path if self._settings.uri else f"sqlite:///{path}"
-        await migrate(self._opened(), mode, location)
+        await migrate(self._opened(), mode, self.location)
 
     def _look_for_locks(self) -> None:
         if self._locks is not None:

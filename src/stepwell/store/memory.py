@@ -184,7 +184,8 @@ class InMemoryStore(BaseStore):
                     del self._spaces[put.namespace]
             return
         now = datetime.fromtimestamp(self._clock.wall(), UTC)
-        stored = _Stored(put, put.document, now if before is None else before.created_at, now)
+        created_at = now if before is None else before.created_at
+        stored = _Stored(put, put.document, created_at, max(now, created_at))
         stored.vectors = [vectors.of_text[text] for text in put.document.texts.values()]
         self._spaces.setdefault(put.namespace, items)[put.key] = stored
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Coroutine
 from typing import Any, Self, TypeVar, Unpack
-from urllib.parse import unquote
 
+from stepwell._db._sqlite_address import sqlite_address
 from stepwell._db.sqlite import BUSY_TIMEOUT_S, AnyConnection, file_of_connection
 from stepwell.checkpoint._lifecycle import FindDriver
 from stepwell.checkpoint._options import SQLITE, SqliteOptions, check_options, pick
@@ -17,7 +17,6 @@ from stepwell.errors import UsageError
 
 T = TypeVar("T")
 
-IN_MEMORY = ":memory:"
 _FOR_DRIVER = ("locks", "synchronous")
 
 
@@ -55,9 +54,7 @@ class BaseSqliteSaver(Saver):
                 of SQLite's.
         """
         given = check_options(options, SQLITE, cls.__name__)
-        if not isinstance(conn_string, str | os.PathLike):
-            raise UsageError(f"A path or URL is needed, not {type(conn_string).__name__}.")
-        path, uri = _address(str(os.fspath(conn_string)))
+        path, uri = sqlite_address(conn_string)
         for_driver = pick(given, _FOR_DRIVER)
         if "outage_budget_s" in given:
             # One try must not take longer than all of them together.
@@ -68,31 +65,6 @@ class BaseSqliteSaver(Saver):
 
     def _start(self, driver: Driver | FindDriver, options: SqliteOptions) -> None:
         super().__init__(driver, **pick(options, omit=("synchronous",)))
-
-
-def _address(text: str) -> tuple[str, bool]:
-    """Path of the database, and whether it is a `file:` URI."""
-    scheme, separator, rest = text.partition("://")
-    if text.startswith("file:"):
-        return text, True
-    if not separator or "/" in scheme:
-        return text or IN_MEMORY, False
-    if scheme != "sqlite":
-        raise UsageError(
-            f"{scheme}:// is no URL of SQLite. Use a path, ':memory:', a file: URI, "
-            "sqlite:///relative.db or sqlite:////absolute.db; for other databases, open_saver()."
-        )
-    if rest in ("", f"/{IN_MEMORY}"):
-        return IN_MEMORY, False
-    path, _, query = rest.partition("?")
-    if not path.startswith("/") or len(path) == 1:
-        raise UsageError(
-            f"{text!r} names no file: write sqlite:///relative.db, sqlite:////absolute.db, or "
-            "sqlite:// for a private database in memory."
-        )
-    if query:
-        raise UsageError(f"{text!r}: parameters are written in a file: URI, not in this URL.")
-    return unquote(path[1:]), False
 
 
 def _driver_of(conn: Any, given: dict[str, Any]) -> Driver | FindDriver:

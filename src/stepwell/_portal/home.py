@@ -1,4 +1,4 @@
-"""Which event loop a saver belongs to, and the journal it keeps there."""
+"""Which event loop a saver or store belongs to, and what it keeps open there."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from typing import Literal, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
-from stepwell._journal.journal import Journal
-from stepwell._portal import iterate_on, keep_forever, note_runner, run_on
+from stepwell._portal.background import keep_forever
+from stepwell._portal.crossing import iterate_on, note_runner, run_on
 from stepwell.errors import StepwellError, UsageError
 
 T = TypeVar("T")
@@ -23,8 +23,27 @@ Migrate = Literal["auto", "check", "off"]
 _EXIT_MAX_S = 2.0
 
 
-class Home:
-    """One journal, opened on the event loop that first asks for it.
+class Openable(Protocol):
+    """What lives on one event loop at a time: a journal, the tables of a store."""
+
+    async def open(self, migrate: Migrate) -> None:
+        """Connect, and see to the schema. Idempotent."""
+
+    async def migrate(self, mode: Migrate) -> None:
+        """See to the schema of what is open."""
+
+    async def close(self) -> None:
+        """Finish what is under way and let go. Idempotent; may be opened again."""
+
+    def forget(self) -> None:
+        """Drop everything without touching it: the loop is gone, or this is a forked child."""
+
+
+H = TypeVar("H", bound=Openable)
+
+
+class Home(Generic[H]):
+    """One thing (here: the journal), opened on the event loop that first asks for it.
 
     If that loop has closed, the next asker's becomes home; so it does in a forked child.
     Views of one saver share one home.
@@ -38,14 +57,14 @@ class Home:
 
     def __init__(
         self,
-        make: Callable[[], Awaitable[Journal]],
+        make: Callable[[], Awaitable[H]],
         *,
         migrate: Migrate,
         name: str,
         warns: bool,
     ) -> None:
         self._make = make
-        self._made: Journal | None = None
+        self._made: H | None = None
         self._migrate: Migrate = migrate
         self._name = name
         self._warns = warns
@@ -108,7 +127,7 @@ class Home:
 
     # -- opening
 
-    async def journal(self) -> Journal:
+    async def opened(self) -> H:
         """The open journal. When it is open already, this does not suspend.
 
         Raises:
@@ -119,7 +138,7 @@ class Home:
             return self._made
         return await self._open_here(self._migrate)
 
-    async def _open_here(self, migrate: Migrate) -> Journal:
+    async def _open_here(self, migrate: Migrate) -> H:
         self._check_not_closed()
         here = asyncio.get_running_loop()
         if self._bind(here) is not here:
@@ -150,7 +169,7 @@ class Home:
         if self._migrate == "auto" or not self._open:
             await self._open_here("auto")
         else:
-            await (await self.journal()).driver.migrate("auto")
+            await (await self.opened()).migrate("auto")
 
     def reopen(self) -> None:
         """Allow use again after `close`."""
@@ -218,7 +237,7 @@ class Home:
             self._drop()
 
 
-_open_homes: weakref.WeakSet[Home] = weakref.WeakSet()
+_open_homes: weakref.WeakSet[Home[Any]] = weakref.WeakSet()
 
 
 def _close_at_exit() -> None:
