@@ -128,8 +128,8 @@ async def test_an_older_schema_is_upgraded_step_by_step(path, driver, monkeypatc
     tables = "CREATE TABLE more (a);\n-- why; not\nCREATE INDEX i ON more (a);"
     trigger = "CREATE TRIGGER g AFTER INSERT ON more BEGIN\n  DELETE FROM more;\nEND;"
     later = [Migration(LATEST + 1, "more", tables), Migration(LATEST + 2, "trigger", trigger)]
-    monkeypatch.setattr(_sqlite_schema, "MIGRATIONS", [*_sqlite_schema.MIGRATIONS, *later])
-    monkeypatch.setattr(_sqlite_schema, "LATEST", LATEST + 2)
+    track = _sqlite_schema.Track([*_sqlite_schema.MIGRATIONS, *later], "")
+    monkeypatch.setattr(_sqlite_schema, "JOURNAL", track)
     with pytest.raises(SchemaVersionError):
         await driver.migrate("check")
     await driver.migrate("auto")
@@ -145,8 +145,7 @@ async def test_a_migration_that_fails_leaves_nothing(path, driver, monkeypatch):
         *_sqlite_schema.MIGRATIONS,
         Migration(LATEST + 1, "b", "CREATE TABLE a (x); NONSENSE;"),
     ]
-    monkeypatch.setattr(_sqlite_schema, "MIGRATIONS", broken)
-    monkeypatch.setattr(_sqlite_schema, "LATEST", LATEST + 1)
+    monkeypatch.setattr(_sqlite_schema, "JOURNAL", _sqlite_schema.Track(broken, ""))
     with pytest.raises(StorageError):
         await driver.migrate("auto")
     other = sqlite3.connect(path)

@@ -36,7 +36,7 @@ async def migrate(
     database: Database,
     mode: Literal["auto", "check", "off"],
     location: str,
-    track: Track = JOURNAL,
+    track: Track | None = None,
 ) -> None:
     """Create or upgrade the schema ("auto"), insist that it is current ("check"), or do
     nothing ("off").
@@ -48,7 +48,7 @@ async def migrate(
         database: an open database.
         mode: what to do.
         location: how `--dsn` names the database, for messages.
-        track: which tables.
+        track: which tables; default: those of savers.
 
     Raises:
         SchemaVersionError: the schema is newer than this release; or, with "check", older.
@@ -56,6 +56,7 @@ async def migrate(
     """
     if mode == "off":
         return
+    track = JOURNAL if track is None else track
     version = await database.read(lambda cursor: schema_version(cursor, track))
     _refuse_newer(version, track.latest, location)
     if version == track.latest:
