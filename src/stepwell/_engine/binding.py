@@ -73,10 +73,10 @@ def _wants(parameter: inspect.Parameter, words: tuple[str, ...]) -> bool:
     return any(word in text for word in words)
 
 
-def injections(fn: Any) -> list[tuple[str, Callable[[TaskRun], Any]]]:
+def injections(fn: Any, *, takes_input: bool = True) -> list[tuple[str, Callable[[TaskRun], Any]]]:
     """The parameters that the engine fills, with where their values come from.
 
-    The first positional parameter is the node's input and never injected.
+    With `takes_input` the first positional parameter is the node's input and never injected.
     """
     try:
         parameters = list(inspect.signature(fn).parameters.values())
@@ -90,7 +90,7 @@ def injections(fn: Any) -> list[tuple[str, Callable[[TaskRun], Any]]]:
             inspect.Parameter.KEYWORD_ONLY,
         ):
             continue
-        if position == 0 and parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+        if takes_input and position == 0 and parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             continue
         if _wants(parameter, rule[0]):
             found.append((parameter.name, rule[1]))
@@ -143,6 +143,39 @@ def _bind_sync(fn: Any, label: str, injected: list[tuple[str, Callable[[TaskRun]
     return Bound(label, call, now, is_async=False)
 
 
+def bind_call(fn: Any, name: str) -> Bound:
+    """Compile a function that is called with arguments of the caller's own: (args, kwargs).
+
+    Parameters that the engine knows are filled unless the caller gave them.
+    """
+    injected = injections(fn, takes_input=False)
+    positions: dict[str, int] = {}
+    if injected:
+        positions = {
+            p.name: i
+            for i, p in enumerate(inspect.signature(fn).parameters.values())
+            if p.kind is p.POSITIONAL_OR_KEYWORD
+        }
+
+    def now(given: Any, task: TaskRun) -> Any:
+        args, kwargs = given
+        filled = {
+            k: source(task)
+            for k, source in injected
+            if k not in kwargs and positions.get(k, len(args)) >= len(args)
+        }
+        return fn(*args, **kwargs, **filled)
+
+    if _is_async(fn):
+        return Bound(name, now, None, is_async=True)
+
+    async def call(given: Any, task: TaskRun) -> Any:
+        result = await to_thread.run_sync(now, given, task)
+        return await result if inspect.isawaitable(result) else result
+
+    return Bound(name, call, now, is_async=False)
+
+
 def _bind_runnable(runnable: Any, label: str) -> Bound:
     def call(value: Any, task: TaskRun) -> Awaitable[Any]:
         return runnable.ainvoke(value, task.config)  # type: ignore[no-any-return]
@@ -150,4 +183,4 @@ def _bind_runnable(runnable: Any, label: str) -> Bound:
     return Bound(label, call, None, is_async=True)
 
 
-__all__ = ["Bound", "bind", "callable_name", "injections"]
+__all__ = ["Bound", "bind", "bind_call", "callable_name", "injections"]

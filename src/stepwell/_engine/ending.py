@@ -49,7 +49,8 @@ def _leave_all(run: Run) -> None:
         return
     rec.exit_checkpoint(run.state, thread=None, let_go=False)
     rec.command(run.null_writes, None)  # those that no barrier has taken along
-    for task in run.tasks:
+    calls = () if run.board is None else run.board.made
+    for task in (*run.tasks, *calls):
         if not task.loaded:
             run.leave(rec, task)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from contextvars import Context, copy_context
 from dataclasses import replace
 from types import coroutine
@@ -51,6 +51,8 @@ async def execute(task: TaskRun) -> None:
         await _commanded(task, signal)
     except GraphBubbleUp:
         raise
+    except BaseExceptionGroup as group:
+        _note_group(task, group)
     except Exception as exc:  # noqa: BLE001  # whatever a node raises is its caller's business
         task.failure = exc
 
@@ -71,6 +73,28 @@ async def _commanded(task: TaskRun, signal: ParentCommand) -> None:
         task.writes = await task.task.node.writer.run(replace(command, graph=None), task)
     except Exception as exc:  # noqa: BLE001  # a router's failure is its task's
         task.failure = exc
+
+
+def _note_group(task: TaskRun, group: BaseExceptionGroup[BaseException]) -> None:
+    """Note the end of a node whose own tasks raised several things (`asyncio.TaskGroup`).
+
+    If all of them are questions, the node asks them.
+    """
+    questions, others = group.split(GraphInterrupt)
+    if questions is not None and others is None:
+        task.interrupts = tuple(i for signal in _leaves(questions) for i in signal.args[0])
+    elif isinstance(group, Exception):
+        task.failure = group
+    else:
+        raise group
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    for exc in group.exceptions:
+        if isinstance(exc, BaseExceptionGroup):
+            yield from _leaves(exc)
+        else:
+            yield exc
 
 
 @coroutine
@@ -101,11 +125,20 @@ async def run_one(task: TaskRun, settle: Settle) -> None:
     cost more than the node."""
     await _within(copy_context(), execute(task))
     if task.failure is not None and can_rescue(task):
-        settle(task, False)
+        settle(task, _calling(task))
         task = rescue(task)
         await until_durable(task)
         await _within(copy_context(), execute(task))
-    settle(task, False)
+    settle(task, _calling(task))
+
+
+def _calling(task: TaskRun) -> bool:
+    """Note that a task has ended. Returns whether tasks that it called still run."""
+    return task.calls is not None and task.calls.ended()
+
+
+def _gave_slot(task: TaskRun) -> bool:
+    return task.calls is not None and task.calls.gave_slot
 
 
 class _Branches:
@@ -126,10 +159,12 @@ class _Branches:
         "_timeout_s",
     )
 
-    def __init__(self, settle: Settle, limit: int | None, timeout_s: float | None) -> None:
+    def __init__(
+        self, settle: Settle, slots: asyncio.Semaphore | None, timeout_s: float | None
+    ) -> None:
         self._settle = settle
         self._timeout_s = timeout_s
-        self._slots = asyncio.Semaphore(limit) if limit else None
+        self._slots = slots
         self._done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         """True: all have ended. False: one failed and the rest must be cancelled."""
         self._left = 0
@@ -166,13 +201,18 @@ class _Branches:
                     task = await self._rescue(task)
                 self._end(task)
             else:
-                async with self._slots:
+                first = task
+                await self._slots.acquire()
+                try:
                     await execute(task)
                     if task.failure is not None and can_rescue(task):
                         task = await self._rescue(task)
                     durable = self._end(task)
                     if durable is not None:
                         await durable
+                finally:
+                    if not (_gave_slot(first) or _gave_slot(task)):
+                        self._slots.release()
         except asyncio.CancelledError:
             raise
         except BaseException as exc:  # noqa: BLE001  # carried to the run, which raises it
@@ -189,6 +229,7 @@ class _Branches:
 
     async def _rescue(self, failed: TaskRun) -> TaskRun:
         """Run the error handler of a task that failed, in its branch; its task."""
+        _calling(failed)
         self._settle(failed, True)
         handler = rescue(failed)
         self._handlers.append(handler)
@@ -198,7 +239,7 @@ class _Branches:
 
     def _end(self, task: TaskRun) -> Awaitable[None] | None:
         self._left -= 1
-        return self._settle(task, self._left > 0)
+        return self._settle(task, _calling(task) or self._left > 0)
 
     def _expire(self) -> None:
         if not self._done.done():
@@ -221,14 +262,17 @@ class _Branches:
 
 
 async def run_many(
-    tasks: Sequence[TaskRun], settle: Settle, limit: int | None, timeout_s: float | None = None
+    tasks: Sequence[TaskRun],
+    settle: Settle,
+    slots: asyncio.Semaphore | None,
+    timeout_s: float | None = None,
 ) -> None:
-    """Run tasks concurrently, at most `limit` at a time, and wait for all of them.
+    """Run tasks concurrently, each in one of the `slots`, and wait for all of them.
 
     Raises:
         TimeoutError: They took longer than `timeout_s`; those that run were cancelled.
     """
-    await _Branches(settle, limit, timeout_s).run(tasks)
+    await _Branches(settle, slots, timeout_s).run(tasks)
 
 
 __all__ = ["execute", "run_many", "run_one"]

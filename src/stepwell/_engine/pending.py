@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, Final
+from urllib.parse import quote, unquote
 
 from stepwell._codec import Codec
 from stepwell._journal.load import Contribution, pending_value, pending_writes
@@ -20,6 +21,29 @@ from stepwell.types import Interrupt
 
 NULL_TASK: Final = bytes(16)
 """The task id of writes that are no task's: a command's update, goto and resume."""
+CALL_MARK: Final = "@"
+"""First character of the path under which a task call files what it leaves."""
+
+
+class Called:
+    """What a task call left behind: nobody looks at its result before the call is made again."""
+
+    __slots__ = ("name", "row")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.row: WriteRow | None = None
+        """Its result, still encoded; None if it has none."""
+
+
+def call_place(parent_path: str, index: int) -> str:
+    """Where in the order of its parent's calls a call stands."""
+    return f"{CALL_MARK}{parent_path}/{index}"
+
+
+def call_path(parent_path: str, index: int, name: str) -> str:
+    """The path of a call: its place, and its name (which must be the same every time)."""
+    return f"{call_place(parent_path, index)}:{quote(name, safe='')}"
 
 
 class Pending:
@@ -27,10 +51,11 @@ class Pending:
 
     A task has finished when it has an entry in `outputs` (which may be empty); its
     interrupts wait for an answer only while it has not. `handled` are the tasks that failed
-    and whose error handler was started, with what they failed with.
+    and whose error handler was started, with what they failed with. Results of task calls are
+    not in `outputs` but in `calls`, by place.
     """
 
-    __slots__ = ("answers", "errors", "handled", "interrupts", "outputs")
+    __slots__ = ("answers", "called", "calls", "errors", "handled", "interrupts", "outputs")
 
     def __init__(self) -> None:
         self.outputs: dict[bytes, list[Write]] = {}
@@ -38,20 +63,34 @@ class Pending:
         self.interrupts: dict[bytes, tuple[Interrupt, ...]] = {}
         self.answers: dict[bytes, list[Any]] = {}
         self.handled: dict[bytes, BaseException] = {}
+        self.calls: dict[str, Called] = {}
+        self.called: set[bytes] = set()
+        """Ids of the calls that left something, whatever it was."""
 
     def __bool__(self) -> bool:
-        return bool(self.outputs or self.errors or self.interrupts or self.answers)
+        return bool(self.outputs or self.errors or self.interrupts or self.answers or self.called)
 
     @classmethod
     def from_rows(cls, rows: Iterable[WriteRow], codec: Codec) -> Pending:
         """Decode the rows filed under one checkpoint, in the order they were written."""
         pending = cls()
         for row in rows:
-            if row.idx == SLOT_OUTPUT:
-                pending.outputs[row.task_id] = pending_writes(row, codec)
-            else:
+            if row.task_path.startswith(CALL_MARK):
+                pending._add_call(row)
+            if row.idx != SLOT_OUTPUT:
                 pending.set(row.task_id, row.idx, pending_value(row, codec))
+            elif row.task_id not in pending.called:
+                pending.outputs[row.task_id] = pending_writes(row, codec)
         return pending
+
+    def _add_call(self, row: WriteRow) -> None:
+        self.called.add(row.task_id)
+        if row.idx == SLOT_ERROR:
+            return  # it left nothing that another call in its place could be given
+        place, _, name = row.task_path.rpartition(":")
+        known = self.calls.setdefault(place, Called(unquote(name)))
+        if row.idx == SLOT_OUTPUT:
+            known.row = row
 
     def set(self, task_id: bytes, slot: int, value: Any) -> None:
         """Put the decoded value of a control slot in its place."""
@@ -86,10 +125,11 @@ class Pending:
 
     def open_interrupts(self) -> dict[str, Interrupt]:
         """Questions that wait for an answer, by id."""
+        done = {c.row.task_id for c in self.calls.values() if c.row is not None}
         return {
             i.id: i
             for task_id, interrupts in self.interrupts.items()
-            if task_id not in self.outputs
+            if task_id not in self.outputs and task_id not in done
             for i in interrupts
         }
 
@@ -119,4 +159,7 @@ def load_interrupts(stored: Iterable[list[Any]]) -> tuple[Interrupt, ...]:
     return tuple(Interrupt(value, id_, response_schema=schema) for value, id_, schema in stored)
 
 
-__all__ = ["NULL_TASK", "Pending", "RecordedError", "dump_interrupts", "load_interrupts"]
+__all__ = [
+    "CALL_MARK", "NULL_TASK", "Called", "Pending", "RecordedError", "call_path", "call_place",
+    "dump_interrupts", "load_interrupts",
+]  # fmt: skip

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
 
-from stepwell._codec import Codec
+from stepwell._codec import Codec, Registry
 from stepwell._plan.spec import GraphSpec
 from stepwell.constants import NS_END, NS_SEP
-from stepwell.types import Durability
+from stepwell.types import Durability, RetryPolicy
 
 if TYPE_CHECKING:
+    from stepwell._engine.calls import CallSpec
     from stepwell.checkpoint.base import Saver
 
 
@@ -18,6 +20,7 @@ class Program:
     """Everything about a graph that does not change from run to run."""
 
     __slots__ = (
+        "call_specs",
         "children",
         "codec",
         "context_mapper",
@@ -31,6 +34,8 @@ class Program:
         "on_conflict",
         "on_mismatch",
         "persists",
+        "registry",
+        "retry",
         "saver",
         "spec",
         "state_version",
@@ -39,9 +44,10 @@ class Program:
         "strict",
     )
 
-    def __init__(self, spec: GraphSpec, codec: Codec) -> None:
+    def __init__(self, spec: GraphSpec, registry: Registry) -> None:
         self.spec = spec
-        self.codec = codec
+        self.registry = registry
+        self.codec = Codec(registry)
         self.name = spec.name
         self.saver: Saver | None = None
         self.keeps_history = False
@@ -62,6 +68,10 @@ class Program:
         self.step_timeout: float | None = None
         """Seconds that a superstep may take."""
         self.fingerprint = ""
+        self.retry: Sequence[RetryPolicy] = ()
+        """Policies of task calls that have none of their own."""
+        self.call_specs: WeakKeyDictionary[CallSpec, CallSpec | None] = WeakKeyDictionary()
+        """Functions that were called as tasks, as this graph runs them (None: as they are)."""
         self.context_mapper: Callable[[dict[str, Any]], Any] | None = None
         """How a dict given as context becomes the graph's context schema."""
 

@@ -53,6 +53,9 @@ class Publisher:
         sink, run = self.sink, self._run
         if sink is None or task.task.node.hidden or task.paused:
             return
+        if task.is_call:
+            self._call_ended(sink, task)
+            return
         if task.interrupts:
             sink.put("updates", {INTERRUPT: task.interrupts})
             if "values" in sink.modes:
@@ -63,6 +66,23 @@ class Publisher:
             sink.put("updates", update_chunk(task, self.output_keys))
         if sink.wants("tasks"):
             sink.put("tasks", task_ended(task, run.spec.state_keys), run.step, run.clock.wall())
+
+    def call_started(self, call: TaskRun) -> None:
+        """A task call begins, or returns at once what it had returned before."""
+        sink, run = self.sink, self._run
+        if sink is not None and sink.wants("tasks"):
+            sink.put("tasks", task_started(call), run.step, run.clock.wall())
+
+    def _call_ended(self, sink: Outlet, call: TaskRun) -> None:
+        """A question of a call is shown as its caller's."""
+        run = self._run
+        if call.interrupts:
+            return
+        if call.writes is not None:
+            sink.put("updates", {call.name: call.writes[0][1]})
+        if sink.wants("tasks"):
+            keys = [channel for channel, _ in call.writes or ()]
+            sink.put("tasks", task_ended(call, keys), run.step, run.clock.wall())
 
     def values(self, done: Sequence[TaskWrites] | None) -> None:
         """Show the output keys if a barrier changed them (always, when `done` is None)."""
@@ -115,6 +135,8 @@ class Publisher:
             return GraphOutput(latest, tuple(run.interrupts))
         if not run.interrupts:
             return latest
+        if not isinstance(latest, dict):
+            latest = project(run.spec, run.state, self.output_keys)
         known = latest if isinstance(latest, dict) else {}
         return {**known, INTERRUPT: list(run.interrupts)}
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stepwell._engine.task import TaskRun
-from stepwell._plan.tasks import HandlerTask, Task
+from stepwell._plan.tasks import HandlerTask
 from stepwell.errors import GraphBubbleUp, NodeError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def rescue(task: TaskRun) -> TaskRun:
     if run.watch is not None:
         run.watch.tasks_started([handler])
     if run.rec is not None and not run.rec.exits:
-        run.rec.handled(task.id_bytes, task_path(task.task), stored(run.rec, error))
+        run.rec.handled(task.id_bytes, task.task.path_text, stored(run.rec, error))
     return handler
 
 
@@ -84,11 +84,6 @@ def described(error: BaseException) -> str:
     return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()[:2000]
 
 
-def task_path(task: Task) -> str:
-    """The path of a task as the text that is stored with its writes."""
-    return ",".join(str(p) for p in task.path)
-
-
 def note_task(task: TaskRun, error: BaseException) -> None:
     """Say on an exception which task it comes from."""
     try:
@@ -97,14 +92,22 @@ def note_task(task: TaskRun, error: BaseException) -> None:
         return
 
 
-def resumed(run: Run, task: TaskRun, known: bytes) -> TaskRun:
-    """The handler of a task that had failed before this run began."""
-    handler = take_over(task, run.pending.handled[known])
-    task.loaded = True
-    return handler
+def resume_handlers(run: Run) -> None:
+    """Put handlers in place of tasks that had failed before this run began: those do not run
+    again."""
+    for task in tuple(run.tasks):
+        known = task.id_bytes
+        if task.loaded or run.pending.handler_of(task.task, known) is None:
+            continue
+        handler = take_over(task, run.pending.handled[known])
+        task.loaded = True
+        if handler.id_bytes in run.pending.outputs:
+            handler.writes, handler.loaded = run.pending.outputs[handler.id_bytes], True
+        elif run.resume_map:
+            handler.answer_by_id(run.resume_map)
 
 
 __all__ = [
-    "can_rescue", "described", "note_task", "rescue", "resumed", "stored", "task_path",
+    "can_rescue", "described", "note_task", "rescue", "resume_handlers", "stored",
     "until_durable",
 ]  # fmt: skip

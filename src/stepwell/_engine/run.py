@@ -10,26 +10,20 @@ from typing import TYPE_CHECKING, Any, Literal
 from stepwell._clock import Clock
 from stepwell._engine.arguments import RunConfig
 from stepwell._engine.ending import change, end, out_of_steps
+from stepwell._engine.entries import entry_of
 from stepwell._engine.family import Family
 from stepwell._engine.fanout import run_many, run_one
 from stepwell._engine.messages import is_heard
-from stepwell._engine.pending import NULL_TASK, Pending, dump_interrupts
+from stepwell._engine.pending import NULL_TASK, Pending
 from stepwell._engine.program import Program
 from stepwell._engine.publish import Publisher
 from stepwell._engine.recorder import Recorder
-from stepwell._engine.rescue import described, note_task, resumed, stored, task_path
+from stepwell._engine.rescue import described, note_task, resume_handlers, stored
 from stepwell._engine.task import TaskRun
 from stepwell._engine.timed import progressed
 from stepwell._engine.watch import Watch
 from stepwell._ids import Ids
-from stepwell._journal.record import (
-    KIND_COMMAND,
-    SLOT_ERROR,
-    SLOT_HANDLED,
-    SLOT_INTERRUPT,
-    SLOT_RESUME,
-    Entry,
-)
+from stepwell._journal.record import KIND_COMMAND, Entry
 from stepwell._plan.apply import TaskWrites, apply, compose, deltas
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Task, Write, plan
@@ -41,9 +35,10 @@ from stepwell.errors import (
     GraphInterrupt,
 )
 from stepwell.runtime import RunControl
-from stepwell.types import Interrupt, interrupt_id
+from stepwell.types import Interrupt
 
 if TYPE_CHECKING:
+    from stepwell._engine.calls import Board
     from stepwell._engine.open import Opened
     from stepwell._engine.snapshot import View
 
@@ -62,6 +57,7 @@ class Run:
     __slots__ = (
         "answer",
         "barriers",
+        "board",
         "carried",
         "checkpoint_id",
         "clock",
@@ -70,6 +66,7 @@ class Run:
         "context",
         "control",
         "graph",
+        "home",
         "ids",
         "interrupt_after",
         "interrupt_before",
@@ -91,6 +88,7 @@ class Run:
         "resume_map",
         "resuming",
         "run_id",
+        "slots",
         "source",
         "spec",
         "state",
@@ -129,6 +127,12 @@ class Run:
         self.ids = ids
         self.run_id = run_id
         self.config_run_id = config.run_id
+        self.home = asyncio.get_running_loop()
+        at_once = config.max_concurrency
+        self.slots = None if at_once is None else asyncio.Semaphore(at_once)
+        """Room for the tasks that may run at once."""
+        self.board: Board | None = None
+        """Task calls of the superstep, if it makes any."""
         self.context: Any = None
         self.control: RunControl | None = None
         self.outer: TaskRun | None = None
@@ -235,7 +239,9 @@ class Run:
             if self.rec is not None:
                 await self.rec.handle.fresh()
             await self._superstep()
-            if any(t.writes is None for t in self.tasks):
+            if any(t.writes is None for t in self.tasks) or (
+                self.board is not None and self.board.asks
+            ):
                 self._raise_or_interrupt()
                 return
             ran = due if len(due) == len(self.tasks) else [t.task for t in self.tasks]
@@ -269,33 +275,11 @@ class Run:
             if not self.replaying and known in self.pending.outputs:
                 run.writes, run.loaded = self.pending.outputs[known], True
             elif self.resume_map:
-                self._answer_by_id(run)
+                run.answer_by_id(self.resume_map)
             runs.append(run)
         if self.pending.handled and not self.replaying:
-            self._resume_handlers()
+            resume_handlers(self)
         return runs
-
-    def _resume_handlers(self) -> None:
-        """Put handlers in place of tasks that had failed: those do not run again."""
-        for task in tuple(self.tasks):
-            known = task.id_bytes
-            if task.loaded or self.pending.handler_of(task.task, known) is None:
-                continue
-            handler = resumed(self, task, known)
-            if handler.id_bytes in self.pending.outputs:
-                handler.writes, handler.loaded = self.pending.outputs[handler.id_bytes], True
-            elif self.resume_map:
-                self._answer_by_id(handler)
-
-    def _answer_by_id(self, run: TaskRun) -> None:
-        asked = self.pending.interrupts.get(run.id_bytes, ())
-        for question in (
-            interrupt_id(run.ns, len(run.answers)), interrupt_id(run.ns, 0), *(i.id for i in asked)
-        ):  # fmt: skip
-            if question in self.resume_map:
-                run.answers.append(self.resume_map[question])
-                run.new_answers = True
-                return
 
     async def _superstep(self) -> None:
         todo = [t for t in self.tasks if t.writes is None]
@@ -305,12 +289,19 @@ class Run:
         if self.outer is not None:
             progressed(self.outer)
         limit = self.graph.step_timeout
-        if len(todo) == 1 and limit is None:
-            await run_one(todo[0], self._settle)
-        elif todo:
-            await run_many(todo, self._settle, self.config.max_concurrency, limit)
+        try:
+            if len(todo) == 1 and limit is None and self.slots is None:
+                await run_one(todo[0], self.settle)
+            elif todo:
+                await run_many(todo, self.settle, self.slots, limit)
+            if self.board is not None:
+                await self.board.finish(cancel=any(t.failure is not None for t in self.tasks))
+        except BaseException:
+            if self.board is not None:
+                await self.board.finish(cancel=True)
+            raise
 
-    def _settle(self, run: TaskRun, others: bool) -> Awaitable[None] | None:
+    def settle(self, run: TaskRun, others: bool) -> Awaitable[None] | None:
         """A task has ended: make what it left durable if the barrier may not come, publish.
 
         Returns:
@@ -340,7 +331,7 @@ class Run:
 
     def leave(self, rec: Recorder, run: TaskRun) -> None:
         """File what a task left behind under the current checkpoint."""
-        path, name = task_path(run.task), run.id_bytes
+        path, name = run.task.path_text, run.id_bytes
         run.left = True
         if run.handled is not None:
             rec.failed(name, path, described(run.handled))
@@ -381,6 +372,7 @@ class Run:
         if self.watch is not None:
             self.watch.superstep_finished(step, len(self.tasks))
         self.pending = Pending() if self.pending else self.pending
+        self.board = None
         self.replaying = self.resuming = False
         self.resume_map = {}
         self.answer = []
@@ -412,7 +404,7 @@ class Run:
         pending = self.pending
         if not pending:
             return False
-        mine = {t.id_bytes for t in self.tasks}
+        mine = {t.id_bytes for t in self.tasks} | pending.called
         mine.add(NULL_TASK)
         left = (
             pending.outputs, pending.interrupts, pending.errors, pending.answers, pending.handled
@@ -420,34 +412,10 @@ class Run:
         return any(name not in mine for found in left for name in found)
 
     def _entries(self) -> list[Entry]:
-        entries = [
-            Entry(
-                t.name, t.task.index, t.task.triggers if t.task.index < 0 else (),
-                t.writes or (), t.encoded, self._control(t),
-            )
-            for t in sorted(self.tasks, key=lambda t: t.task.order)
-        ]  # fmt: skip
+        entries = [entry_of(t) for t in sorted(self.tasks, key=lambda t: t.task.order)]
         if self.null_writes:
             entries.insert(0, Entry(INPUT, KIND_COMMAND, (), self.null_writes))
         return entries
-
-    def _control(self, run: TaskRun) -> dict[int, Any] | None:
-        """What a finished task asked and was told on the way: history shows it."""
-        control: dict[int, Any] = {}
-        if run.handled is not None:
-            control[SLOT_ERROR] = described(run.handled)
-            control[SLOT_HANDLED] = described(run.handled)
-            return control
-        if not run.answers and not self.pending:
-            return None
-        name = run.id_bytes
-        if asked := self.pending.interrupts.get(name):
-            control[SLOT_INTERRUPT] = dump_interrupts(asked)
-        if name in self.pending.errors:
-            control[SLOT_ERROR] = self.pending.errors[name]
-        if run.answers:
-            control[SLOT_RESUME] = run.answers
-        return control or None
 
     # -- how a run ends ------------------------------------------------------------------------
 

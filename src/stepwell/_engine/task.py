@@ -16,6 +16,7 @@ from stepwell.runtime import DEFAULT_RUNTIME, ExecutionInfo, Runtime, server_inf
 from stepwell.types import Interrupt, interrupt_id
 
 if TYPE_CHECKING:
+    from stepwell._engine.calls import Calls
     from stepwell._engine.run import Run
     from stepwell._engine.timed import Guard
     from stepwell._journal.handle import ThreadHandle
@@ -33,6 +34,7 @@ class TaskRun:
         "answers",
         "asked",
         "attempt",
+        "calls",
         "encoded",
         "error",
         "failure",
@@ -52,6 +54,11 @@ class TaskRun:
         "writes",
     )
 
+    is_call = False
+    """Whether another task called it."""
+    began = 0.0
+    """When it began, by the monotonic clock; 0 where that is when its superstep did."""
+
     def __init__(self, run: Run, task: Task, answers: Sequence[Any] = ()) -> None:
         self.run = run
         self.task = task
@@ -65,6 +72,8 @@ class TaskRun:
         self.graphs_called = 0
         """Graphs that this attempt has run as part of it."""
         self.attempt = 1
+        self.calls: Calls | None = None
+        """The tasks it has called, once it has called one."""
         self.first_attempt_at: float | None = None
         self.sent: list[Write] | None = None
         """Writes that the node has handed over while it runs, if any."""
@@ -89,6 +98,11 @@ class TaskRun:
     @property
     def name(self) -> str:
         return self.task.node.name
+
+    @property
+    def around(self) -> TaskRun | None:
+        """The task that this one is a part of."""
+        return self.run.outer
 
     @property
     def paused(self) -> bool:
@@ -177,6 +191,7 @@ class TaskRun:
                 stream_writer=self.stream_writer,
                 heartbeat=heartbeat_of(self) or DEFAULT_RUNTIME.heartbeat,
                 control=run.control,
+                previous=run.state.previous,
                 server_info=server_info(run.config.configurable),
                 run_id=run.run_id,
                 epoch=run.epoch,
@@ -247,12 +262,28 @@ class TaskRun:
             del self.answers[index:]
             self.new_answers = len(self.answers) > self.kept
 
+    def answer_by_id(self, given: Mapping[str, Any]) -> None:
+        """Take the answer that names the task's next question."""
+        pending = self.run.pending
+        asked = [i.id for i in pending.interrupts.get(self.id_bytes, ())]
+        if pending.called and not self.is_call:  # what its calls have asked is answered to them
+            others = {i.id for n in pending.called for i in pending.interrupts.get(n, ())}
+            asked = [name for name in asked if name not in others]
+        first, after = interrupt_id(self.ns, 0), interrupt_id(self.ns, len(self.answers))
+        for question in (after, first, *asked):
+            if question in given:
+                self.answers.append(given[question])
+                self.new_answers = True
+                return
+
     def again(self) -> None:
         """Start over for another attempt."""
         self.attempt += 1
         self.asked = 0
         self.graphs_called = 0
         self.sent = None
+        if self.calls is not None:
+            self.calls.rewind()
         self._runtime = None
 
 

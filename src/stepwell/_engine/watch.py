@@ -75,12 +75,17 @@ class Watch:
         run = self._run
         self._step_began = run.clock.monotonic()
         for task in tasks:
-            self._observers(
-                TaskStarted(
-                    thread_id=run.thread_id, ns=run.ns, run_id=run.run_id, node=task.name,
-                    task_id=task.id, step=run.step,
-                )
-            )  # fmt: skip
+            self.call_started(task)
+
+    def call_started(self, task: TaskRun) -> None:
+        """A task begins, of a superstep or called by another one."""
+        run = self._run
+        self._observers(
+            TaskStarted(
+                thread_id=run.thread_id, ns=run.ns, run_id=run.run_id, node=task.name,
+                task_id=task.id, step=run.step,
+            )
+        )  # fmt: skip
 
     def task_finished(self, task: TaskRun) -> None:
         """A task has ended, in whatever way."""
@@ -96,7 +101,7 @@ class Watch:
             TaskFinished(
                 thread_id=run.thread_id, ns=run.ns, run_id=run.run_id, node=task.name,
                 task_id=task.id, step=run.step, attempt=task.attempt, outcome=outcome,
-                duration_s=run.clock.monotonic() - self._step_began,
+                duration_s=run.clock.monotonic() - (task.began or self._step_began),
                 error=None if task.failure is None else type(task.failure).__name__,
             )
         )  # fmt: skip

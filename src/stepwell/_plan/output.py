@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from stepwell._plan.spec import ROOT, GraphSpec
+from stepwell._plan.spec import GraphSpec
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Write
 
@@ -22,12 +22,12 @@ def project(spec: GraphSpec, state: ThreadState, keys: Sequence[str] | str) -> A
 
 def output_selector(spec: GraphSpec) -> Sequence[str] | str:
     """The keys that make up the graph's output."""
-    return ROOT if spec.bare_output else spec.output_keys
+    return spec.output_keys[0] if spec.bare_output else spec.output_keys
 
 
 def state_selector(spec: GraphSpec) -> Sequence[str] | str:
     """The keys that make up a snapshot's values."""
-    return ROOT if spec.bare_state else spec.state_keys
+    return spec.state_keys[0] if spec.bare_state else spec.state_keys
 
 
 def fold_writes(writes: Iterable[Write]) -> dict[str, Any]:

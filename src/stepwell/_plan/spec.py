@@ -8,6 +8,8 @@ from typing import Any
 from stepwell.channels.base import MISSING, BaseChannel
 from stepwell.constants import START
 
+PREVIOUS = "__previous__"
+"""The channel of what an entrypoint saves for its next run."""
 ROOT = "__root__"
 """The one key of a state that is no mapping."""
 
@@ -36,6 +38,7 @@ class NodeSpec:
         "policy",
         "reads",
         "reads_all",
+        "takes_input",
         "triggers",
         "writer",
     )
@@ -46,6 +49,8 @@ class NodeSpec:
         self.triggers: tuple[str, ...] = ()
         self.reads: tuple[str, ...] | None = ()
         self.reads_all = False
+        self.takes_input = False
+        """Whether it is given the run's input as it is, instead of state."""
         self.managed_reads: tuple[tuple[str, Any], ...] = ()
         self.mapper: Callable[[dict[str, Any]], Any] | None = None
         self.consumables: tuple[str, ...] = ()
@@ -89,7 +94,9 @@ class GraphSpec:
         channels: Mapping[str, BaseChannel[Any, Any, Any]],
         state_keys: Sequence[str],
         output_keys: Sequence[str],
+        bare: bool = False,
     ) -> None:
+        """`bare`: the state is the one key's value, as it is with `__root__`."""
         self.name = name
         self.nodes = dict(nodes)
         self.channels = dict(channels)
@@ -98,8 +105,8 @@ class GraphSpec:
         self.state_order = {k: i for i, k in enumerate(state_keys)}
         self.output_keys = tuple(output_keys)
         self.output_set = frozenset(output_keys)
-        self.bare_state = self.state_keys == (ROOT,)
-        self.bare_output = self.output_keys == (ROOT,)
+        self.bare_state = bare or self.state_keys == (ROOT,)
+        self.bare_output = bare or self.output_keys == (ROOT,)
         self.stepping = tuple(k for k, c in self.channels.items() if c.steps)
         self.finishing = tuple(k for k, c in self.channels.items() if c.finishes)
         self.output_steps = any(self.channels[k].steps for k in self.output_keys)
@@ -120,4 +127,4 @@ class GraphSpec:
         return {k: c.from_checkpoint(MISSING) for k, c in self.channels.items()}
 
 
-__all__ = ["ROOT", "START", "GraphSpec", "NodeSpec"]
+__all__ = ["PREVIOUS", "ROOT", "START", "GraphSpec", "NodeSpec"]

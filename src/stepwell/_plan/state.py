@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from stepwell._plan.spec import GraphSpec
+from stepwell._plan.spec import PREVIOUS, GraphSpec
 from stepwell.channels.base import MISSING, BaseChannel
 
 
@@ -77,6 +77,12 @@ class ThreadState:
     def started(self) -> bool:
         """Whether anything was ever written."""
         return bool(self.versions)
+
+    @property
+    def previous(self) -> Any:
+        """What the last run of an entrypoint saved on this thread; None if there is nothing."""
+        channel = self.channels.get(PREVIOUS)
+        return channel.get() if channel is not None and channel.is_available() else None
 
     def pass_breakpoints(self) -> None:
         """Breakpoints of what is due now count as passed."""

@@ -60,6 +60,11 @@ class Task:
         return (PULL, self.node.name) if self.index < 0 else (PUSH, self.index, False)
 
     @property
+    def path_text(self) -> str:
+        """The path as the text that is stored with the task's pending writes."""
+        return ",".join(str(p) for p in self.path)
+
+    @property
     def triggers(self) -> tuple[str, ...]:
         return self.node.triggers if self.index < 0 else (PUSH,)
 
@@ -132,7 +137,7 @@ def read_input(
 
     `remaining` is the number of supersteps the run may still take, for managed keys.
     """
-    if node.name == START:
+    if node.takes_input:
         return state.channels[START].get()
     values = state.values
     if node.reads_all:

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from stepwell._codec import GLOBAL, Codec, Registry, register_schema
+from stepwell._codec import GLOBAL, Registry, register_schema
 from stepwell._engine.binding import Bound, bind
 from stepwell._engine.program import Program
 from stepwell._engine.retry import NodePolicy
@@ -161,9 +161,9 @@ def assemble(builder: StateGraph, name: str) -> Program:
     registry = Registry(GLOBAL)
     for schema in builder.schemas:
         register_schema(registry, schema)
-    program = Program(spec, Codec(registry))
+    program = Program(spec, registry)
     program.context_mapper = mapper_of(builder.context_schema, [])
-    program.fingerprint = _fingerprint(spec)
+    program.fingerprint = fingerprint(spec)
     return program
 
 
@@ -176,7 +176,7 @@ def _start(builder: StateGraph) -> NodeSpec:
     node = NodeSpec(START, hidden=True)
     node.body = Bound(START, _pass_on, None, is_async=True)
     node.triggers = (START,)
-    node.reads = None
+    node.takes_input = True
     node.writer = _rule(builder, START, list(builder.schemas[builder.input_schema]))
     return node
 
@@ -255,11 +255,11 @@ def _branches(builder: StateGraph, nodes: dict[str, NodeSpec]) -> None:
             nodes[start].writer.branches = tuple(branches)
 
 
-def _fingerprint(spec: GraphSpec) -> str:
+def fingerprint(spec: GraphSpec) -> str:
     """A digest of what a thread depends on: nodes, their triggers, channels and their kinds."""
     parts = [f"n:{n.name}:{','.join(n.triggers)}" for n in spec.nodes.values()]
     parts += [f"c:{k}:{type(c).__name__}" for k, c in spec.channels.items()]
     return digest16(*sorted(parts)).hex()
 
 
-__all__ = ["BranchDef", "NodeDef", "assemble"]
+__all__ = ["BranchDef", "NodeDef", "assemble", "fingerprint"]

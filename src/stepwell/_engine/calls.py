@@ -1,0 +1,440 @@
+"""Task calls: tasks that a running task starts, and waits for or not.
+
+A call is a task of the same superstep. It is executed like any other (policies, questions,
+context variables, worker threads), but its result goes to whoever called it and is recorded
+as a pending write, so that the n-th call of a task that is executed again returns what the
+n-th call returned before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from contextvars import Context, copy_context
+from copy import copy
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from anyio import to_thread
+
+from stepwell._codec import Codec, register_schema
+from stepwell._engine.binding import bind_call
+from stepwell._engine.fanout import execute
+from stepwell._engine.futures import Future, SyncAsyncFuture, deliver, fail
+from stepwell._engine.pending import Called, call_path, call_place
+from stepwell._engine.rescue import note_task
+from stepwell._engine.retry import NodePolicy
+from stepwell._engine.task import TaskRun
+from stepwell._engine.timed import progressed
+from stepwell._ids import digest16
+from stepwell._journal.load import pending_writes
+from stepwell._plan.spec import NodeSpec
+from stepwell._plan.tasks import PUSH, Task, Write
+from stepwell.constants import NS_SEP
+from stepwell.errors import TaskOrderError
+
+if TYPE_CHECKING:
+    from stepwell._engine.program import Program
+
+logger = logging.getLogger("stepwell")
+
+RETURN = "__return__"
+"""The channel under which a call's result is recorded. It is no channel of the graph."""
+
+Given = tuple[tuple[Any, ...], Mapping[str, Any]]
+"""Positional and keyword arguments of a call."""
+
+_making = threading.Lock()
+
+
+class _ReturnRule:
+    """What a call's return value writes."""
+
+    branches = ()
+
+    def own_writes(self, output: Any) -> list[Write]:
+        return [(RETURN, output)]
+
+    async def run(self, _command: Any, _task: TaskRun) -> list[Write]:
+        """What is left of a command that a graph inside the call gave it: a call has no edges."""
+        return [(RETURN, None)]
+
+
+_RETURN_RULE = _ReturnRule()
+
+
+class CallSpec(NodeSpec):
+    """A function that can be called as a task."""
+
+    __slots__ = ("__weakref__", "returns")
+
+    def __init__(self, fn: Any, name: str, policy: NodePolicy | None, returns: Any) -> None:
+        super().__init__(name)
+        self.body = bind_call(fn, name)
+        self.writer = _RETURN_RULE
+        self.policy = policy
+        self.returns = returns
+        """Annotation of the result: the classes it names may be stored. None if there is none."""
+
+    def within(self, program: Program) -> CallSpec:
+        """This function as a graph runs it: the graph's retry policies, unless it has its own."""
+        if self in program.call_specs:
+            return program.call_specs[self] or self
+        if self.returns is not None:
+            register_schema(program.registry, self.returns)
+        own: CallSpec | None = None
+        if program.retry and (self.policy is None or not self.policy.retry):
+            own = copy(self)
+            timeout = None if self.policy is None else self.policy.timeout
+            own.policy = NodePolicy(program.retry, timeout)
+        program.call_specs[self] = own
+        return own or self
+
+
+class CallTask(Task):
+    """The n-th call of a task. Its id follows from its place, not from when it was made."""
+
+    __slots__ = ("parent",)
+
+    def __init__(self, node: CallSpec, given: Given, index: int, parent: Task) -> None:
+        super().__init__(node, given, index)
+        self.parent = parent
+
+    @property
+    def path(self) -> tuple[Any, ...]:
+        return (PUSH, self.parent.path, self.index, True)
+
+    @property
+    def path_text(self) -> str:
+        return call_path(self.parent.path_text, self.index, self.name)
+
+    def id(self, checkpoint: str, ns: str, step: int) -> bytes:
+        if self._id is None:
+            self._id = digest16(
+                checkpoint, ns, str(step), self.name, PUSH, self.parent.path_text, str(self.index)
+            )
+        return self._id
+
+
+class CallRun(TaskRun):
+    """A task call while it runs."""
+
+    __slots__ = ("began", "over", "parent", "steps", "stopping", "waiters")
+
+    is_call = True
+
+    def __init__(self, parent: TaskRun, task: CallTask, answers: Sequence[Any] = ()) -> None:
+        super().__init__(parent.run, task, answers)
+        self.parent = parent
+        self.waiters: list[Future] = []
+        self.steps: asyncio.Task[None] | None = None
+        self.stopping = False
+        """Whether nobody waits for it any more and it was told to stop."""
+        self.over = False
+        self.began = 0.0
+
+    @property
+    def ns(self) -> str:
+        return f"{self.parent.ns}{NS_SEP}{self.name}:{self.id}"
+
+    @property
+    def around(self) -> TaskRun | None:
+        return self.parent
+
+    @property
+    def result(self) -> Any:
+        """What it returned; it must have finished."""
+        return self.writes[0][1] if self.writes else None
+
+
+class Board:
+    """The calls of one superstep, on all levels."""
+
+    __slots__ = ("closed", "made", "running")
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.made: list[CallRun] = []
+        self.running: set[asyncio.Task[None]] = set()
+
+    @property
+    def asks(self) -> bool:
+        """Whether a call has a question without an answer."""
+        return any(call.interrupts or (call.over and call.paused) for call in self.made)
+
+    async def finish(self, *, cancel: bool) -> None:
+        """Wait for calls that nobody waited for; with `cancel`, stop them first."""
+        self.closed = self.closed or cancel
+        while self.running:
+            if cancel:
+                for steps in self.running:
+                    steps.cancel()
+            await asyncio.gather(*self.running, return_exceptions=True)
+        self.closed = True
+
+
+class Calls:
+    """The calls of one task, in the order in which it made them.
+
+    A task whose calls run counts neither for `max_concurrency` nor among the worker threads:
+    it waits, and what it waits for needs the room.
+    """
+
+    __slots__ = (
+        "_board",
+        "_broken",
+        "_count",
+        "_lent",
+        "_made",
+        "_parent",
+        "_running",
+        "gave_slot",
+        "over",
+    )
+
+    def __init__(self, parent: TaskRun, board: Board) -> None:
+        self._parent = parent
+        self._board = board
+        self._broken: TaskOrderError | None = None
+        """The order of the calls was another one: nothing the task returns can count."""
+        self._count = count()
+        self._made: dict[int, CallRun] = {}
+        self._running = 0
+        self._lent = False
+        """Whether a worker thread more may run, because this task's thread waits."""
+        self.gave_slot = False
+        """Whether the task gave up the slot that it held."""
+        self.over = False
+
+    def rewind(self) -> None:
+        """The task starts over: its next call is its first again."""
+        self._count = count()
+        self._broken = None
+
+    def ended(self) -> bool:
+        """The task has ended. Returns whether calls of it still run."""
+        self.over = True
+        if self._broken is not None and self._parent.failure is None:
+            self._parent.writes, self._parent.failure = None, self._broken
+        return self._running > 0
+
+    # -- making a call: in whatever thread the task runs ---------------------------------------
+
+    def call(self, spec: CallSpec, given: Given) -> Future:
+        """Make the next call.
+
+        Raises:
+            TaskOrderError: The call that was made in its place before was another one.
+            RuntimeError: The task that makes it has ended.
+        """
+        if self._board.closed or self.over:
+            raise _too_late(spec.name)
+        progressed(self._parent)
+        run = self._parent.run
+        call = self._next(spec.within(run.graph), given)
+        context = copy_context()
+        if _loop_here() is run.home:
+            future: Future = run.home.create_future()
+            self._begin(call, future, context)
+        else:
+            future = SyncAsyncFuture()
+            run.home.call_soon_threadsafe(self._begin, call, future, context)
+        return future
+
+    def _next(self, spec: CallSpec, given: Given) -> CallRun:
+        index = next(self._count)
+        task = CallTask(spec, given, index, self._parent.task)
+        if (known := self._made.get(index)) is not None:
+            # The task was tried again; what it had called may run, or have finished.
+            if known.name != spec.name:
+                raise self._out_of_order(index, spec.name, known.name)
+            if not known.stopping and (known.writes is not None or not known.over):
+                return known
+            call = CallRun(self._parent, task, known.answers)
+            self._board.made.remove(known)  # whatever it asked is asked anew
+        else:
+            call = self._recalled(task)
+        self._made[index] = call
+        return call
+
+    def _recalled(self, task: CallTask) -> CallRun:
+        """The call with whatever is stored of it."""
+        run = self._parent.run
+        if run.replaying:
+            return CallRun(self._parent, task)
+        found: Called | None = None
+        answers: Sequence[Any] = ()
+        if run.pending:
+            found = run.pending.calls.get(call_place(self._parent.task.path_text, task.index))
+            if found is not None and found.name != task.name:
+                raise self._out_of_order(task.index, task.name, found.name)
+            answers = run.pending.answers.get(task.id(run.place_id, run.ns, run.step), ())
+        call = CallRun(self._parent, task, answers)
+        if found is not None and found.row is not None:
+            # Decoded only now: the graph did not know the call's classes when it was loaded.
+            codec = Codec(run.graph.registry, keep_unknown=False)
+            call.writes, call.loaded, call.over = pending_writes(found.row, codec), True, True
+        elif run.resume_map:
+            call.answer_by_id(run.resume_map)
+        return call
+
+    def _out_of_order(self, index: int, name: str, known: str) -> TaskOrderError:
+        run, caller = self._parent.run, self._parent.name
+        msg = (
+            f"Call {index + 1} of {caller!r} is {name!r} now and was {known!r} when it was "
+            "recorded. Tasks have to be called in the same order whenever their caller is "
+            "executed again: put whatever decides the order (time, chance, the outside world) "
+            "into a task of its own."
+        )
+        self._broken = TaskOrderError(msg, thread_id=run.thread_id, node=caller)
+        return self._broken
+
+    # -- running it: on the loop of the run ----------------------------------------------------
+
+    def _begin(self, call: CallRun, future: Future, context: Context) -> None:
+        if call.over:
+            if call.loaded and not call.began:
+                call.began = call.run.clock.monotonic()
+                call.run.publisher.call_started(call)
+            deliver(call, future)
+            return
+        if self._board.closed:
+            fail(future, _too_late(call.name))
+            return
+        call.waiters.append(future)
+        future.add_done_callback(lambda _: self._given_up(call, future))
+        if call.steps is not None:
+            return
+        self._running += 1
+        self._board.made.append(call)
+        slots = call.run.slots
+        if slots is not None and not self.gave_slot and not self.over:
+            self.gave_slot = True
+            slots.release()
+        call.began = call.run.clock.monotonic()
+        call.run.publisher.call_started(call)
+        if call.run.watch is not None:
+            call.run.watch.call_started(call)
+        lend = isinstance(future, SyncAsyncFuture)
+        call.steps = call.run.home.create_task(self._drive(call, lend), context=context)
+        self._board.running.add(call.steps)
+        call.steps.add_done_callback(lambda steps: self._stopped(call, steps))
+
+    def _given_up(self, call: CallRun, future: Future) -> None:
+        """Stop a call once everybody who waited for it was cancelled."""
+        if not future.cancelled():
+            return
+        if _loop_here() is not call.run.home:
+            with contextlib.suppress(RuntimeError):  # the loop is gone, and the call with it
+                call.run.home.call_soon_threadsafe(self._given_up, call, future)
+        elif not call.over and all(w.cancelled() for w in call.waiters) and call.steps is not None:
+            call.stopping = True
+            call.steps.cancel()
+
+    def _stopped(self, call: CallRun, steps: asyncio.Task[None]) -> None:
+        self._board.running.discard(steps)
+        if not call.over:  # it was cancelled before its first step
+            call.failure = asyncio.CancelledError()
+            self._over(call, took=False)
+
+    async def _drive(self, call: CallRun, lend: bool) -> None:
+        slots, took = call.run.slots, False
+        if lend and not self._lent:
+            self._lent = True
+            to_thread.current_default_thread_limiter().total_tokens += 1
+        try:
+            if slots is not None:
+                took = await slots.acquire()
+            await execute(call)
+        except asyncio.CancelledError:
+            call.failure = asyncio.CancelledError()
+        except (KeyboardInterrupt, SystemExit) as exc:
+            call.failure = exc
+            self._over(call, took=took)
+            raise
+        except BaseException as exc:  # noqa: BLE001  # handed to the caller, whatever it is
+            call.failure = exc
+        await self._settle(call)
+        self._over(call, took=took)
+
+    async def _settle(self, call: CallRun) -> None:
+        """Make what the call left durable before its caller hears of it."""
+        if call.calls is not None:
+            call.calls.ended()
+        if isinstance(call.failure, Exception):
+            note_task(call, call.failure)
+        run = call.run
+        durable = run.settle(call, others=True)
+        try:
+            if durable is not None:
+                await durable
+            elif run.rec is not None:
+                await run.rec.handle.room()
+        except asyncio.CancelledError:
+            return  # it has ended all the same
+        except Exception as exc:  # noqa: BLE001  # the run has lost its thread: nothing counts
+            call.writes, call.interrupts, call.failure = None, (), exc
+
+    def _over(self, call: CallRun, *, took: bool) -> None:
+        call.over = True
+        self._running -= 1
+        slots = call.run.slots
+        if self._running == 0 and self._lent:
+            self._lent = False
+            to_thread.current_default_thread_limiter().total_tokens -= 1
+        if slots is not None and took and (call.calls is None or not call.calls.gave_slot):
+            if self._running == 0 and self.gave_slot and not self.over:
+                self.gave_slot = False  # the task goes on in the slot of its last call
+            else:
+                slots.release()
+        if self.over and isinstance(call.failure, Exception):
+            logger.warning(
+                "Task %s failed when nobody waited for it any more: %r", call.name, call.failure
+            )
+        for future in call.waiters:
+            deliver(call, future, heard=not self.over)
+
+
+def start_call(parent: TaskRun, spec: CallSpec, given: Given) -> Future:
+    """Call a function as a task of the running task `parent`.
+
+    Returns:
+        A future of the call's result: on the loop of the run one of asyncio, elsewhere one
+        whose `result()` waits.
+
+    Raises:
+        TaskOrderError: The call that was made in its place before was another one.
+        RuntimeError: The task that makes it has ended.
+    """
+    calls = parent.calls
+    if calls is None:
+        with _making:  # a sync node may call from several threads of its own
+            run = parent.run
+            if parent.writes is not None or parent.failure is not None or parent.interrupts:
+                raise _too_late(spec.name)
+            if run.board is None:
+                run.board = Board()
+            if parent.calls is None:
+                parent.calls = Calls(parent, run.board)
+            calls = parent.calls
+    return calls.call(spec, given)
+
+
+def _too_late(name: str) -> RuntimeError:
+    return RuntimeError(
+        f"Task {name!r} was called when the node that calls it had ended; call tasks while the "
+        "node runs, and wait for whatever calls them."
+    )
+
+
+def _loop_here() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+__all__ = ["RETURN", "Board", "CallRun", "CallSpec", "Calls", "start_call"]

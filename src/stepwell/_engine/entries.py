@@ -1,0 +1,50 @@
+"""What a barrier's record keeps of each task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stepwell._engine.pending import dump_interrupts
+from stepwell._engine.rescue import described
+from stepwell._journal.record import (
+    SLOT_ERROR,
+    SLOT_HANDLED,
+    SLOT_INTERRUPT,
+    SLOT_RESUME,
+    Entry,
+)
+
+if TYPE_CHECKING:
+    from stepwell._engine.task import TaskRun
+
+
+def entry_of(run: TaskRun) -> Entry:
+    """The contribution of a finished task."""
+    task = run.task
+    return Entry(
+        run.name, task.index, task.triggers if task.index < 0 else (),
+        run.writes or (), run.encoded, _control(run),
+    )  # fmt: skip
+
+
+def _control(run: TaskRun) -> dict[int, Any] | None:
+    """What a finished task asked and was told on the way: history shows it."""
+    control: dict[int, Any] = {}
+    if run.handled is not None:
+        control[SLOT_ERROR] = described(run.handled)
+        control[SLOT_HANDLED] = described(run.handled)
+        return control
+    pending = run.run.pending
+    if not run.answers and not pending:
+        return None
+    name = run.id_bytes
+    if asked := pending.interrupts.get(name):
+        control[SLOT_INTERRUPT] = dump_interrupts(asked)
+    if name in pending.errors:
+        control[SLOT_ERROR] = pending.errors[name]
+    if run.answers:
+        control[SLOT_RESUME] = run.answers
+    return control or None
+
+
+__all__ = ["entry_of"]
