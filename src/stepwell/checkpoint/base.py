@@ -11,6 +11,27 @@ from stepwell._portal import iterate_sync
 from stepwell.checkpoint import _listing as listing
 from stepwell.checkpoint import _reading as reading
 from stepwell.checkpoint import _runs as runs
+from stepwell.checkpoint._forms import (
+    ERROR,
+    EXCLUDED_METADATA_KEYS,
+    INTERRUPT,
+    LATEST_VERSION,
+    RESUME,
+    SCHEDULED,
+    WRITES_IDX_MAP,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    EmptyChannelError,
+    PendingWrite,
+    copy_checkpoint,
+    create_checkpoint,
+    empty_checkpoint,
+    get_checkpoint_id,
+    get_checkpoint_metadata,
+    get_serializable_checkpoint_metadata,
+    writes_sort_key,
+)
 from stepwell.checkpoint._lifecycle import Opening
 from stepwell.checkpoint._options import seconds
 from stepwell.checkpoint._results import CheckpointTuple, RunInfo, ThreadInfo
@@ -42,6 +63,24 @@ class Saver(Opening):
 
     is_saver: ClassVar[bool] = True
     """How `ensure_valid_checkpointer`, which stands below, knows one."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if cls.__module__.startswith("stepwell."):
+            return
+        changed = sorted(_STORED_BY_DRIVERS & vars(cls).keys())
+        if Saver in cls.__bases__ or changed:
+            what = f"overrides {', '.join(changed)}" if changed else "derives from the base class"
+            msg = (
+                f"{cls.__name__} {what}, but a Stepwell saver does not store: it hands a journal "
+                "to a driver. To keep threads in a database of your own, write a driver "
+                "(docs/drivers.md)."
+            )
+            raise UsageError(msg)
+
+    def __class_getitem__(cls, _: Any) -> type[Saver]:
+        """`BaseCheckpointSaver[V]`, as annotations for LangGraph have it, is the class itself."""
+        return cls
 
     # -- threads
 
@@ -368,6 +407,13 @@ class Saver(Opening):
         return listing.Reader(await self.journal(), self.codec, self._clock)
 
 
+_STORED_BY_DRIVERS = frozenset(
+    ("put", "put_writes", "aput", "aput_writes", "get_tuple", "aget_tuple", "list", "alist")
+)
+BaseCheckpointSaver = Saver
+"""LangGraph's name."""
+
+
 def _not_written_by_hand(verb: str) -> UsageError:
     return UsageError(
         f"{verb}() is not how records get into a Stepwell saver: they are deltas, fenced by a "
@@ -376,4 +422,10 @@ def _not_written_by_hand(verb: str) -> UsageError:
     )
 
 
-__all__ = ["CheckpointTuple", "RunInfo", "Saver", "ThreadInfo"]
+__all__ = [
+    "ERROR", "EXCLUDED_METADATA_KEYS", "INTERRUPT", "LATEST_VERSION", "RESUME", "SCHEDULED",
+    "WRITES_IDX_MAP", "BaseCheckpointSaver", "ChannelVersions", "Checkpoint", "CheckpointMetadata",
+    "CheckpointTuple", "EmptyChannelError", "PendingWrite", "RunInfo", "Saver", "ThreadInfo",
+    "copy_checkpoint", "create_checkpoint", "empty_checkpoint", "get_checkpoint_id",
+    "get_checkpoint_metadata", "get_serializable_checkpoint_metadata", "writes_sort_key",
+]  # fmt: skip
