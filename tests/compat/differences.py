@@ -141,10 +141,6 @@ def _one_stored_checkpoint(mine: Any, theirs: Any) -> None:
     assert [*map(bare, mine["chunks"])] == [*map(bare, theirs["chunks"])]
 
 
-def _equal_inputs_have_one_key(mine: Any, theirs: Any) -> None:
-    assert (mine, theirs) == (3, 4)
-
-
 _READABLE = "A thread can be read whatever happened to it; what failed is still in `next`."
 _EMPTY = "Nothing to run is said clearly; LangGraph fails on a variable of its own."
 
@@ -211,8 +207,5 @@ DIFFERENCES: dict[str, Difference] = {
     ),
     "router_of_a_guarded_node_fails": Difference(
         "A node that failed writes nothing; its handler does.", _only_the_handler_writes
-    ),
-    "key_of_an_equal_input": Difference(
-        "Keys are digests of the codec's encoding, not of a pickle.", _equal_inputs_have_one_key
     ),
 }

@@ -26,7 +26,8 @@ MODULES = {
         "StateUpdate", "TimeoutPolicy", "TracePolicy", "interrupt", "omit_payload",
     ],
     "channels": [
-        "AnyValue", "BinaryOperatorAggregate", "EphemeralValue", "LastValue",
+        "AnyValue", "BaseChannel", "BinaryOperatorAggregate", "DeltaChannel", "EphemeralValue",
+        "LastValue",
         "NamedBarrierValue", "Topic", "UntrackedValue",
     ],
     "config": ["RunnableConfig", "get_config", "get_store", "get_stream_writer"],

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 pytest.importorskip("langgraph", reason="langgraph, the engine compared with, is not installed")
 
 from stepwell.graph import message as ours
+from stepwell.graph import ui as our_ui
 from stepwell.graph._message_reducer import MessageReducer
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     theirs = importlib.import_module("langgraph.graph.message")
+    their_ui = importlib.import_module("langgraph.graph.ui")
     lc: Any = importlib.import_module("langchain_core.messages")
 
 pytestmark = pytest.mark.compat
@@ -182,3 +184,31 @@ def test_the_format_of_openai() -> None:
     for add in (theirs.add_messages, ours.add_messages):
         with pytest.raises(ValueError, match="Unrecognized"):
             add([], [], format="other")
+
+
+part = st.builds(
+    lambda name, props, merge: {
+        "type": "ui", "id": name, "name": "n", "props": props, "metadata": {"merge": merge},
+    },
+    known_ids,
+    st.dictionaries(st.sampled_from("xyz"), st.integers(0, 3), max_size=2),
+    st.booleans(),
+)  # fmt: skip
+gone = known_ids.map(lambda name: {"type": "remove-ui", "id": name})
+parts = st.lists(
+    st.one_of(part, gone, st.lists(st.one_of(part, part, gone), max_size=5)), max_size=5
+)
+
+
+@given(parts)
+def test_parts_of_interfaces_are_merged_as_by_langgraph(writes: list[Any]) -> None:
+    def all_of(merge: Any) -> Any:
+        state: Any = []
+        for write in writes:
+            try:
+                state = merge(state, write)
+            except ValueError as error:
+                return str(error), state
+        return state
+
+    assert all_of(our_ui.ui_message_reducer) == all_of(their_ui.ui_message_reducer)

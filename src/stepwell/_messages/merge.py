@@ -65,13 +65,13 @@ def merge_by_id(
     dropped: set[int] = set()
     if gone:
         dropped = {i for i, item in enumerate(merged) if id_of(item) in gone}
-    splices = _splices(merged, size, replaced, dropped)
+    splices = splices_of(merged, size, replaced, dropped)
     if dropped:
         merged = [item for i, item in enumerate(merged) if i not in dropped]
     return Merged(merged, splices)
 
 
-def _splices(merged: list[Any], size: int, replaced: set[int], dropped: set[int]) -> list[Splice]:
+def splices_of(merged: list[Any], size: int, replaced: set[int], dropped: set[int]) -> list[Splice]:
     """The changes to the first `size` items from the back to the front, then what was added."""
     splices: list[Splice] = []
     touched = sorted((i for i in replaced | dropped if i < size), reverse=True)
@@ -90,4 +90,4 @@ def _splices(merged: list[Any], size: int, replaced: set[int], dropped: set[int]
     return splices
 
 
-__all__ = ["Merged", "Splice", "merge_by_id"]
+__all__ = ["Merged", "Splice", "merge_by_id", "splices_of"]

@@ -53,7 +53,8 @@ def apply(
     Args:
         done: In any order; they are sorted by `order` first.
         steps: False for writes that belong to no superstep (a command's): channels that were
-            not written are then left alone.
+            not written are then left alone. So they are where no task ran on a trigger: input
+            of a thread on which nothing was due.
 
     Returns:
         The channels that changed, in the order they did.
@@ -89,7 +90,7 @@ def apply(
             changed[name] = None
             if channel.is_available():
                 updated.add(name)
-    if steps:
+    if steps and any(contribution.triggers for contribution in done):
         _step(spec, state, updated, changed)
     version = state.version = state.version + 1
     if changed:

@@ -10,6 +10,7 @@ from stepwell._ids import digest16
 from stepwell._plan.spec import ROOT, GraphSpec, NodeSpec
 from stepwell._plan.state import ThreadState
 from stepwell.constants import START, TASKS
+from stepwell.managed.base import Scratchpad
 from stepwell.types import Send, TimeoutPolicy
 
 logger = logging.getLogger("stepwell")
@@ -20,6 +21,7 @@ HANDLER: Final = -5
 """The index of a task that handles the failure of another one."""
 
 Write = tuple[str, Any]
+Steps = tuple[int, int]
 
 
 class Task:
@@ -131,11 +133,11 @@ def is_due(state: ThreadState, node: NodeSpec) -> bool:
 
 
 def read_input(
-    state: ThreadState, node: NodeSpec, *, remaining: int = 0, mapped: bool = True
+    state: ThreadState, node: NodeSpec, *, steps: Steps = (0, 0), mapped: bool = True
 ) -> Any:
     """The input of a triggered node: a fresh dict of the keys it reads (or the bare value).
 
-    `remaining` is the number of supersteps the run may still take, for managed keys.
+    `steps` are this superstep and the first one that is not allowed, for managed keys.
     """
     if node.takes_input:
         return state.channels[START].get()
@@ -147,7 +149,7 @@ def read_input(
     else:
         value = {k: values[k] for k in node.reads if k in values}
     for key, managed in node.managed_reads:
-        value[key] = managed.get(remaining)
+        value[key] = managed.get(Scratchpad(*steps))
     if mapped and node.mapper is not None:
         return node.mapper(value)
     return value
@@ -167,12 +169,12 @@ def _pushed(spec: GraphSpec, state: ThreadState) -> Iterable[Task]:
 
 
 def plan(
-    spec: GraphSpec, state: ThreadState, *, remaining: int = 0, inputs: bool = True
+    spec: GraphSpec, state: ThreadState, *, steps: Steps = (0, 0), inputs: bool = True
 ) -> list[Task]:
     """The tasks of the next superstep: sends in their order, then due nodes.
 
     Args:
-        remaining: Supersteps the run may still take, for managed values.
+        steps: This superstep and the first one that is not allowed, for managed values.
         inputs: Whether to map node inputs to the node's schema (False: to look, not to run).
 
     Nodes come sorted by name to be run, and in the order the graph defines them to be looked
@@ -200,7 +202,7 @@ def plan(
     for name in names:
         node = spec.nodes[name]
         if is_due(state, node):
-            tasks.append(Task(node, read_input(state, node, remaining=remaining, mapped=inputs)))
+            tasks.append(Task(node, read_input(state, node, steps=steps, mapped=inputs)))
     return tasks
 
 

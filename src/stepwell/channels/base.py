@@ -7,6 +7,7 @@ is recorded of it: an operation on data that any tool can apply without the user
 from __future__ import annotations
 
 import copy as _copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -62,11 +63,17 @@ class Edit(NamedTuple):
     splices: Sequence[tuple[int | None, int, list[Any]]]
     before: list[Any]
 
+    def as_op(self) -> Op:
+        """The operation to record: appending, where nothing else happened."""
+        if all(position is None for position, _, _ in self.splices):
+            return Op(OpKind.APPEND, [item for _, _, items in self.splices for item in items])
+        return Op(OpKind.EDIT, self)
+
 
 CLEARED: Final = Op(OpKind.CLEAR)
 
 
-class BaseChannel(Generic[Value, Update, Stored]):
+class BaseChannel(ABC, Generic[Value, Update, Stored]):
     """Base of all channels; LangGraph's protocol plus `delta`.
 
     A channel is updated only by the engine, at the barrier, with all writes of a superstep
@@ -77,11 +84,11 @@ class BaseChannel(Generic[Value, Update, Stored]):
 
     persisted: bool = True
     """Whether the value is part of checkpoints."""
-    steps: bool = False
+    steps: bool = True
     """Whether `update([])` can change the channel (it is then called every superstep)."""
-    finishes: bool = False
+    finishes: bool = True
     """Whether `finish` can change the channel."""
-    consumes: bool = False
+    consumes: bool = True
     """Whether `consume` can change the channel."""
 
     @property
@@ -114,17 +121,17 @@ class BaseChannel(Generic[Value, Update, Stored]):
         except EmptyChannelError:
             return MISSING
 
+    @abstractmethod
     def from_checkpoint(self, checkpoint: Stored | Any) -> BaseChannel[Value, Update, Stored]:
         """A channel of the same kind that holds `checkpoint` (`MISSING`: nothing)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def get(self) -> Value:
         """The value.
 
         Raises:
             EmptyChannelError: There is none.
         """
-        raise NotImplementedError
 
     def is_available(self) -> bool:
         """Whether `get` would return."""
@@ -134,13 +141,13 @@ class BaseChannel(Generic[Value, Update, Stored]):
             return False
         return True
 
+    @abstractmethod
     def update(self, values: Sequence[Update]) -> bool:
         """Apply the writes of one superstep; True if anything changed.
 
         Raises:
             InvalidUpdateError: The writes break the channel's rule.
         """
-        raise NotImplementedError
 
     def consume(self) -> bool:
         """A task that was triggered by this channel has run; True if that changed it."""
@@ -163,6 +170,10 @@ class OneValue(BaseChannel[Value, Value, Value]):
     """Base of channels that hold one value, or nothing."""
 
     __slots__ = ("value",)
+
+    steps = False
+    finishes = False
+    consumes = False
 
     def __init__(self, typ: Any, key: str = "") -> None:
         super().__init__(typ, key)

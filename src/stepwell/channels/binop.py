@@ -30,13 +30,23 @@ _CONCATENATES = (_operator.add, _operator.concat)
 _MUTABLE = (list, dict, set)
 
 
-def _initial(typ: Any) -> Any:
-    """`typ()` of the bare type behind the annotation, `MISSING` if that cannot be made."""
+def bare_type(typ: Any) -> Any:
+    """The type behind an annotation; of the abstract containers, the usual one."""
     while (origin := get_origin(typ)) is not None:
         typ = get_args(typ)[0] if origin in (Annotated, Required, NotRequired) else origin
-    typ = _CONCRETE.get(typ, typ)
+    return _CONCRETE.get(typ, typ)
+
+
+def same_reducer(one: Any, other: Any) -> bool:
+    """Whether two reducers count as the same: any lambda is taken for any other reducer."""
+    names = (getattr(one, "__name__", ""), getattr(other, "__name__", ""))
+    return "<lambda>" in names or bool(one == other)
+
+
+def _initial(typ: Any) -> Any:
+    """`typ()` of the bare type behind the annotation, `MISSING` if that cannot be made."""
     try:
-        return typ()
+        return bare_type(typ)()
     except Exception:  # noqa: BLE001  # any constructor that needs arguments, or refuses
         return MISSING
 
@@ -67,6 +77,10 @@ class BinaryOperatorAggregate(BaseChannel[Value, Value, Value]):
 
     __slots__ = ("_added", "_edit", "operator", "value")
 
+    steps = False
+    finishes = False
+    consumes = False
+
     def __init__(self, typ: Any, operator: Callable[[Any, Any], Any], key: str = "") -> None:
         super().__init__(typ, key)
         self.operator = operator
@@ -75,13 +89,9 @@ class BinaryOperatorAggregate(BaseChannel[Value, Value, Value]):
         self._edit: Edit | None = None
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, BinaryOperatorAggregate):
-            return False
-        names = (
-            getattr(self.operator, "__name__", ""),
-            getattr(other.operator, "__name__", ""),
+        return isinstance(other, BinaryOperatorAggregate) and same_reducer(
+            self.operator, other.operator
         )
-        return "<lambda>" in names or bool(self.operator == other.operator)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -139,10 +149,7 @@ class BinaryOperatorAggregate(BaseChannel[Value, Value, Value]):
             else:
                 splices.extend(done)
         if known:
-            if all(position is None for position, _, _ in splices):
-                self._added = [item for _, _, items in splices for item in items]
-            else:
-                self._edit = Edit(splices, old)
+            self._edit = Edit(splices, old)
         return value
 
     def _fold(self, value: Any, writes: Sequence[Any]) -> Any:
@@ -181,8 +188,8 @@ class BinaryOperatorAggregate(BaseChannel[Value, Value, Value]):
             return Op(OpKind.APPEND, added)
         if self._edit is not None:
             edit, self._edit = self._edit, None
-            return Op(OpKind.EDIT, edit)
+            return edit.as_op()
         return Op(OpKind.SET, self.value)
 
 
-__all__ = ["BinaryOperatorAggregate", "unwrap_overwrite"]
+__all__ = ["BinaryOperatorAggregate", "bare_type", "same_reducer", "unwrap_overwrite"]

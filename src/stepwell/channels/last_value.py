@@ -45,8 +45,7 @@ class LastValueAfterFinish(BaseChannel[Value, Value, Any]):
 
     __slots__ = ("finished", "value")
 
-    finishes = True
-    consumes = True
+    steps = False
 
     def __init__(self, typ: Any, key: str = "") -> None:
         super().__init__(typ, key)

@@ -14,7 +14,8 @@ class NamedBarrierValue(BaseChannel[None, Value, set[Value]]):
 
     __slots__ = ("names", "seen")
 
-    consumes = True
+    steps = False
+    finishes = False
 
     def __init__(self, typ: Any, names: Iterable[Any], key: str = "") -> None:
         super().__init__(typ, key)

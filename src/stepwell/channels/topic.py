@@ -17,6 +17,9 @@ class Topic(BaseChannel[Sequence[Value], Any, list[Value]]):
 
     __slots__ = ("_added", "accumulate", "steps", "values")
 
+    finishes = False
+    consumes = False
+
     def __init__(self, typ: Any, accumulate: bool = False, key: str = "") -> None:
         super().__init__(typ, key)
         self.accumulate = accumulate
@@ -28,6 +31,16 @@ class Topic(BaseChannel[Sequence[Value], Any, list[Value]]):
         return isinstance(other, Topic) and other.accumulate == self.accumulate
 
     __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def ValueType(self) -> Any:  # noqa: N802  # LangGraph's name
+        typ: Any = self.typ
+        return Sequence[typ]
+
+    @property
+    def UpdateType(self) -> Any:  # noqa: N802  # LangGraph's name
+        typ: Any = self.typ
+        return typ | list[typ]
 
     def from_checkpoint(self, checkpoint: Any) -> Topic[Value]:
         fresh = self.__class__(self.typ, self.accumulate, self.key)

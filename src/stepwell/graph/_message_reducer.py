@@ -18,6 +18,7 @@ from stepwell._messages.shape import (
     prepared,
 )
 from stepwell.errors import UsageError
+from stepwell.graph.ui import UIReducer, ui_message_reducer
 
 AnyMessage: TypeAlias = Any
 """A message: a dict with role and content, or an object of LangChain."""
@@ -205,6 +206,8 @@ _DEFAULT = MessageReducer()
 
 def known_reducer(reducer: Any, annotation: Any) -> Any:
     """The reducer that a key annotated so is folded with: the one given, unless it is ours."""
+    if unwrap(reducer) is ui_message_reducer:
+        return UIReducer()
     if unwrap(reducer) is add_messages:
         reducer = _DEFAULT
     elif isinstance(reducer, partial) and unwrap(reducer.func) is add_messages and not reducer.args:

@@ -20,14 +20,16 @@ from typing import (
 from stepwell._plan.spec import ROOT
 from stepwell.channels.base import BaseChannel
 from stepwell.channels.binop import BinaryOperatorAggregate
+from stepwell.channels.delta import DeltaChannel
 from stepwell.channels.last_value import LastValue
 from stepwell.errors import GraphDefinitionError
+from stepwell.graph._message_delta import known_channel
 from stepwell.graph._message_reducer import known_reducer
-from stepwell.managed import ManagedValue
+from stepwell.managed.base import ManagedValueMapping, ManagedValueSpec, is_managed_value
 from stepwell.types import Command
 
 Channels = dict[str, BaseChannel[Any, Any, Any]]
-Managed = dict[str, type[ManagedValue]]
+Managed = ManagedValueMapping
 
 
 def channels_of(schema: Any) -> tuple[Channels, Managed]:
@@ -47,13 +49,13 @@ def channels_of(schema: Any) -> tuple[Channels, Managed]:
     return channels, managed
 
 
-def _managed(annotation: Any) -> type[ManagedValue] | None:
+def _managed(annotation: Any) -> ManagedValueSpec | None:
     if get_origin(annotation) in (Required, NotRequired):
         annotation = get_args(annotation)[0]
     if get_origin(annotation) is not Annotated:
         return None
     kind = annotation.__metadata__[-1]
-    return kind if inspect.isclass(kind) and issubclass(kind, ManagedValue) else None
+    return kind if is_managed_value(kind) else None
 
 
 def _channel(name: str, annotation: Any) -> BaseChannel[Any, Any, Any]:
@@ -74,6 +76,8 @@ def _declared(annotation: Any) -> BaseChannel[Any, Any, Any] | None:
     if get_origin(annotation) is not Annotated:
         return None
     for item in annotation.__metadata__:
+        if isinstance(item, DeltaChannel):
+            return known_channel(item).of_type(annotation.__origin__)
         if isinstance(item, BaseChannel):
             return item.copy()
         if inspect.isclass(item) and issubclass(item, BaseChannel):

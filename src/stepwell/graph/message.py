@@ -23,12 +23,17 @@ from stepwell._messages.shape import (
     is_object,
     normalise,
 )
+from stepwell.graph._message_delta import messages_delta_reducer
 from stepwell.graph._message_reducer import AnyMessage, MessageReducer, add_messages
 from stepwell.graph.state import StateGraph
 from stepwell.warnings import LangGraphDeprecatedSinceV10
 
 REMOVE_ALL_MESSAGES: Final = REMOVE_ALL
 """`RemoveMessage(id=REMOVE_ALL_MESSAGES)` removes every message before it."""
+
+
+_messages_delta_reducer = messages_delta_reducer
+"""LangGraph's experimental name."""
 
 
 class MessagesState(TypedDict):

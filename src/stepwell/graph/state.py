@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from stepwell._engine.arguments import nodes, one_of, seconds, text, whole
 from stepwell._engine.binding import bind, callable_name
-from stepwell._engine.recall import use_cache
-from stepwell.cache.base import BaseCache
 from stepwell.channels.last_value import LastValue
 from stepwell.constants import END, START
 from stepwell.errors import GraphDefinitionError
@@ -392,7 +390,6 @@ class StateGraph:
         self,
         checkpointer: Saver | Literal[False] | None = None,
         *,
-        cache: BaseCache[Any] | None = None,
         store: Any = None,
         interrupt_before: All | Sequence[str] | None = None,
         interrupt_after: All | Sequence[str] | None = None,
@@ -410,8 +407,6 @@ class StateGraph:
 
         Args:
             checkpointer: Where threads are kept; without one a run leaves nothing behind.
-            cache: Where results of nodes with a `cache_policy` are kept; without one those
-                policies have no effect.
             store: Handed to nodes as `store` and `runtime.store`.
             interrupt_before: Nodes (or "*") to stop before.
             interrupt_after: Nodes (or "*") to stop after.
@@ -428,7 +423,7 @@ class StateGraph:
 
         Raises:
             GraphDefinitionError: The graph cannot run as it is.
-            TypeError: The checkpointer is no saver, or the cache no cache.
+            TypeError: The checkpointer is no saver.
             UsageError: `transformers` are given.
         """
         without(transformers)
@@ -445,7 +440,6 @@ class StateGraph:
         if durability is not None:
             one_of("durability", durability, ("sync", "async", "exit"))
         program = assemble(self, text("name", name or "LangGraph"))
-        use_cache(program, cache)
         program.store = store
         program.interrupt_before = interrupt_before or ()
         program.interrupt_after = interrupt_after or ()

@@ -1,29 +1,45 @@
-"""What a managed value is."""
+"""What a managed value is: a state key that the engine computes for each task."""
 
 from __future__ import annotations
 
-import inspect
-from typing import Any
+from abc import ABC, abstractmethod
+from inspect import isclass
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeGuard, TypeVar
+
+V = TypeVar("V")
 
 
-class ManagedValue:
-    """Base of managed values: `get` computes the value for a task."""
+class Scratchpad(NamedTuple):
+    """What a managed value may know of the run.
+
+    Attributes:
+        step: The superstep that is about to run.
+        stop: The superstep that the recursion limit does not allow any more.
+    """
+
+    step: int
+    stop: int
+
+
+class ManagedValue(ABC, Generic[V]):
+    """Base of managed values. Annotate a key of the state with a subclass:
+    `half: Annotated[int, HalfOfTheSteps]`."""
 
     @staticmethod
-    def get(remaining: int) -> Any:
-        """The value, given how many supersteps the run may still take, this one included."""
-        raise NotImplementedError
+    @abstractmethod
+    def get(scratchpad: Scratchpad) -> V:
+        """The value for a task of the superstep that is about to run."""
 
 
-ManagedValueSpec = type[ManagedValue]
-"""How a schema names a managed value."""
-ManagedValueMapping = dict[str, ManagedValueSpec]
-"""Managed values by key."""
+ManagedValueSpec: TypeAlias = type[ManagedValue[Any]]
+ManagedValueMapping: TypeAlias = dict[str, ManagedValueSpec]
 
 
-def is_managed_value(value: Any) -> bool:
-    """Whether an annotation's item names a managed value."""
-    return inspect.isclass(value) and issubclass(value, ManagedValue)
+def is_managed_value(value: Any) -> TypeGuard[ManagedValueSpec]:
+    """Whether this is a class of managed values."""
+    return isclass(value) and issubclass(value, ManagedValue)
 
 
-__all__ = ["ManagedValue", "ManagedValueMapping", "ManagedValueSpec", "is_managed_value"]
+__all__ = [
+    "ManagedValue", "ManagedValueMapping", "ManagedValueSpec", "Scratchpad", "is_managed_value",
+]  # fmt: skip

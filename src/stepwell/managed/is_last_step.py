@@ -1,26 +1,26 @@
-"""Managed values that tell how many supersteps are left."""
+"""How much of the recursion limit is left."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from stepwell.managed.base import ManagedValue
+from stepwell.managed.base import ManagedValue, Scratchpad
 
 
-class IsLastStepManager(ManagedValue):
+class IsLastStepManager(ManagedValue[bool]):
     """Whether this superstep is the last one the recursion limit allows."""
 
     @staticmethod
-    def get(remaining: int) -> bool:
-        return remaining == 1
+    def get(scratchpad: Scratchpad) -> bool:
+        return scratchpad.step == scratchpad.stop - 1
 
 
-class RemainingStepsManager(ManagedValue):
-    """How many supersteps the recursion limit still allows."""
+class RemainingStepsManager(ManagedValue[int]):
+    """How many supersteps the recursion limit still allows, this one included."""
 
     @staticmethod
-    def get(remaining: int) -> int:
-        return remaining
+    def get(scratchpad: Scratchpad) -> int:
+        return scratchpad.stop - scratchpad.step
 
 
 IsLastStep = Annotated[bool, IsLastStepManager]

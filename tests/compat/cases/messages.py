@@ -458,3 +458,39 @@ async def case_messages_for_the_graph_around(api: Api) -> Any:
         told(await api.stream(app, GIVEN, api.thread(f"{s}"), ["messages", "updates"], subgraphs=s))
         for s in (False, True)
     ]
+
+
+@both
+async def case_parts_of_an_interface(api: Api) -> Any:
+    parts = api.module("graph.ui")
+
+    class State(api.MessagesState):
+        ui: Annotated[list[parts.AnyUIMessage], parts.ui_message_reducer]
+
+    def show(state: Any) -> Any:
+        said = AIMessage("look", id="a")
+        parts.push_ui_message("chart", {"x": 1}, id="c", message=said)
+        parts.push_ui_message("chart", {"y": 2}, id="c", merge=True, metadata={"m": 1})
+        parts.push_ui_message("table", {}, id="t", message={"id": "d"})
+        parts.push_ui_message("drawn", {}, state_key=None)
+        return {"messages": said}
+
+    def hide(state: Any) -> Any:
+        parts.delete_ui_message("t")
+
+    nodes = {"show": api.node(show), "hide": api.node(hide)}
+    graph = chain(api, State, nodes, checkpointer=api.saver())
+    config = api.thread(tags=["mine"], run_name="name")
+    seen = await api.stream(graph, {"messages": []}, config, ["custom", "updates", "values"])
+    return {"seen": seen, **await record(api, graph, api.thread())}
+
+
+@both
+async def case_unknown_part_of_an_interface(api: Api) -> Any:
+    parts = api.module("graph.ui")
+
+    class State(TypedDict):
+        ui: Annotated[list[parts.AnyUIMessage], parts.ui_message_reducer]
+
+    graph = chain(api, State, {"hide": api.node(lambda s: parts.delete_ui_message("x") and None)})
+    return await api.raised(api.invoke(graph, {"ui": []}))

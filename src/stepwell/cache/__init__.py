@@ -1,1 +1,0 @@
-"""Caches: results of nodes and tasks that need not be computed again."""
