@@ -82,7 +82,7 @@ def nodes(name: str, value: Any, known: Collection[str]) -> None:
         raise refuse(name, value, 'a list of node names, or "*"')
     for node in value:
         if node not in known:
-            msg = f"{name} names {node!r}, which is no node of the graph"
+            msg = f"Interrupt node `{node}` not found: {name} names no node of the graph."
             raise ArgumentError(msg)
 
 

@@ -28,6 +28,10 @@ _INJECTED: Final[dict[str, tuple[tuple[str, ...], Callable[[TaskRun], Any]]]] = 
 """Parameter name -> (words of which the annotation must hold one, if it has any; source)."""
 
 
+class NotCallableError(GraphDefinitionError, TypeError):
+    """What is to be called is no callable; a TypeError, as in LangGraph."""
+
+
 class Bound:
     """A callable, compiled.
 
@@ -111,7 +115,7 @@ def bind(fn: Any, name: str | None = None) -> Bound:
         if hasattr(fn, "ainvoke"):
             return _bind_runnable(fn, label)
         msg = f"Node {label!r} must be a function or another callable, not {type(fn).__name__}"
-        raise GraphDefinitionError(msg, node=label)
+        raise NotCallableError(msg, node=label)
     injected = injections(fn)
     if _is_async(fn):
         return _bind_async(fn, label, injected)
@@ -183,4 +187,4 @@ def _bind_runnable(runnable: Any, label: str) -> Bound:
     return Bound(label, call, None, is_async=True)
 
 
-__all__ = ["Bound", "bind", "bind_call", "callable_name", "injections"]
+__all__ = ["Bound", "NotCallableError", "bind", "bind_call", "callable_name", "injections"]

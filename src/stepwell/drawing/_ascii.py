@@ -8,7 +8,6 @@ they pass.
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import math
 import os
@@ -50,11 +49,11 @@ class Line(NamedTuple):
 
 def draw(names: Mapping[str, str], arcs: Sequence[Arc]) -> str:
     """The picture of a graph: `names` of its nodes by id, and its edges."""
-    if importlib.util.find_spec("grandalf") is not None:
-        boxes, lines = _grandalf_layout(names, arcs)
-    else:
-        boxes, lines = row_layout(names, arcs)
-    return _picture(boxes, lines)
+    try:
+        import grandalf  # type: ignore[import-untyped]  # noqa: F401  # whether it is there
+    except ModuleNotFoundError:
+        return _picture(*row_layout(names, arcs))
+    return _picture(*_grandalf_layout(names, arcs))
 
 
 def _grandalf_layout(names: Mapping[str, str], arcs: Sequence[Arc]) -> tuple[list[Box], list[Line]]:

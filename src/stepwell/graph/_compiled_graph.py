@@ -10,6 +10,7 @@ from stepwell._plan.spec import ROOT
 from stepwell.errors import UsageError
 from stepwell.graph._schema import mapper_of
 from stepwell.pregel._chunks import Mappers
+from stepwell.pregel._generic import ContextT, InputT, OutputT, StateT
 from stepwell.pregel._models import (
     default_of,
     fields_model,
@@ -24,10 +25,15 @@ if TYPE_CHECKING:
     from stepwell.graph.state import StateGraph
 
 
-class CompiledStateGraph(Pregel):
+class CompiledStateGraph(Pregel[StateT, ContextT, InputT, OutputT]):
     """A compiled `StateGraph`; `builder` is what it was compiled from."""
 
-    def __init__(self, builder: StateGraph, program: Program, checkpointer: Any) -> None:
+    def __init__(
+        self,
+        builder: StateGraph[StateT, ContextT, InputT, OutputT],
+        program: Program,
+        checkpointer: Any,
+    ) -> None:
         self.builder = builder
         self.context_schema = builder.context_schema
         self.stream_mode = "updates"

@@ -103,8 +103,8 @@ def _reduced(name: str, annotation: Any) -> BaseChannel[Any, Any, Any] | None:
     if len(positional) == 2:
         return BinaryOperatorAggregate(annotation, reducer)
     msg = (
-        f"Invalid reducer signature for key {name!r}. Expected (a, b) -> c. "
-        f"Got {inspect.signature(reducer)}"
+        f"Invalid reducer signature. Expected (a, b) -> c. Got {inspect.signature(reducer)}, for "
+        f"key {name!r}."
     )
     raise GraphDefinitionError(msg)
 

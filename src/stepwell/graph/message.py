@@ -87,7 +87,8 @@ class MessageGraph(StateGraph):
             LangGraphDeprecatedSinceV10,
             stacklevel=2,
         )
-        super().__init__(Annotated[list[AnyMessage], add_messages])
+        schema: Any = Annotated[list[AnyMessage], add_messages]
+        super().__init__(schema)
 
 
 __all__ = [

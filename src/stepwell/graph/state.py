@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from stepwell._engine.arguments import nodes, one_of, seconds, text, whole
-from stepwell._engine.binding import bind, callable_name
+from stepwell._engine.binding import bind
 from stepwell.channels.last_value import LastValue
 from stepwell.constants import END, START
 from stepwell.errors import GraphDefinitionError
@@ -23,6 +22,15 @@ from stepwell.graph._compile import (
     identity_of,
 )
 from stepwell.graph._compiled_graph import CompiledStateGraph, without
+from stepwell.graph._given import (
+    branch_name,
+    check_schema,
+    former,
+    labelled,
+    name_and_action,
+    policies,
+    step_of_sequence,
+)
 from stepwell.graph._schema import (
     Channels,
     Managed,
@@ -31,6 +39,7 @@ from stepwell.graph._schema import (
     input_schema_of,
     literal_targets,
 )
+from stepwell.pregel._generic import ContextT, InputT, OutputT, Parametric, StateT
 from stepwell.types import (
     All,
     CachePolicy,
@@ -39,7 +48,7 @@ from stepwell.types import (
     TimeoutPolicy,
     TracePolicy,
 )
-from stepwell.warnings import LangGraphDeprecatedSinceV05
+from stepwell.warnings import LangGraphDeprecatedSinceV10
 
 if TYPE_CHECKING:
     from stepwell.checkpoint.base import Saver
@@ -52,7 +61,7 @@ Router = (
 )
 
 
-class StateGraph:
+class StateGraph(Parametric[StateT, ContextT, InputT, OutputT]):
     """A graph whose nodes read and update a shared state.
 
     Args:
@@ -62,16 +71,32 @@ class StateGraph:
         context_schema: Type of the `context` that a run is given; for type checkers and docs.
         input_schema: Keys that callers may pass; the state's by default.
         output_schema: Keys that callers get back; the state's by default.
+        deprecated: `config_schema`, `input` and `output`, the former names of `context_schema`,
+            `input_schema` and `output_schema`.
+
+    Raises:
+        GraphDefinitionError: The schemas contradict each other.
+        TypeError: An unknown keyword.
     """
 
     def __init__(
         self,
-        state_schema: Any,
-        context_schema: Any = None,
+        state_schema: type[StateT],
+        context_schema: type[ContextT] | None = None,
         *,
-        input_schema: Any = None,
-        output_schema: Any = None,
+        input_schema: type[InputT] | None = None,
+        output_schema: type[OutputT] | None = None,
+        **deprecated: Any,
     ) -> None:
+        since = LangGraphDeprecatedSinceV10
+        context_schema = former(
+            deprecated, "config_schema", "context_schema", context_schema, since=since
+        )
+        input_schema = former(deprecated, "input", "input_schema", input_schema)
+        output_schema = former(deprecated, "output", "output_schema", output_schema)
+        if deprecated:
+            msg = f"StateGraph() got an unexpected keyword argument {next(iter(deprecated))!r}"
+            raise TypeError(msg)
         self.nodes: dict[str, NodeDef] = {}
         self.edges: dict[tuple[str, str], None] = {}
         self.waiting_edges: dict[tuple[tuple[str, ...], str], None] = {}
@@ -86,22 +111,32 @@ class StateGraph:
         self.context_schema = context_schema
         self.input_schema = input_schema or state_schema
         self.output_schema = output_schema or state_schema
-        for schema in (self.state_schema, self.input_schema, self.output_schema):
-            self._add_schema(schema)
+        self._add_schema(self.state_schema)
+        for schema in (self.input_schema, self.output_schema):
+            self._add_schema(schema, inner=False)
 
-    def _add_schema(self, schema: Any) -> None:
+    def _add_schema(self, schema: Any, *, inner: bool = True) -> None:
+        """Take over the keys of a schema; `inner`: it is seen by nodes, not by callers."""
         if schema in self.schemas:
             return
+        check_schema(schema)
         channels, managed = channels_of(schema)
-        self.managed.update(managed)
-        self.managed_keys[schema] = tuple(managed)
+        if managed and not inner:
+            msg = (
+                f"Invalid managed channels detected in {getattr(schema, '__name__', '')}: "
+                f"{', '.join(managed)}. Managed channels are not permitted in Input/Output schema."
+            )
+            raise GraphDefinitionError(msg)
         for key, channel in channels.items():
-            known = self.channels.get(key)
-            if known is None:
-                self.channels[key] = channel
-            elif known != channel and not isinstance(channel, LastValue):
+            known = self.channels.setdefault(key, channel)
+            if known != channel and not isinstance(channel, LastValue):
                 msg = f"Channel '{key}' already exists with a different type"
                 raise GraphDefinitionError(msg)
+        for key, kind in managed.items():
+            if self.managed.setdefault(key, kind) is not kind:
+                msg = f"Managed value '{key}' already exists with a different type"
+                raise GraphDefinitionError(msg)
+        self.managed_keys[schema] = tuple(managed)
         self.schemas[schema] = channels
 
     def _note_change(self, what: str) -> None:
@@ -153,13 +188,13 @@ class StateGraph:
             GraphDefinitionError: The name is taken, reserved or not usable.
             TypeError: An unknown keyword.
         """
-        retry_policy = _former(deprecated, "retry", "retry_policy", retry_policy)
-        input_schema = _former(deprecated, "input", "input_schema", input_schema)
+        retry_policy = former(deprecated, "retry", "retry_policy", retry_policy)
+        input_schema = former(deprecated, "input", "input_schema", input_schema)
         if deprecated:
             msg = f"add_node() got an unexpected keyword argument {next(iter(deprecated))!r}"
             raise TypeError(msg)
         self._note_change("a node")
-        name, action = _name_and_action(node, action)
+        name, action = name_and_action(node, action)
         self._check_name(name)
         schema = input_schema or input_schema_of(action)
         if schema is not None:
@@ -170,9 +205,9 @@ class StateGraph:
             input_schema=schema or self.state_schema,
             metadata=metadata or {},
             defer=defer,
-            retry=_policies(retry_policy),
+            retry=policies(retry_policy),
             timeout=TimeoutPolicy.coerce(timeout),
-            destinations=_labelled(
+            destinations=labelled(
                 command_targets(action) if destinations is None else destinations
             ),
             action=action,
@@ -215,7 +250,7 @@ class StateGraph:
         """
         defaults = self.node_defaults
         if retry_policy is not None:
-            defaults.retry = _policies(retry_policy)
+            defaults.retry = policies(retry_policy)
         if cache_policy is not None:
             defaults.cache = cache_policy
         if error_handler is not None:
@@ -236,8 +271,8 @@ class StateGraph:
             msg = f"Node `{name}` is reserved."
         elif reserved := [c for c in "|:" if c in name]:
             msg = (
-                f"'{reserved[0]}' is a reserved character and is not allowed in the node name "
-                f"{name!r}."
+                f"'{reserved[0]}' is a reserved character and is not allowed in the node names. "
+                f"Got {name!r}."
             )
         else:
             return
@@ -290,7 +325,7 @@ class StateGraph:
             GraphDefinitionError: The source has a branch of the same name.
         """
         self._note_change("an edge")
-        name = callable_name(path) or "condition"
+        name = branch_name(path)
         if name in self.branches[source]:
             msg = f"Branch with name `{name}` already exists for node `{source}`"
             raise GraphDefinitionError(msg, node=source)
@@ -320,7 +355,7 @@ class StateGraph:
             raise GraphDefinitionError(msg)
         previous: str | None = None
         for node in nodes:
-            name, action = node if isinstance(node, tuple) else (callable_name(node) or "", node)
+            name, action = step_of_sequence(node, self.nodes)
             self.add_node(name, action)
             if previous is not None:
                 self.add_edge(previous, name)
@@ -402,7 +437,7 @@ class StateGraph:
         state_version: int = 0,
         on_mismatch: Literal["accept", "warn", "refuse"] = "warn",
         strict: bool = False,
-    ) -> CompiledStateGraph:
+    ) -> CompiledStateGraph[StateT, ContextT, InputT, OutputT]:
         """Freeze the graph for running.
 
         Args:
@@ -452,40 +487,6 @@ class StateGraph:
         graph = CompiledStateGraph(self, program, checkpointer)
         graph.debug = bool(debug)
         return graph
-
-
-def _policies(given: RetryPolicy | Sequence[RetryPolicy] | None) -> tuple[RetryPolicy, ...]:
-    return (given,) if isinstance(given, RetryPolicy) else tuple(given or ())
-
-
-def _former(given: dict[str, Any], old: str, new: str, value: Any) -> Any:
-    """An option given under the name that LangGraph once had for it."""
-    if old not in given:
-        return value
-    warnings.warn(
-        f"`{old}` is deprecated and will be removed. Please use `{new}` instead.",
-        LangGraphDeprecatedSinceV05,
-        stacklevel=3,
-    )
-    former = given.pop(old)
-    return former if value is None else value
-
-
-def _labelled(destinations: Mapping[str, str] | Sequence[str]) -> Mapping[str, str | None]:
-    if isinstance(destinations, Mapping):
-        return dict(destinations)
-    return dict.fromkeys(destinations)
-
-
-def _name_and_action(
-    node: str | Callable[..., Any], action: Callable[..., Any] | None
-) -> tuple[str, Any]:
-    if not isinstance(node, str):
-        return callable_name(node) or "", node
-    if action is None:
-        msg = f"Node {node!r} needs a function: add_node({node!r}, function)."
-        raise GraphDefinitionError(msg, node=node)
-    return node, action
 
 
 __all__ = ["CompiledStateGraph", "StateGraph"]

@@ -172,8 +172,8 @@ def _checked(checkpointer: Any) -> Saver | bool | None:
     if checkpointer is None or isinstance(checkpointer, (bool, Saver)):
         return checkpointer
     msg = (
-        "checkpointer must be a Stepwell saver (see stepwell.open_saver), True, False or "
-        f"None, not {type(checkpointer).__name__}"
+        "Invalid checkpointer provided. Expected a Stepwell saver (see stepwell.open_saver), "
+        f"`True`, `False`, or `None`. Received {type(checkpointer).__name__}."
     )
     raise TypeError(msg)
 

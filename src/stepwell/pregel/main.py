@@ -25,6 +25,7 @@ from stepwell.pregel._absent import Absent
 from stepwell.pregel._batch import BatchVerbs
 from stepwell.pregel._chunks import DEBUG_PRINTS, Envelope, Version
 from stepwell.pregel._configs import Config
+from stepwell.pregel._generic import ContextT, InputT, OutputT, Parametric, StateT
 from stepwell.pregel._policies import PolicyVerbs
 from stepwell.pregel._schemas import Schemas
 from stepwell.pregel._states import StateVerbs
@@ -54,7 +55,14 @@ class RunArguments(TypedDict, total=False):
     lock_timeout: float | None
 
 
-class Pregel(StateVerbs, BatchVerbs, PolicyVerbs, Schemas, Absent):
+class Pregel(
+    StateVerbs,
+    BatchVerbs,
+    PolicyVerbs,
+    Schemas,
+    Parametric[StateT, ContextT, InputT, OutputT],
+    Absent,
+):
     """A compiled graph.
 
     Every verb has an async form (prefix `a`) and a sync twin that runs it on a background
