@@ -149,9 +149,12 @@ def arch(session: nox.Session) -> None:
 
 @nox.session
 def compat(session: nox.Session) -> None:
-    """Run the same graphs here and on LangGraph, and compare."""
+    """Run the same graphs here and on LangGraph, and compare. [everywhere]: on all databases."""
     _install(session, "test", "compat")
-    _pytest(session, "tests/compat")
+    posargs = [a for a in session.posargs if a != "everywhere"]
+    places = "sqlite-async sqlite-sync memory-sync memory-exit postgres-async"
+    everywhere = {"STEPWELL_COMPAT_PLACES": places} if posargs != session.posargs else {}
+    session.run("python", "-m", "pytest", "tests/compat", *posargs, env=everywhere)
 
 
 @nox.session

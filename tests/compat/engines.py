@@ -88,8 +88,12 @@ class Raised:
 class Api:
     """One engine in one form. Fresh for every run of a case."""
 
-    def __init__(self, package: str, *, sync: bool = False) -> None:
+    def __init__(self, package: str, *, sync: bool = False, durability: str | None = None) -> None:
         self.package = package
+        self.make_saver: Callable[[], Any] | None = None
+        """What makes a saver; None: one in memory."""
+        self.durability = durability
+        """That of every run that does not say its own and has a saver."""
         self.sync = sync
         self._savers: list[Any] = []
 
@@ -128,7 +132,7 @@ class Api:
         return run
 
     def saver(self) -> Any:
-        saver = self.InMemorySaver()
+        saver = self.InMemorySaver() if self.make_saver is None else self.make_saver()
         self._savers.append(saver)
         return saver
 
@@ -138,7 +142,12 @@ class Api:
 
     # --- verbs --------------------------------------------------------------------------------
 
+    def _durable(self, graph: Any, options: dict[str, Any]) -> None:
+        if self.durability is not None and getattr(graph, "checkpointer", None):
+            options.setdefault("durability", self.durability)
+
     async def invoke(self, graph: Any, input: Any, config: Any = None, /, **options: Any) -> Any:
+        self._durable(graph, options)
         if self.sync:
             return graph.invoke(input, config, **options)
         return await graph.ainvoke(input, config, **options)
@@ -147,6 +156,7 @@ class Api:
         self, graph: Any, input: Any, config: Any = None, mode: Any = None, /, **options: Any
     ) -> list[Any]:
         """All chunks; a failure of the run is the last of them."""
+        self._durable(graph, options)
         seen: list[Any] = []
         try:
             if self.sync:

@@ -5,6 +5,7 @@ import functools
 import importlib
 import pprint
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,23 @@ def collected() -> dict[str, tuple[Any, str]]:
 CASES = collected()
 
 
-def observe(label: str, package: str) -> Any:
+def observe(
+    label: str,
+    package: str,
+    *,
+    durability: str | None = None,
+    make_saver: Callable[[], Any] | None = None,
+) -> Any:
     case, form = CASES[label]
+    api = Api(package, sync=form == "sync", durability=durability)
+    api.make_saver = make_saver
     with warnings.catch_warnings():
         if package == "langgraph" or getattr(case, "warns", False):
             warnings.simplefilter("ignore")
         else:
             for message, category in LANGGRAPH_NOISE:
                 warnings.filterwarnings("ignore", message, category, module="lang")
-        return Normaliser()(drive(case, Api(package, sync=form == "sync")))
+        return Normaliser()(drive(case, api))
 
 
 reference = functools.cache(functools.partial(observe, package="langgraph"))
@@ -72,7 +81,12 @@ def test_the_case_runs_on_langgraph(label: str) -> None:
 
 @pytest.mark.parametrize("label", CASES)
 def test_stepwell_observes_the_same(label: str) -> None:
-    expected, (actual, _) = reference(label), subject(label)
+    actual, _ = subject(label)
+    compare(label, actual, reference(label))
+
+
+def compare(label: str, actual: Any, expected: Any) -> None:
+    """Fail unless both are equal, or differ as the table of differences says."""
     difference = DIFFERENCES.get(label.rpartition("-")[0])
     if difference is not None:
         assert actual != expected, "no longer a difference: take it off the table"

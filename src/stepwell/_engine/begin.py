@@ -223,7 +223,8 @@ def new_input(run: Run, writes: Sequence[Write]) -> None:
     run.replaying = False
     rec = run.rec
     if rec is not None:
-        run.parent_checkpoint = rec.checkpoint_id or None
+        if not rec.exits:
+            run.parent_checkpoint = rec.checkpoint_id or None
         rec.checkpoint(
             run.state,
             source=Source.INPUT,

@@ -67,6 +67,8 @@ def complete(run: Run) -> None:
         return
     if run.kin is not None:
         run.kin.write_held_back()
+    if rec.exits:
+        rec.command(run.null_writes, None)  # those that no barrier has taken along
     row = change(run, ThreadStatus.DONE, RunStatus.DONE, ())
     if rec.held_back:
         rec.exit_checkpoint(run.state, thread=row, let_go=True)

@@ -58,6 +58,7 @@ class Recorder:
         "_ahead",
         "_codec",
         "_encoder",
+        "_exit_no",
         "_exit_ops",
         "_held_back",
         "_last",
@@ -113,6 +114,8 @@ class Recorder:
         self._ahead: deque[Ticket] = deque()
         self._last: Ticket | None = None
         self._exit_ops: dict[str, Op] = {}
+        self._exit_no = 0
+        """The number that the one record of durability="exit" is to have."""
         self._held_back: tuple[int, int, Sequence[Entry], Mapping[str, Any] | None] | None = None
         self._mended_at = 0
 
@@ -177,9 +180,9 @@ class Recorder:
         if self.exits:
             self._exit_ops = compose(self._exit_ops, dict(ops), state.channels)
             self._held_back = (int(source), step, entries, metadata)
-            self.checkpoint_id = self.name_of(
-                self.handle.head_of(self._ns_name) + 1, self.handle.record_no + 1
-            )
+            # Each superstep has an id of its own: its tasks are named after it.
+            self._exit_no = max(self._exit_no, self.handle.record_no) + 1
+            self.checkpoint_id = self.name_of(self.handle.head_of(self._ns_name) + 1, self._exit_no)
             return
         looks = self._looks(step, last=let_go)
         body, mended = self._encoder.step_body(
@@ -218,6 +221,7 @@ class Recorder:
         )
         if mended:
             self._report(mended)
+        self.handle.number_from(self._exit_no)
         self._append(
             Source(source), step, body, drops=False, metadata=metadata, thread=thread,
             let_go=let_go, known_as=self.checkpoint_id,

@@ -384,7 +384,8 @@ class Run:
         ops = deltas(self.state, changed)
         if self.carried:
             ops, self.carried = compose(self.carried, ops, self.state.channels), {}
-        self.parent_checkpoint = rec.checkpoint_id or None
+        if not rec.exits:  # there all supersteps are one record, whose parent stays
+            self.parent_checkpoint = rec.checkpoint_id or None
         rec.checkpoint(
             self.state,
             source=Source.LOOP,

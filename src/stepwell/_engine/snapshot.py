@@ -239,7 +239,7 @@ def checkpoint_chunk(run: Run, due: Sequence[Task]) -> dict[str, Any]:
     return {
         "config": place.config(run.checkpoint_id, run.parents),
         "parent_config": None
-        if run.parent_checkpoint is None or (run.rec is not None and run.rec.exits)
+        if run.parent_checkpoint is None
         else place.config(run.parent_checkpoint, run.parents),
         "values": project(run.spec, run.state, state_selector(run.spec)),
         "metadata": {

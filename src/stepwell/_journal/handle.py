@@ -152,6 +152,14 @@ class ThreadHandle:
 
     # -- appending
 
+    def number_from(self, record_no: int) -> None:
+        """Give the next record this number, if it is ahead: numbers may have gaps.
+
+        To be followed by an append at once.
+        """
+        outbox = self._outbox
+        outbox.record_no = max(outbox.record_no, record_no - 1)
+
     def append_checkpoint(
         self,
         ns: int,

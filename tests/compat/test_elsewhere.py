@@ -1,0 +1,86 @@
+"""The cases once more on the databases, and at each durability."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("langgraph", reason="langgraph, the engine compared with, is not installed")
+
+import stepwell
+from tests._postgres import execute, fresh_name, server_dsn
+from tests.compat.differences import DIFFERENCES
+from tests.compat.test_cases import CASES, compare, observe, reference
+
+pytestmark = pytest.mark.compat
+
+EVERYWHERE = ["sqlite-async", "sqlite-sync", "memory-sync", "memory-exit", "postgres-async"]
+PLACES = os.environ.get("STEPWELL_COMPAT_PLACES", "sqlite-async").split()
+"""Which of EVERYWHERE to run on: one per commit, all in `nox -s compat -- everywhere`."""
+
+
+EXIT_DIFFERENCES = {
+    "two_overwrites_in_one_superstep": "a state that a failed barrier has half changed is not kept",
+    "sub_one_history_in_a_loop": "nothing is written before the root ends",
+    "step_timeout": "a task that was cancelled says so",
+}
+"""Cases that differ at durability="exit" alone, on purpose."""
+
+
+@cache
+def reference_at(label: str, durability: str) -> Any:
+    """What LangGraph observes at that durability (in memory)."""
+    if durability == "async":
+        return reference(label)
+    return observe(label, "langgraph", durability=durability)
+
+
+def saver_maker(driver: str, folder: Path) -> tuple[Callable[[], Any] | None, list[str]]:
+    """What makes savers of one test, and the schemas it has made on PostgreSQL."""
+    schemas: list[str] = []
+
+    def sqlite() -> Any:
+        number = len(list(folder.glob("*.db")))
+        return stepwell.open_saver(f"sqlite:///{folder}/{number}.db")
+
+    def postgres() -> Any:
+        schemas.append(fresh_name())
+        return stepwell.open_saver(server_dsn(), schema=schemas[-1])
+
+    return {"sqlite": sqlite, "postgres": postgres}.get(driver), schemas
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("label", CASES)
+def test_stepwell_observes_the_same_elsewhere(label: str, place: str, tmp_path: Path) -> None:
+    driver, durability = place.split("-")
+    mode = None if durability == "async" else durability
+    make, schemas = saver_maker(driver, tmp_path)
+    try:
+        try:
+            actual = observe(label, "stepwell", durability=mode, make_saver=make)
+        except Exception as error:
+            actual = error  # where LangGraph can run it, this is a difference
+    finally:
+        for schema in schemas:
+            asyncio.run(execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE'))
+    try:
+        expected = reference_at(label, durability)
+    except Exception as error:
+        pytest.skip(f"LangGraph cannot run it so: {type(error).__name__}")
+    case = label.rpartition("-")[0]
+    if mode == "exit" and case in DIFFERENCES:
+        pytest.skip("the table tells of histories that are not kept")
+    if mode == "exit" and case in EXIT_DIFFERENCES:
+        assert actual != expected, "no longer a difference: take it off the table"
+        return
+    compare(label, actual, expected)
+
+
+def test_the_places_are_known() -> None:
+    """A misspelt place would run nothing."""
+    assert set(PLACES) <= set(EVERYWHERE)
