@@ -208,6 +208,60 @@ class HistoryIsTheChain(MemoryDriver):
         return dataclasses.replace(page, rows=self._threads[key].root.chain(len(page.rows)))
 
 
+# --- namespaces -----------------------------------------------------------------------------------
+
+
+@caught_by("test_reads_show_the_newest_namespaces")
+class EveryNamespaceIsShown(MemoryDriver):
+    def _load(self, thread, ns_name, seq, now):
+        answer = super()._load(thread, ns_name, seq, now)
+        shown = {no: (space.name, space.head) for no, space in thread.newest_spaces()}
+        row = answer.thread._replace(namespaces={0: ("", thread.root.head), **shown})
+        return dataclasses.replace(answer, thread=row)
+
+
+@caught_by("test_reads_show_the_newest_namespaces")
+@caught_by("test_new_namespaces_get_free_numbers")
+class TheOldestNamespacesAreShown(MemoryDriver):
+    def _load(self, thread, ns_name, seq, now):
+        answer = super()._load(thread, ns_name, seq, now)
+        oldest = [*thread.newest_spaces()][::-1][:64]
+        shown = {no: (space.name, space.head) for no, space in oldest}
+        row = answer.thread._replace(namespaces={0: ("", thread.root.head), **shown})
+        return dataclasses.replace(answer, thread=row)
+
+
+@caught_by("test_an_old_namespace_is_read_whole")
+class OnlyTheNewestAreFound(MemoryDriver):
+    def _load(self, thread, ns_name, seq, now):
+        answer = super()._load(thread, ns_name, seq, now)
+        newest = {no for no, _ in [*thread.newest_spaces()][:64]} | {0}
+        return answer if answer.ns in newest else super()._load(thread, "none", seq, now)
+
+
+@caught_by("test_few_namespaces_are_all_shown")
+class ThereMayAlwaysBeMore(MemoryDriver):
+    def _load(self, thread, ns_name, seq, now):
+        answer = super()._load(thread, ns_name, seq, now)
+        return dataclasses.replace(answer, thread=answer.thread._replace(more_namespaces=True))
+
+
+@caught_by("test_a_name_is_given_once")
+class NamesMayRepeat(MemoryDriver):
+    def _commit(self, piece, now, wall):
+        thread = self._threads[piece.key]
+        if thread.numbers:
+            for _, name in piece.namespaces:
+                thread.numbers.pop(name, None)
+        return super()._commit(piece, now, wall)
+
+
+@caught_by("test_namespaces_are_paged_newest_first")
+class PagesOverlap(MemoryDriver):
+    async def namespaces(self, key, *, after=None, limit=100):
+        return await super().namespaces(key, after=after and after + 1, limit=limit)
+
+
 # --- listings -------------------------------------------------------------------------------------
 
 

@@ -221,6 +221,12 @@ class Process:
         await self._call("threads")
         return await self.database.rows.threads(query)
 
+    async def namespaces(
+        self, key: ThreadKey, *, after: int | None = None, limit: int = 100
+    ) -> list[tuple[int, str, int]]:
+        await self._call("namespaces")
+        return await self.database.rows.namespaces(key, after=after, limit=limit)
+
     async def runs(
         self, key: ThreadKey, *, after: int | None = None, limit: int = 100
     ) -> list[RunRow]:

@@ -346,7 +346,9 @@ WITH seen AS MATERIALIZED (
 SELECT CASE WHEN EXISTS (SELECT FROM gone) THEN 1 WHEN NOT EXISTS (SELECT FROM seen) THEN 0 END;
 
 -- name: load_threads
--- $1 thread keys. The row, its other namespaces, and which tables are worth asking.
+-- $1 thread keys, $2 how many of the newest namespaces, $3 places of threads in $1 with
+-- $4 the names of namespaces asked for. The row, these namespaces, and which tables are worth
+-- asking.
 SELECT q.i, {thread}, s.numbers, s.names, s.heads,
   EXISTS (SELECT FROM {schema}.stepwell_tail x WHERE x.key = t.key AND x.parent IS NOT NULL)
     OR EXISTS (SELECT FROM {schema}.stepwell_segment x WHERE x.key = t.key AND x.parent IS NOT NULL),
@@ -356,8 +358,20 @@ FROM unnest($1::uuid[]) WITH ORDINALITY AS q(key, i)
 JOIN {schema}.stepwell_thread t ON t.key = q.key
 JOIN LATERAL (
   SELECT array_agg(n.ns) AS numbers, array_agg(n.name) AS names, array_agg(n.head) AS heads
-  FROM {schema}.stepwell_ns n WHERE n.key = t.key
+  FROM (
+    (SELECT n.ns, n.name, n.head FROM {schema}.stepwell_ns n WHERE n.key = t.key
+     ORDER BY n.ns DESC LIMIT $2::int4)
+    UNION
+    SELECT n.ns, n.name, n.head FROM unnest($3::int8[], $4::bytea[]) AS a(i, name)
+    JOIN {schema}.stepwell_ns n ON n.key = t.key AND sha256(n.name) = sha256(a.name)
+    WHERE a.i = q.i
+  ) n
 ) s ON true;
+
+-- name: namespaces
+-- $1 thread key, $2 numbers below this one, $3 how many
+SELECT n.ns, n.name, n.head FROM {schema}.stepwell_ns n
+WHERE n.key = $1::uuid AND n.ns < $2::int8 ORDER BY n.ns DESC LIMIT $3::int8;
 
 -- name: legs
 -- $1 places, $2 thread keys, $3 namespaces, $4 seqs. The contiguous stretches that make up

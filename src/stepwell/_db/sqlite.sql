@@ -194,7 +194,10 @@ DELETE FROM stepwell_run WHERE t = ?;
 DELETE FROM stepwell_ns WHERE t = ?;
 
 -- name: namespaces
-SELECT ns, name, head FROM stepwell_ns WHERE t = ?;
+SELECT ns, name, head FROM stepwell_ns WHERE t = ? AND ns < ? ORDER BY ns DESC LIMIT ?;
+
+-- name: namespace_named
+SELECT ns, name, head FROM stepwell_ns WHERE t = ? AND name = CAST(? AS TEXT);
 
 -- name: leg_start
 -- The nearest row at or before a seq that names its parent: where the leg that holds it begins.

@@ -24,7 +24,7 @@ from stepwell._engine.snapshot import View
 from stepwell._engine.task import TaskRun
 from stepwell._ids import RANDOM_IDS
 from stepwell._plan.state import ThreadState
-from stepwell.checkpoint.driver import LoadRequest
+from stepwell.checkpoint.driver import Loaded, LoadRequest
 from stepwell.constants import NS_SEP
 from stepwell.errors import NotFoundError
 from stepwell.types import Command
@@ -133,15 +133,22 @@ class _Start:
             return
         handle, ns = parent.rec.handle, self.ns
         name = self.config.checkpoint_map.get(ns)
-        seq = seq_of(name, opened.key.thread_id)
+        asked = seq = seq_of(name, opened.key.thread_id)
+        loaded: Loaded | None = None
+        if handle.may_exist(ns) and (parent.resuming or self.program.keeps_history or name):
+            # Namespaces of tasks that were planned under this claim are new, and not looked up.
+            loaded = await opened.journal.load(LoadRequest(opened.key, ns, seq))
+            handle.learn(loaded)
         head = handle.head_of(ns)
         replay = parent.family.replay
         if name is None and replay is not None and replay.first_visit(ns):
             self.replays = True
             seq = await replay.seq(opened, ns) if head else 0
         if head and seq != 0:
-            await handle.flushed()
-            await self._look(opened, name, seq, head)
+            if loaded is None or seq != asked:
+                await handle.flushed()
+                loaded = await opened.journal.load(LoadRequest(opened.key, ns, seq))
+            await self._look(opened, loaded, name, seq)
         view = self.view
         self.rec = Recorder(
             handle, self.program.codec, self.program.spec,
@@ -153,16 +160,17 @@ class _Start:
         )  # fmt: skip
         self.rec.keep = True
 
-    async def _look(self, opened: Opened, name: str | None, seq: int | None, head: int) -> None:
+    async def _look(
+        self, opened: Opened, loaded: Loaded, name: str | None, seq: int | None
+    ) -> None:
         key, program, ns = opened.key, self.program, self.ns
-        loaded = await opened.journal.load(LoadRequest(key, ns, seq))
         view = revive(program, program.codec, key, loaded, seq, ns=ns, track=True)
         if name is not None and (view is None or view.name != name):
             msg = f"Thread {key.thread_id!r} has no checkpoint {name!r} in namespace {ns!r}."
             raise NotFoundError(msg, thread_id=key.thread_id, ns=ns)
         self.view = view
         self.addressed = name is not None
-        self.superseded = view is not None and view.row.seq != head
+        self.superseded = view is not None and view.row.seq != opened.handle.head_of(ns)
         if view is not None and self.superseded:
             page = await opened.journal.history(key, ns, None)
             view.pending = past_pending(program, program.codec, view, page)

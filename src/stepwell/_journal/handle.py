@@ -56,8 +56,8 @@ class ThreadHandle:
     """
 
     __slots__ = (
-        "_bound", "_heads", "_keeper", "_namespaces", "_outbox", "epoch", "held", "key",
-        "loaded", "releasing", "taken_over", "turn", "uid",
+        "_bound", "_heads", "_keeper", "_more", "_namespaces", "_outbox", "epoch", "held",
+        "key", "loaded", "releasing", "taken_over", "turn", "uid",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +80,7 @@ class ThreadHandle:
         known = {0: ("", 0)} if row is None else {0: ("", 0), **row.namespaces}
         self._namespaces = {name: no for no, (name, _) in known.items()}
         self._heads = {no: head for no, (_, head) in known.items()}
+        self._more = row is not None and row.more_namespaces
 
     # -- what is known
 
@@ -130,6 +131,20 @@ class ThreadHandle:
     def run_id(self) -> str | None:
         """The run that holds the thread, as far as its records have said."""
         return self.turn.run_id
+
+    def may_exist(self, name: str) -> bool:
+        """Whether a namespace that may be older than this claim has to be looked up: the claim
+        came with the newest ones only, and it is none of them."""
+        return self._more and name not in self._namespaces
+
+    def learn(self, loaded: Loaded) -> None:
+        """Take note of the namespaces that a load under this claim has shown."""
+        row = loaded.thread
+        for number, (name, head) in row.namespaces.items() if row is not None else ():
+            if self._more and name not in self._namespaces:
+                self._namespaces[name] = number
+                self._heads[number] = head
+                self._outbox.learn(number, head)
 
     def namespace(self, name: str) -> int:
         """Number of a namespace; a new one is made with the next record that is sent."""

@@ -32,6 +32,8 @@ from stepwell.observe import Observers
 
 T = TypeVar("T")
 
+_NAMESPACES_PAGE = 1000
+
 _DEFAULT_OPTIONS = JournalOptions()
 
 
@@ -217,6 +219,23 @@ class Journal:
         """One page of a thread's runs, newest first."""
         return await self._read(
             "runs", lambda: self._around.driver.runs(key, after=after, limit=limit)
+        )
+
+    async def namespaces(self, key: ThreadKey) -> list[str]:
+        """The names of all namespaces of a thread but the root, newest first."""
+        names: list[str] = []
+        after: int | None = None
+        while True:
+            page = await self._namespaces(key, after)
+            names += [name for _, name, _ in page]
+            if len(page) < _NAMESPACES_PAGE:
+                return names
+            after = page[-1][0]
+
+    async def _namespaces(self, key: ThreadKey, after: int | None) -> list[tuple[int, str, int]]:
+        driver = self._around.driver
+        return await self._read(
+            "namespaces", lambda: driver.namespaces(key, after=after, limit=_NAMESPACES_PAGE)
         )
 
     async def _read(self, verb: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:

@@ -113,6 +113,10 @@ class Outbox:
         self._dropped: dict[int, int] = {}
         self._apart = 0
 
+    def learn(self, ns: int, head: int) -> None:
+        """A namespace that the claim did not come with had this head then."""
+        self._filed.learn(ns, head)
+
     # -- appending
 
     def record(self, size: int) -> Record:

@@ -75,6 +75,10 @@ class Filed:
         if not loaded.writes:
             self._known_not.add((loaded.ns, last))
 
+    def learn(self, ns: int, head: int) -> None:
+        """An older namespace, found after the claim; there may be writes under all it has."""
+        self._heads_at_claim[ns] = head
+
     def add(self, place: Place) -> None:
         """A write is on its way to `place`."""
         self._known.add(place)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Literal
 
 from stepwell._clock import SYSTEM_CLOCK, Clock
@@ -225,7 +226,7 @@ class MemoryDriver:
         # Writes may be filed under "no checkpoint yet" (0), but not under one that is not there.
         writes = thread.writes_under(number, asked) if rows or asked == 0 else ()
         return Loaded(
-            thread=thread.row(now),
+            thread=thread.row(now, ns_name),
             ns=number,
             rows=rows,
             writes=writes,
@@ -237,7 +238,7 @@ class MemoryDriver:
         thread = self._threads.get(key)
         if thread is None:
             return HistoryPage(thread=None)
-        row = thread.row(self._clock.monotonic())
+        row = thread.row(self._clock.monotonic(), ns_name)
         found = thread.named(ns_name)
         if found is None:
             return HistoryPage(thread=row, runs=thread.runs_of(()))
@@ -278,6 +279,20 @@ class MemoryDriver:
                 if here == query.after or (here < query.after) != query.descending:
                     continue
             yield thread
+
+    async def namespaces(
+        self, key: ThreadKey, *, after: int | None = None, limit: int = 100
+    ) -> list[tuple[int, str, int]]:
+        """Read one page of namespaces, newest first."""
+        thread = self._threads.get(key)
+        if thread is None:
+            return []
+        older = (
+            (number, space.name, space.head)
+            for number, space in thread.newest_spaces()
+            if after is None or number < after
+        )
+        return list(islice(older, limit))
 
     async def runs(
         self, key: ThreadKey, *, after: int | None = None, limit: int = 100

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from operator import attrgetter
 
 from stepwell.checkpoint.driver import (
+    NAMESPACES_MAX,
     CheckpointRow,
     RunRow,
     RunStatus,
@@ -69,8 +70,8 @@ class Thread:
 
     __slots__ = (
         "beat", "bytes", "change", "checkpoints", "claimed_record_no", "created_at", "epoch",
-        "idempotency", "key", "layout_no", "lease_until", "owner", "record_no", "request", "root",
-        "runs", "spaces", "uid", "updated_at", "wanted", "writes",
+        "idempotency", "key", "layout_no", "lease_until", "numbers", "owner", "record_no",
+        "request", "root", "runs", "spaces", "uid", "updated_at", "wanted", "writes",
     )  # fmt: skip
 
     def __init__(self, key: ThreadKey, uid: bytes, start_no: int, now: float) -> None:
@@ -95,6 +96,9 @@ class Thread:
         self.root = Space("")
         # The rest is made when first needed: most threads never have it.
         self.spaces: dict[int, Space] | None = None
+        """By number, in the order of their numbers."""
+        self.numbers: dict[str, int] | None = None
+        """Their numbers, by name."""
         self.runs: list[RunRow] = []
         self.writes: dict[tuple[int, int], dict[tuple[bytes, int], WriteRow]] | None = None
         self.idempotency: dict[str, int] | None = None
@@ -109,7 +113,14 @@ class Thread:
 
     def named(self, ns_name: str) -> tuple[int, Space] | None:
         """Number and namespace called `ns_name`."""
-        return next((item for item in self._all_spaces() if item[1].name == ns_name), None)
+        if not ns_name:
+            return 0, self.root
+        number = self.numbers.get(ns_name) if self.numbers else None
+        return None if number is None or not self.spaces else (number, self.spaces[number])
+
+    def newest_spaces(self) -> Iterator[tuple[int, Space]]:
+        """Number and namespace of all but the root, the newest first."""
+        return reversed(self.spaces.items()) if self.spaces else iter(())
 
     def _all_spaces(self) -> Iterator[tuple[int, Space]]:
         yield 0, self.root
@@ -121,8 +132,8 @@ class Thread:
         run = self.change.run
         return self.runs[run - 1].run_id if 0 < run <= len(self.runs) else None
 
-    def row(self, now: float) -> ThreadRow:
-        """The thread row; `now` on the monotonic clock."""
+    def row(self, now: float, asked: str = "") -> ThreadRow:
+        """The thread row; `now` on the monotonic clock, `asked` a namespace to be in it."""
         lease_until = self.lease_until
         change = self.change
         return ThreadRow(
@@ -150,9 +161,20 @@ class Thread:
             ttl_s=None,
             created_at=self.created_at,
             updated_at=self.updated_at,
-            namespaces={number: (space.name, space.head) for number, space in self._all_spaces()},
+            namespaces=self._shown_spaces(asked),
             runs=len(self.runs),
+            more_namespaces=self.spaces is not None and len(self.spaces) > NAMESPACES_MAX,
         )
+
+    def _shown_spaces(self, asked: str) -> dict[int, tuple[str, int]]:
+        shown = {0: ("", self.root.head)}
+        if self.spaces:
+            for number, space in islice(self.newest_spaces(), NAMESPACES_MAX):
+                shown[number] = (space.name, space.head)
+            found = self.named(asked)
+            if found is not None:
+                shown[found[0]] = (found[1].name, found[1].head)
+        return shown
 
     def writes_under(self, ns: int, seq: int) -> list[WriteRow]:
         """Pending writes filed under one checkpoint, by (record_no, idx)."""
@@ -253,9 +275,7 @@ class Thread:
     def write(self, piece: Slice, now: float) -> None:
         """Apply a slice that `check` has passed. `now`: unix time, put into the rows."""
         if piece.namespaces:
-            self.spaces = self.spaces or {}
-            for number, name in piece.namespaces:
-                self.spaces[number] = Space(name)
+            self._make_spaces(piece.namespaces)
         for row in piece.checkpoints:
             space = self.root if row.ns == 0 else (self.spaces or {})[row.ns]
             if row.created_at is None:  # else it was made elsewhere, and is brought here
@@ -279,6 +299,16 @@ class Thread:
         self.record_no = piece.record_no_after
         self.beat += 1
         self.updated_at = now
+
+    def _make_spaces(self, made: Sequence[tuple[int, str]]) -> None:
+        known = self.spaces or {}
+        last = next(reversed(known), 0)
+        known |= {number: Space(name) for number, name in sorted(made)}
+        if min(made)[0] < last:  # nobody does, but nothing forbids it
+            known = dict(sorted(known.items()))
+        self.spaces = known
+        self.numbers = self.numbers or {}
+        self.numbers |= {name: number for number, name in made}
 
     def _file(self, writes: Sequence[WriteRow]) -> None:
         filed = self.writes

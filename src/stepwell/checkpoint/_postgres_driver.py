@@ -308,6 +308,12 @@ class PostgresDriver:
         )
         return _thread_rows(rows)
 
+    async def namespaces(
+        self, key: ThreadKey, *, after: int | None = None, limit: int = 100
+    ) -> list[tuple[int, str, int]]:
+        """One page of a thread's namespaces, newest first, with a number < `after`."""
+        return await reading.namespaces(self._db, key, after, limit)
+
     async def runs(
         self, key: ThreadKey, *, after: int | None = None, limit: int = 100
     ) -> list[RunRow]:

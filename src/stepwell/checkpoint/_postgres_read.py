@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from stepwell._db.postgres import Postgres
 from stepwell.checkpoint._postgres_rows import (
     checkpoint_row,
+    exact,
     key_of,
     run_row,
     segment_row,
@@ -18,6 +19,7 @@ from stepwell.checkpoint._postgres_rows import (
     write_row,
 )
 from stepwell.checkpoint.driver import (
+    NAMESPACES_MAX,
     CheckpointRow,
     HistoryPage,
     Loaded,
@@ -28,6 +30,9 @@ from stepwell.checkpoint.driver import (
     ThreadRow,
     WriteRow,
 )
+
+_NEWEST: Final = 1 << 32
+"""Larger than every number of a namespace."""
 
 
 class _Link(Protocol):
@@ -91,7 +96,10 @@ async def load(db: Postgres, requests: Sequence[LoadRequest], *, primary: bool) 
     """
     chains = [_Chain(key_of(request.key)) for request in requests]
     async with db.snapshot(primary=primary) as link:
-        threads = await _threads(db.sql, link, {chain.key for chain in chains})
+        asked = [
+            (chain.key, request.ns_name) for chain, request in zip(chains, requests, strict=True)
+        ]
+        threads = await _threads(db.sql, link, asked)
         forked: dict[int, _Chain] = {}
         for i, (request, chain) in enumerate(zip(requests, chains, strict=True)):
             thread = threads.get(chain.key)
@@ -130,7 +138,7 @@ async def history(db: Postgres, key: ThreadKey, ns_name: str, upto: int | None) 
     """Read every row of a namespace up to a seq, over all branches, in one snapshot."""
     chain = _Chain(key_of(key))
     async with db.snapshot(primary=False) as link:
-        thread = (await _threads(db.sql, link, {chain.key})).get(chain.key)
+        thread = (await _threads(db.sql, link, [(chain.key, ns_name)])).get(chain.key)
         if thread is None:
             return HistoryPage(thread=None)
         chain.thread = thread.row
@@ -152,18 +160,37 @@ async def history(db: Postgres, key: ThreadKey, ns_name: str, upto: int | None) 
 
 
 async def _threads(
-    sql: Mapping[str, str], link: _Link, keys: Iterable[UUID]
+    sql: Mapping[str, str], link: _Link, asked: Sequence[tuple[UUID, str]]
 ) -> dict[UUID, _Thread]:
-    asked = list(keys)
+    """The threads named, each with its newest namespaces and those that were asked for."""
+    keys = list(dict.fromkeys(key for key, _ in asked))
+    places = {key: i for i, key in enumerate(keys, 1)}
+    wanted = {(places[key], name) for key, name in asked if name}
     found: dict[UUID, _Thread] = {}
-    for record in await link.fetch(sql["load_threads"], asked):
+    for record in await link.fetch(
+        sql["load_threads"], keys, NAMESPACES_MAX + 1,
+        [i for i, _ in wanted], [exact(name) for _, name in wanted],
+    ):  # fmt: skip
         i, *columns, numbers, names, heads, forked, folded, pending = record
-        spaces = {
-            number: (text_of(name) or "", head)
-            for number, name, head in zip(numbers or (), names or (), heads or (), strict=True)
+        texts = [text_of(name) or "" for name in names or ()]
+        spaces = sorted(zip(numbers or (), texts, heads or (), strict=True), reverse=True)
+        kept = {
+            number: (name, head)
+            for place, (number, name, head) in enumerate(spaces)
+            if place < NAMESPACES_MAX or (i, name) in wanted
         }
-        found[asked[i - 1]] = _Thread(thread_row(columns, spaces), forked, folded, pending)
+        row = thread_row(columns, kept, more=len(spaces) > NAMESPACES_MAX)
+        found[keys[i - 1]] = _Thread(row, forked, folded, pending)
     return found
+
+
+async def namespaces(
+    db: Postgres, key: ThreadKey, after: int | None, limit: int
+) -> list[tuple[int, str, int]]:
+    """One page of a thread's namespaces, newest first."""
+    last = _NEWEST if after is None else after
+    rows = await db.read(db.sql["namespaces"], key_of(key), last, limit)
+    return [(number, text_of(name) or "", head) for number, name, head in rows]
 
 
 async def _legs(sql: Mapping[str, str], link: _Link, forked: Mapping[int, _Chain]) -> None:

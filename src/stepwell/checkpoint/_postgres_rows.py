@@ -65,7 +65,9 @@ def indexable(document: str | None) -> str | None:
     return _ESCAPES.sub(lambda match: "\\ufffd" if match[1] else match[0], document)
 
 
-def thread_row(values: Record, names: Mapping[int, tuple[str, int]] | None = None) -> ThreadRow:
+def thread_row(
+    values: Record, names: Mapping[int, tuple[str, int]] | None = None, *, more: bool = False
+) -> ThreadRow:
     """A thread row from the columns of `thread_columns`; `names`: namespaces but the root."""
     (
         scope, thread_id, uid, epoch, owner, lock_key, lease_left_s,
@@ -100,6 +102,7 @@ def thread_row(values: Record, names: Mapping[int, tuple[str, int]] | None = Non
         updated_at=updated_at,
         namespaces={0: ("", head), **(names or {})},
         runs=runs,
+        more_namespaces=more,
     )
 
 

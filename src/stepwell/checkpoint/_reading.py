@@ -198,11 +198,9 @@ async def _rows(
     reader: Reader, key: ThreadKey, place: Place, before: int | None
 ) -> list[tuple[CheckpointRow, _History]]:
     """The rows that a config and `before` allow, newest first."""
-    head = (await reader.journal.load(LoadRequest(key, "", 0))).thread
-    if head is None:
-        return []
     found: list[tuple[CheckpointRow, _History]] = []
-    for name in [n for n, _ in head.namespaces.values()] if place.ns is None else [place.ns]:
+    names = ["", *await reader.journal.namespaces(key)] if place.ns is None else [place.ns]
+    for name in names:
         page = await reader.journal.history(key, name)
         if page.thread is None:
             return []

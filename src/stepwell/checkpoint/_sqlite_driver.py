@@ -306,6 +306,14 @@ class SqliteDriver:
         now = self._leases.now()
         return await self._opened().read(lambda cursor: reading.threads(cursor, query, now))
 
+    async def namespaces(
+        self, key: ThreadKey, *, after: int | None = None, limit: int = 100
+    ) -> list[tuple[int, str, int]]:
+        """One page of a thread's namespaces, newest first, with a number < `after`."""
+        return await self._opened().read(
+            lambda cursor: reading.namespaces(cursor, key, after, limit)
+        )
+
     async def runs(
         self, key: ThreadKey, *, after: int | None = None, limit: int = 100
     ) -> list[RunRow]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from stepwell._db.sqlite import SQL, Cursor, LeaseTime, exact_parameter
 from stepwell.checkpoint.driver import (
+    NAMESPACES_MAX,
     CheckpointRow,
     HistoryPage,
     Loaded,
@@ -26,6 +27,7 @@ _NEWEST: Final = (1 << 62) - 1
 _THREAD_BY_ID = SQL["thread_columns"] + "\n" + SQL["thread_by_id"]
 _THREAD_BY_KEY = SQL["thread_columns"] + "\n" + SQL["thread_by_key"]
 _STATE, _NAMESPACES = SQL["thread_state"], SQL["namespaces"]
+_NAMESPACE_NAMED = SQL["namespace_named"]
 _LEG_START, _EXISTS = SQL["leg_start"], SQL["checkpoint_exists"]
 _CHECKPOINTS, _SEGMENTS, _WRITES = SQL["checkpoints"], SQL["segments"], SQL["writes"]
 _RUNS_NAMED = SQL["run_columns"] + "\n" + SQL["runs_named"]
@@ -49,7 +51,11 @@ _LISTS: Final = {
 
 
 def thread_row(
-    raw: Sequence[Any], namespaces: dict[int, tuple[str, int]], now: LeaseTime
+    raw: Sequence[Any],
+    namespaces: dict[int, tuple[str, int]],
+    now: LeaseTime,
+    *,
+    more: bool = False,
 ) -> ThreadRow:
     """A thread row from `thread_columns`."""
     owner, until, boot_id = raw[5], raw[7], raw[8]
@@ -61,7 +67,7 @@ def thread_row(
         left = until - now.seconds
     key = ThreadKey(raw[1], raw[2])
     return ThreadRow._make(
-        (key, *raw[3:7], left, *raw[9:13], bool(raw[13]), *raw[14:27], namespaces, raw[28])
+        (key, *raw[3:7], left, *raw[9:13], bool(raw[13]), *raw[14:27], namespaces, raw[28], more)
     )
 
 
@@ -77,15 +83,31 @@ def read_thread_again(cursor: Cursor, t: int) -> Sequence[Any]:
     return found
 
 
-def _namespaces(cursor: Cursor, t: int, head: int) -> dict[int, tuple[str, int]]:
-    spaces = {0: ("", head)}
-    for number, name, newest in cursor.execute(_NAMESPACES, (t,)):
-        spaces[number] = (name, newest)
-    return spaces
+def _with_namespaces(
+    cursor: Cursor, raw: Sequence[Any], now: LeaseTime, asked: str
+) -> tuple[ThreadRow, int | None]:
+    """A thread row with its newest namespaces and the one asked for; the number of that."""
+    t = raw[0]
+    rows = cursor.execute(_NAMESPACES, (t, _NEWEST, NAMESPACES_MAX + 1)).fetchall()
+    more = len(rows) > NAMESPACES_MAX
+    spaces = {0: ("", raw[27])}
+    spaces |= {number: (name, head) for number, name, head in rows[:NAMESPACES_MAX]}
+    wanted = next((number for number, (name, _) in spaces.items() if name == asked), None)
+    if wanted is None and more:
+        for number, name, head in cursor.execute(_NAMESPACE_NAMED, (t, exact_parameter(asked))):
+            spaces[number], wanted = (name, head), number
+    return thread_row(raw, spaces, now, more=more), wanted
 
 
-def _number(spaces: dict[int, tuple[str, int]], name: str) -> int | None:
-    return next((number for number, (known, _) in spaces.items() if known == name), None)
+def namespaces(
+    cursor: Cursor, key: ThreadKey, after: int | None, limit: int
+) -> list[tuple[int, str, int]]:
+    """One page of a thread's namespaces, newest first."""
+    state = cursor.execute(_STATE, key).fetchone()
+    if state is None:
+        return []
+    last = _NEWEST if after is None else after
+    return cursor.execute(_NAMESPACES, (state[0], last, limit)).fetchall()
 
 
 def _runs(cursor: Cursor, t: int, numbers: set[int]) -> dict[int, RunRow]:
@@ -112,12 +134,10 @@ def load_chain(
 ) -> Loaded:
     """One checkpoint and its ancestors. `raw`: the thread, of the same transaction."""
     t = raw[0]
-    spaces = _namespaces(cursor, t, raw[27])
-    thread = thread_row(raw, spaces, now)
-    ns = _number(spaces, ns_name)
+    thread, ns = _with_namespaces(cursor, raw, now, ns_name)
     if ns is None:
         return Loaded(thread=thread, runs=_runs(cursor, t, {thread.run}))
-    newest = spaces[ns][1] if seq is None else seq
+    newest = thread.namespaces[ns][1] if seq is None else seq
     if not cursor.execute(_EXISTS, (t, ns, newest, t, ns, newest, newest)).fetchone()[0]:
         return Loaded(thread=thread, ns=ns, runs=_runs(cursor, t, {thread.run}))
     rows: list[CheckpointRow] = []
@@ -157,9 +177,7 @@ def history(
     if raw is None:
         return HistoryPage(thread=None)
     t = raw[0]
-    spaces = _namespaces(cursor, t, raw[27])
-    thread = thread_row(raw, spaces, now)
-    ns = _number(spaces, ns_name)
+    thread, ns = _with_namespaces(cursor, raw, now, ns_name)
     if ns is None:
         return HistoryPage(thread=thread, runs=_runs(cursor, t, {thread.run}))
     last = _NEWEST if upto is None else upto

@@ -17,7 +17,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+NAMESPACES_MAX: Final = 64
+"""How many of a thread's namespaces a read shows, beside the root and the one asked for."""
 
 
 class Capability(StrEnum):
@@ -201,9 +204,13 @@ class ThreadRow(NamedTuple):
     created_at: float
     updated_at: float
     namespaces: Mapping[int, tuple[str, int]]
-    """number -> (name, head seq). The root is {0: ("", head)}; head 0 = no checkpoint."""
+    """number -> (name, head seq). The root is {0: ("", head)}; head 0 = no checkpoint.
+    Beside it the NAMESPACES_MAX newest, those with the highest numbers, and the one that a
+    load or claim asked for: a thread makes a namespace with every call of a subgraph."""
     runs: int = 0
     """How many runs the thread has had (the next run's number is runs + 1)."""
+    more_namespaces: bool = False
+    """Whether there are, or may be, namespaces that `namespaces` leaves out."""
 
 
 class LoadRequest(NamedTuple):
@@ -452,7 +459,14 @@ class Driver(Protocol):
         """Rows of one namespace with seq <= `upto` (None = all), one snapshot."""
 
     async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
-        """One page of thread rows (their `namespaces` may hold the root only)."""
+        """One page of thread rows (their `namespaces` may hold the root only, and say nothing
+        of more)."""
+
+    async def namespaces(
+        self, key: ThreadKey, *, after: int | None = None, limit: int = 100
+    ) -> list[tuple[int, str, int]]:
+        """One page of a thread's namespaces but the root, newest first, with a number <
+        `after`: (number, name, head seq)."""
 
     async def runs(
         self, key: ThreadKey, *, after: int | None = None, limit: int = 100

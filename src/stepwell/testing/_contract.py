@@ -10,6 +10,7 @@ from stepwell.testing._contract_commits import CommitContract
 from stepwell.testing._contract_leases import LeaseContract
 from stepwell.testing._contract_lifecycle import LifecycleContract
 from stepwell.testing._contract_listings import ListingContract
+from stepwell.testing._contract_namespaces import NamespaceContract
 from stepwell.testing._contract_reads import ReadContract
 from stepwell.testing._contract_records import RecordContract
 
@@ -20,6 +21,7 @@ class DriverContract(
     CommitContract,
     RecordContract,
     ReadContract,
+    NamespaceContract,
     ListingContract,
     LifecycleContract,
 ):

@@ -37,7 +37,7 @@ ANY = "any"
 
 VERBS = (
     "open", "close", "migrate", "claim", "commit", "renew", "release", "unlock", "want",
-    "landed", "load", "history", "threads", "runs", "delete",
+    "landed", "load", "history", "threads", "namespaces", "runs", "delete",
 )  # fmt: skip
 
 
@@ -293,6 +293,14 @@ class FaultyDriver:
     async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
         """See `Driver.threads`."""
         return await self._call("threads", lambda: self.driver.threads(query))
+
+    async def namespaces(
+        self, key: ThreadKey, *, after: int | None = None, limit: int = 100
+    ) -> list[tuple[int, str, int]]:
+        """See `Driver.namespaces`."""
+        return await self._call(
+            "namespaces", lambda: self.driver.namespaces(key, after=after, limit=limit)
+        )
 
     async def runs(
         self, key: ThreadKey, *, after: int | None = None, limit: int = 100

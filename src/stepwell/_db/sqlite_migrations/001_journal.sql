@@ -63,6 +63,8 @@ CREATE TABLE stepwell_ns (
   PRIMARY KEY (t, ns)
 ) STRICT, WITHOUT ROWID;
 
+CREATE UNIQUE INDEX stepwell_ns_name ON stepwell_ns (t, name);
+
 CREATE TABLE stepwell_run (
   t INTEGER NOT NULL,
   run INTEGER NOT NULL,
