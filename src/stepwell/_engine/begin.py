@@ -12,6 +12,7 @@ from stepwell._engine.run import INPUT, Run
 from stepwell._engine.write import goto_writes, prepare, to_channel
 from stepwell._journal.record import KIND_COMMAND, KIND_INPUT, Entry
 from stepwell._plan.apply import TaskWrites, apply, compose, deltas
+from stepwell._plan.output import input_writes
 from stepwell._plan.tasks import Write, plan
 from stepwell.checkpoint.driver import RunStatus, Source, ThreadStatus
 from stepwell.constants import START
@@ -50,8 +51,8 @@ def begin(run: Run, given: Any, *, addressed: bool, superseded: bool) -> None:
     _apply_null_writes(run)
     if resuming:
         _resume(run, forks=forks)
-    elif given is not None:
-        new_input(run, [(START, given)])
+    elif given is not None and (writes := input_writes(run.spec, given)):
+        new_input(run, writes)
     else:
         msg = (
             "There is nothing to resume: the thread has no checkpoint"

@@ -19,6 +19,7 @@ from stepwell._engine.task import TaskRun
 from stepwell._ids import RANDOM_IDS
 from stepwell._journal.record import KIND_COMMAND, KIND_INPUT, KIND_UPDATE, Entry
 from stepwell._plan.apply import TaskWrites, apply, compose, deltas
+from stepwell._plan.output import input_writes
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Task, Write, due_names, plan
 from stepwell.channels.base import Op
@@ -211,7 +212,7 @@ def _as_input(run: Run, values: Any, metadata: Mapping[str, Any] | None, *, last
     if values is None:
         msg = "An update as __input__ needs values."
         raise InvalidUpdateError(msg)
-    writes: list[Write] = [(START, values)]
+    writes: list[Write] = input_writes(run.spec, values)
     rec = _recorder(run)
     entries, carried = _command_first(run)
     _record(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from stepwell._plan.spec import GraphSpec
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Write
+
+logger = logging.getLogger("stepwell")
 
 
 def project(spec: GraphSpec, state: ThreadState, keys: Sequence[str] | str) -> Any:
@@ -20,14 +23,32 @@ def project(spec: GraphSpec, state: ThreadState, keys: Sequence[str] | str) -> A
     return {k: values[k] for k in keys if k in values}
 
 
+def input_writes(spec: GraphSpec, given: Any) -> list[Write]:
+    """The writes that input stands for.
+
+    Raises:
+        TypeError: It is no dict, although it goes to several channels.
+    """
+    view = spec.input_view
+    if isinstance(view, str):
+        return [(view, given)]
+    if not isinstance(given, dict):
+        msg = f"Expected input to be a dict of {', '.join(view)}, got {type(given).__name__}"
+        raise TypeError(msg)
+    for key in given:
+        if key not in view:
+            logger.warning("Input channel %s not found in %s", key, view)
+    return [(key, value) for key, value in given.items() if key in view]
+
+
 def output_selector(spec: GraphSpec) -> Sequence[str] | str:
     """The keys that make up the graph's output."""
-    return spec.output_keys[0] if spec.bare_output else spec.output_keys
+    return spec.output_view
 
 
 def state_selector(spec: GraphSpec) -> Sequence[str] | str:
     """The keys that make up a snapshot's values."""
-    return spec.state_keys[0] if spec.bare_state else spec.state_keys
+    return spec.state_view
 
 
 def fold_writes(writes: Iterable[Write]) -> dict[str, Any]:
@@ -70,5 +91,6 @@ def task_update(writes: Sequence[Write], keys: Sequence[str] | str) -> Any:
 
 
 __all__ = [
-    "fold_writes", "output_selector", "project", "state_selector", "task_result", "task_update",
+    "fold_writes", "input_writes", "output_selector", "project", "state_selector", "task_result",
+    "task_update",
 ]  # fmt: skip

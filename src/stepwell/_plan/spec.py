@@ -24,6 +24,7 @@ class NodeSpec:
     """
 
     __slots__ = (
+        "bare",
         "body",
         "cache",
         "consumables",
@@ -48,6 +49,8 @@ class NodeSpec:
         self.hidden = hidden
         self.triggers: tuple[str, ...] = ()
         self.reads: tuple[str, ...] | None = ()
+        self.bare = ROOT
+        """The key whose bare value is the input, where `reads` is None."""
         self.reads_all = False
         self.takes_input = False
         """Whether it is given the run's input as it is, instead of state."""
@@ -72,15 +75,18 @@ class GraphSpec:
         "bare_state",
         "channels",
         "finishing",
+        "input_view",
         "name",
         "nodes",
         "output_keys",
         "output_set",
         "output_steps",
+        "output_view",
         "prepares",
         "state_keys",
         "state_order",
         "state_set",
+        "state_view",
         "stepping",
         "triggered_by",
         "untracked",
@@ -107,6 +113,12 @@ class GraphSpec:
         self.output_set = frozenset(output_keys)
         self.bare_state = bare or self.state_keys == (ROOT,)
         self.bare_output = bare or self.output_keys == (ROOT,)
+        self.input_view: str | tuple[str, ...] = START
+        """The channel that input is written to, or those that its keys are."""
+        self.output_view = output_keys[0] if self.bare_output else self.output_keys
+        """The keys that make up the output, or the one that is it."""
+        self.state_view = state_keys[0] if self.bare_state else self.state_keys
+        """The keys that make up a snapshot's values, or the one that is it."""
         self.stepping = tuple(k for k, c in self.channels.items() if c.steps)
         self.finishing = tuple(k for k, c in self.channels.items() if c.finishes)
         self.output_steps = any(self.channels[k].steps for k in self.output_keys)

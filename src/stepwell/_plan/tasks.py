@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from stepwell._ids import digest16
-from stepwell._plan.spec import ROOT, GraphSpec, NodeSpec
+from stepwell._plan.spec import GraphSpec, NodeSpec
 from stepwell._plan.state import ThreadState
 from stepwell.constants import START, TASKS
 from stepwell.managed.base import Scratchpad
@@ -145,7 +145,7 @@ def read_input(
     if node.reads_all:
         value: Any = values.copy()
     elif node.reads is None:
-        value = values.get(ROOT)
+        value = values.get(node.bare)
     else:
         value = {k: values[k] for k in node.reads if k in values}
     for key, managed in node.managed_reads:

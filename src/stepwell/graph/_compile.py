@@ -12,7 +12,6 @@ from stepwell._engine.program import Program
 from stepwell._engine.retry import NodePolicy
 from stepwell._engine.timed import sync_timeout
 from stepwell._engine.write import Branch, PreparingRule, WriteRule, to_channel
-from stepwell._ids import digest16
 from stepwell._plan.spec import ROOT, GraphSpec, NodeSpec
 from stepwell._plan.tasks import Write
 from stepwell.channels import (
@@ -26,6 +25,7 @@ from stepwell.channels.base import BaseChannel
 from stepwell.constants import END, START, TASKS
 from stepwell.errors import GraphDefinitionError
 from stepwell.graph._schema import mapper_of
+from stepwell.pregel._assemble import fingerprint
 from stepwell.types import CachePolicy, RetryPolicy, Send, TimeoutPolicy, TracePolicy
 
 if TYPE_CHECKING:
@@ -253,13 +253,6 @@ def _branches(builder: StateGraph, nodes: dict[str, NodeSpec]) -> None:
             )
         if branches:
             nodes[start].writer.branches = tuple(branches)
-
-
-def fingerprint(spec: GraphSpec) -> str:
-    """A digest of what a thread depends on: nodes, their triggers, channels and their kinds."""
-    parts = [f"n:{n.name}:{','.join(n.triggers)}" for n in spec.nodes.values()]
-    parts += [f"c:{k}:{type(c).__name__}" for k, c in spec.channels.items()]
-    return digest16(*sorted(parts)).hex()
 
 
 __all__ = ["BranchDef", "NodeDef", "assemble", "fingerprint"]

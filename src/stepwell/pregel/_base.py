@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import copy
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from stepwell._context import current_task
 from stepwell._engine.arguments import ArgumentError, RunConfig
+from stepwell._engine.arguments import nodes as known_nodes
 from stepwell._engine.entry import DEFAULT_RECURSION_LIMIT
 from stepwell._engine.program import Program, plain_namespace
 from stepwell._engine.task import TaskRun
 from stepwell._portal import run_sync
+from stepwell.channels.base import BaseChannel
 from stepwell.checkpoint.base import Saver
 from stepwell.config import RunnableConfig
 from stepwell.constants import NS_SEP
@@ -24,6 +26,11 @@ from stepwell.pregel._shape import Shape
 from stepwell.types import StreamMode
 
 T = TypeVar("T")
+
+_CHANGEABLE = frozenset(
+    ("name", "checkpointer", "store", "config", "stream_mode", "debug", "step_timeout",
+     "interrupt_before_nodes", "interrupt_after_nodes")
+)  # fmt: skip
 
 RECURSION_LIMIT = int(os.environ.get("STEPWELL_DEFAULT_RECURSION_LIMIT", DEFAULT_RECURSION_LIMIT))
 
@@ -86,6 +93,38 @@ class Compiled(Shape):
     def store(self, store: Any) -> None:
         self._change(store=store)
 
+    # -- what it is made of
+
+    @property
+    def nodes(self) -> dict[str, Any]:
+        """Its nodes by name, the hidden ones too; not to be changed."""
+        return dict(self._program.spec.nodes)
+
+    @property
+    def channels(self) -> dict[str, BaseChannel[Any, Any, Any]]:
+        """Its channels by name, the hidden ones too; not to be changed."""
+        return dict(self._program.spec.channels)
+
+    @property
+    def interrupt_before_nodes(self) -> Sequence[str] | Literal["*"]:
+        """Nodes it stops before."""
+        return self._program.interrupt_before
+
+    @interrupt_before_nodes.setter
+    def interrupt_before_nodes(self, names: Sequence[str] | Literal["*"]) -> None:
+        known_nodes("interrupt_before_nodes", names, self.nodes)
+        self._change(interrupt_before=names)
+
+    @property
+    def interrupt_after_nodes(self) -> Sequence[str] | Literal["*"]:
+        """Nodes it stops after."""
+        return self._program.interrupt_after
+
+    @interrupt_after_nodes.setter
+    def interrupt_after_nodes(self, names: Sequence[str] | Literal["*"]) -> None:
+        known_nodes("interrupt_after_nodes", names, self.nodes)
+        self._change(interrupt_after=names)
+
     def _change(self, **fields: Any) -> None:
         # Copies share the program until one of them is changed.
         program = copy(self._program)
@@ -101,15 +140,18 @@ class Compiled(Shape):
         return shown + (suffix.title() if shown[:1].isupper() else f"_{suffix.lower()}")
 
     def copy(self, update: Mapping[str, Any] | None = None) -> Self:
-        """The same graph with some attributes changed: name, checkpointer, store, config,
-        stream_mode, debug.
+        """The same graph with some attributes changed.
+
+        Args:
+            update: Any of name, checkpointer, store, config, stream_mode, debug, step_timeout,
+                interrupt_before_nodes, interrupt_after_nodes.
 
         Raises:
             UsageError: It has no such attribute, or not one that can be changed.
         """
         other = copy(self)
         for name, value in (update or {}).items():
-            if name not in ("name", "checkpointer", "store", "config", "stream_mode", "debug"):
+            if name not in _CHANGEABLE:
                 msg = f"copy() cannot change {name!r}: build the graph again with it."
                 raise UsageError(msg)
             setattr(other, name, value)

@@ -96,7 +96,8 @@ class _Walk:
         self._ever_wrote: dict[str, set[_Mark]] = {}
         self._declared: dict[str, set[_Mark]] = {}
         state = ThreadState(spec)
-        apply(spec, state, [TaskWrites((0, "", 0), "", (), (), [(START, {})])], steps=False)
+        if START in spec.channels:
+            apply(spec, state, [TaskWrites((0, "", 0), "", (), (), [(START, {})])], steps=False)
         tasks = plan(spec, state, inputs=False)
         self.first = tuple(task.name for task in tasks)
         for _ in range(_STEPS_MAX):

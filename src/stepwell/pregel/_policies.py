@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from stepwell._engine.arguments import seconds
-from stepwell._engine.program import Program
+from stepwell.pregel._base import Compiled
 
 
-class PolicyVerbs:
+class PolicyVerbs(Compiled):
     """The part of a compiled graph that concerns limits."""
-
-    _program: Program
 
     @property
     def step_timeout(self) -> float | None:
@@ -19,7 +17,7 @@ class PolicyVerbs:
 
     @step_timeout.setter
     def step_timeout(self, limit: float | None) -> None:
-        self._program.step_timeout = seconds("step_timeout", limit)
+        self._change(step_timeout=seconds("step_timeout", limit))
 
 
 __all__ = ["PolicyVerbs"]

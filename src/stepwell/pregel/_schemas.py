@@ -10,7 +10,6 @@ from typing import Any
 
 from stepwell._plan.output import output_selector, state_selector
 from stepwell.config import RunnableConfig
-from stepwell.constants import START
 from stepwell.pregel._base import Compiled
 from stepwell.pregel._models import Model, fields_model, is_model, root_model, schema_of_type
 from stepwell.warnings import LangGraphDeprecatedSinceV10
@@ -25,9 +24,9 @@ class Schemas(Compiled):
     # -- keys ------------------------------------------------------------------------------------
 
     @property
-    def input_channels(self) -> str:
-        """The channel that input is written to."""
-        return START
+    def input_channels(self) -> str | list[str]:
+        """The channel that input is written to, or those that its keys are."""
+        return _listed(self._program.spec.input_view)
 
     @property
     def output_channels(self) -> str | list[str]:
@@ -54,8 +53,9 @@ class Schemas(Compiled):
 
     @property
     def InputType(self) -> Any:  # noqa: N802  # LangGraph's name
-        """The type of the input."""
-        return self._program.spec.channels[START].UpdateType
+        """The type of the input, None where it is a dict of several channels."""
+        key = self.input_channels
+        return self._program.spec.channels[key].UpdateType if isinstance(key, str) else None
 
     @property
     def OutputType(self) -> Any:  # noqa: N802  # LangGraph's name
@@ -71,7 +71,12 @@ class Schemas(Compiled):
         Raises:
             UsageError: Pydantic is not installed.
         """
-        return root_model(self.get_name("Input"), self.InputType, "get_input_schema")
+        name, keys = self.get_name("Input"), self.input_channels
+        if isinstance(keys, str):
+            return root_model(name, self.InputType, "get_input_schema")
+        channels = self._program.spec.channels
+        fields = {key: (channels[key].UpdateType, None) for key in keys}
+        return fields_model(name, fields, "get_input_schema")
 
     def get_output_schema(self, config: Mapping[str, Any] | None = None) -> Model:  # noqa: ARG002
         """A pydantic model of the output, in which every key may be missing.

@@ -8,29 +8,34 @@ from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
     Iterator,
+    Mapping,
     Sequence,
 )
 from contextlib import aclosing
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 from stepwell._context import current_task
-from stepwell._engine.arguments import ArgumentError, RunConfig
+from stepwell._engine.arguments import ArgumentError, RunConfig, text
+from stepwell._engine.arguments import nodes as known_nodes
 from stepwell._engine.entry import RunOptions, run_graph
 from stepwell._engine.nested import outer_task
 from stepwell._engine.stream import Sink
 from stepwell._plan.output import state_selector
 from stepwell._portal import iterate_sync
+from stepwell.config import RunnableConfig
 from stepwell.constants import CONF
 from stepwell.pregel._absent import Absent
+from stepwell.pregel._assemble import Keys, Parts
 from stepwell.pregel._batch import BatchVerbs
 from stepwell.pregel._chunks import DEBUG_PRINTS, Envelope, Version
 from stepwell.pregel._configs import Config
 from stepwell.pregel._generic import ContextT, InputT, OutputT, Parametric, StateT
+from stepwell.pregel._node import NodeBuilder, PregelNode
 from stepwell.pregel._policies import PolicyVerbs
 from stepwell.pregel._schemas import Schemas
 from stepwell.pregel._states import StateVerbs
 from stepwell.runtime import RunControl
-from stepwell.types import All, Durability, GraphOutput, StreamMode
+from stepwell.types import All, Durability, GraphOutput, RetryPolicy, StreamMode
 from stepwell.warnings import LangGraphDeprecatedSinceV10
 
 Modes = StreamMode | Sequence[StreamMode]
@@ -65,9 +70,91 @@ class Pregel(
 ):
     """A compiled graph.
 
+    `StateGraph.compile` and `@entrypoint` make them. By hand, of nodes that subscribe to
+    channels and write to channels:
+
+        Pregel(
+            nodes={"double": NodeBuilder().subscribe_only("a").do(double).write_to("b")},
+            channels={"a": EphemeralValue(int), "b": LastValue(int)},
+            input_channels="a",
+            output_channels="b",
+        )
+
     Every verb has an async form (prefix `a`) and a sync twin that runs it on a background
     loop, or on the loop the checkpointer belongs to.
+
+    Args:
+        nodes: By name: builders, or what they build.
+        channels: By name: channels and managed values.
+        auto_validate: Accepted as in LangGraph; what cannot run is always refused here.
+        stream_mode: What `astream` yields if it is not told.
+        stream_eager: Accepted as in LangGraph; chunks always come when they happen.
+        output_channels: The one whose value is the output, or those that make up a dict.
+        stream_channels: The same of snapshots and streamed values; all by default.
+        interrupt_after_nodes: Nodes (or "*") to stop after.
+        interrupt_before_nodes: Nodes (or "*") to stop before.
+        input_channels: The one that input is written to, or those that its keys are.
+        step_timeout: Seconds that a superstep may take.
+        debug: Print the updates and values of every run.
+        checkpointer: Where threads are kept; see `StateGraph.compile`.
+        store: Handed to nodes as `store`.
+        retry_policy: For nodes that have none.
+        context_schema: Type of the context that runs are given.
+        config: Defaults for the config of every call.
+        trigger_to_nodes: Accepted as in LangGraph; it is found out here.
+        name: Stored with the graph's threads.
+
+    Raises:
+        GraphDefinitionError: A name is reserved, or names nothing.
+        TypeError: A node is none, or the checkpointer is no saver.
     """
+
+    def __init__(
+        self,
+        *,
+        nodes: Mapping[str, PregelNode | NodeBuilder],
+        channels: Mapping[str, Any] | None,
+        auto_validate: bool = True,  # noqa: ARG002
+        stream_mode: StreamMode = "values",
+        stream_eager: bool = False,  # noqa: ARG002
+        output_channels: Keys,
+        stream_channels: Keys | None = None,
+        interrupt_after_nodes: All | Sequence[str] = (),
+        interrupt_before_nodes: All | Sequence[str] = (),
+        input_channels: Keys,
+        step_timeout: float | None = None,
+        debug: bool | None = None,
+        checkpointer: Any = None,
+        store: Any = None,
+        retry_policy: RetryPolicy | Sequence[RetryPolicy] = (),
+        context_schema: Any = None,
+        config: RunnableConfig | None = None,
+        trigger_to_nodes: Mapping[str, Sequence[str]] | None = None,  # noqa: ARG002
+        name: str = "LangGraph",
+    ) -> None:
+        parts = Parts(
+            nodes, channels, inputs=input_channels, outputs=output_channels, shown=stream_channels
+        )
+        for label, names in (
+            ("interrupt_before_nodes", interrupt_before_nodes),
+            ("interrupt_after_nodes", interrupt_after_nodes),
+        ):
+            known_nodes(label, names, parts.nodes)
+        retry = (retry_policy,) if isinstance(retry_policy, RetryPolicy) else tuple(retry_policy)
+        program = parts.program(text("name", name), retry=retry, context_schema=context_schema)
+        program.store = store
+        program.interrupt_before = interrupt_before_nodes or ()
+        program.interrupt_after = interrupt_after_nodes or ()
+        self._adopt(program, checkpointer)
+        self.config = config or {}
+        self.stream_mode = stream_mode
+        self.debug = bool(debug)
+        self.context_schema = context_schema
+        self.step_timeout = step_timeout
+
+    def validate(self) -> Self:
+        """The graph itself: what cannot run was refused when it was made."""
+        return self
 
     # -- running -----------------------------------------------------------------------------
 
