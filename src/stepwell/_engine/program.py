@@ -13,6 +13,8 @@ from stepwell.types import Durability, RetryPolicy
 
 if TYPE_CHECKING:
     from stepwell._engine.calls import CallSpec
+    from stepwell._engine.recall import ResultCache
+    from stepwell.cache.base import BaseCache
     from stepwell.checkpoint.base import Saver
 
 
@@ -20,6 +22,7 @@ class Program:
     """Everything about a graph that does not change from run to run."""
 
     __slots__ = (
+        "cache",
         "call_specs",
         "children",
         "codec",
@@ -35,6 +38,7 @@ class Program:
         "on_mismatch",
         "persists",
         "registry",
+        "results",
         "retry",
         "saver",
         "spec",
@@ -65,6 +69,9 @@ class Program:
         self.lock_timeout: float | None = None
         self.strict = False
         self.state_version = 0
+        self.cache: BaseCache[Any] | None = None
+        self.results: ResultCache | None = None
+        """The cache, where there is one and a node that uses it."""
         self.step_timeout: float | None = None
         """Seconds that a superstep may take."""
         self.fingerprint = ""

@@ -48,6 +48,11 @@ class Publisher:
             if task.loaded and task.handled is None:
                 sink.put("updates", update_chunk(task, self.output_keys, cached=True))
 
+    def recalled(self, task: TaskRun) -> None:
+        """A task's result came from the cache: it neither began nor ended."""
+        if self.sink is not None and not task.task.node.hidden:
+            self.sink.put("updates", update_chunk(task, self.output_keys, cached=True))
+
     def ended(self, task: TaskRun) -> None:
         """A task has ended, in whatever way."""
         sink, run = self.sink, self._run

@@ -17,6 +17,7 @@ from stepwell._engine.messages import is_heard
 from stepwell._engine.pending import NULL_TASK, Pending
 from stepwell._engine.program import Program
 from stepwell._engine.publish import Publisher
+from stepwell._engine.recall import recall, remember
 from stepwell._engine.recorder import Recorder
 from stepwell._engine.rescue import described, note_task, resume_handlers, stored
 from stepwell._engine.task import TaskRun
@@ -288,12 +289,17 @@ class Run:
             self.watch.tasks_started(todo)
         if self.outer is not None:
             progressed(self.outer)
+        keys = None
+        if self.graph.results is not None:
+            todo, keys = await recall(self, self.graph.results, todo)
         limit = self.graph.step_timeout
         try:
             if len(todo) == 1 and limit is None and self.slots is None:
                 await run_one(todo[0], self.settle)
             elif todo:
                 await run_many(todo, self.settle, self.slots, limit)
+            if keys:
+                await remember(self, keys)
             if self.board is not None:
                 await self.board.finish(cancel=any(t.failure is not None for t in self.tasks))
         except BaseException:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stepwell._codec import GLOBAL, Registry, register_schema
 from stepwell._engine.binding import Bound, bind
 from stepwell._engine.program import Program
+from stepwell._engine.recall import Caching, cache_namespace
 from stepwell._engine.retry import NodePolicy
 from stepwell._engine.timed import sync_timeout
 from stepwell._engine.write import Branch, PreparingRule, WriteRule, to_channel
@@ -198,6 +199,8 @@ def _node(builder: StateGraph, key: str, described: NodeDef) -> NodeSpec:
         else None
     )
     node.handler = described.error_handler
+    if described.cache is not None:
+        node.cache = Caching(described.cache, cache_namespace(described.identity, key))
     node.described = described
     node.body = described.bound
     node.writer = _rule(builder, key, list(builder.channels))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from stepwell._engine.arguments import nodes, one_of, seconds, text, whole
 from stepwell._engine.binding import bind
+from stepwell._engine.recall import use_cache
+from stepwell.cache.base import BaseCache
 from stepwell.channels.last_value import LastValue
 from stepwell.constants import END, START
 from stepwell.errors import GraphDefinitionError
@@ -425,6 +427,7 @@ class StateGraph(Parametric[StateT, ContextT, InputT, OutputT]):
         self,
         checkpointer: Saver | Literal[False] | None = None,
         *,
+        cache: BaseCache[Any] | None = None,
         store: Any = None,
         interrupt_before: All | Sequence[str] | None = None,
         interrupt_after: All | Sequence[str] | None = None,
@@ -442,6 +445,8 @@ class StateGraph(Parametric[StateT, ContextT, InputT, OutputT]):
 
         Args:
             checkpointer: Where threads are kept; without one a run leaves nothing behind.
+            cache: Where results of nodes with a `cache_policy` are kept; without one those
+                policies have no effect.
             store: Handed to nodes as `store` and `runtime.store`.
             interrupt_before: Nodes (or "*") to stop before.
             interrupt_after: Nodes (or "*") to stop after.
@@ -458,7 +463,7 @@ class StateGraph(Parametric[StateT, ContextT, InputT, OutputT]):
 
         Raises:
             GraphDefinitionError: The graph cannot run as it is.
-            TypeError: The checkpointer is no saver.
+            TypeError: The checkpointer is no saver, or the cache no cache.
             UsageError: `transformers` are given.
         """
         without(transformers)
@@ -475,6 +480,7 @@ class StateGraph(Parametric[StateT, ContextT, InputT, OutputT]):
         if durability is not None:
             one_of("durability", durability, ("sync", "async", "exit"))
         program = assemble(self, text("name", name or "LangGraph"))
+        use_cache(program, cache)
         program.store = store
         program.interrupt_before = interrupt_before or ()
         program.interrupt_after = interrupt_after or ()

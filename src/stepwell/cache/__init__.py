@@ -1,0 +1,1 @@
+"""Caches: results of nodes and tasks that need not be computed again."""
