@@ -98,6 +98,14 @@ class Registry:
             )
         self._add(self._entry(cls, chosen, encode, decode), names)
 
+    def add_own(self, cls: type, encode: Encode, decode: Decode) -> None:
+        """Teach the registry that all others ask in the end a class of Stepwell's own."""
+        if self._parent is not None:
+            self._parent.add_own(cls, encode, decode)
+            return
+        name = _RESERVED + cls.__name__
+        self._add(self._entry(cls, name, encode, decode), (name,))
+
     def _entry(
         self, cls: type, type_id: str, encode: Encode | None, decode: Decode | None
     ) -> Entry:
@@ -223,6 +231,11 @@ class _Root(Registry):
 _ROOT = _Root()
 GLOBAL = Registry()
 """What `register` fills; the parent of every graph's registry."""
+
+
+def register_own(cls: type, encode: Encode, decode: Decode) -> None:
+    """Let every registry know a class of Stepwell's that stands on a higher floor."""
+    GLOBAL.add_own(cls, encode, decode)
 
 
 @overload

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from stepwell._codec import register_own
+
 
 class Item:
     """A stored document.
@@ -85,3 +87,19 @@ class SearchItem(Item):
 
 def _moment(value: datetime | str) -> datetime:
     return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def _plain(item: Item) -> list[Any]:
+    return [item.namespace, item.key, item.value, item.created_at, item.updated_at]
+
+
+def _item(state: Any) -> Item:
+    namespace, key, value, created_at, updated_at = state
+    return Item(
+        value=value, key=key, namespace=namespace, created_at=created_at, updated_at=updated_at
+    )
+
+
+# Nodes return what they found, so it may become part of a state.
+register_own(Item, _plain, _item)
+register_own(SearchItem, lambda item: [*_plain(item), item.score], lambda state: SearchItem(*state))

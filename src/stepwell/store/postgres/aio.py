@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from stepwell.store.postgres._store import BasePostgresStore
+from stepwell.store.postgres.base import BasePostgresStore
 
 
 class AsyncPostgresStore(BasePostgresStore):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from stepwell.store.sqlite._store import BaseSqliteStore
+from stepwell.store.sqlite.base import BaseSqliteStore
 
 
 class AsyncSqliteStore(BaseSqliteStore):

@@ -1,4 +1,4 @@
-"""What the two stores for PostgreSQL share."""
+"""Documents in PostgreSQL: what both stores share, and the synchronous one."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from stepwell.store._database import DatabaseStore, SharedHome, StoreHome
 from stepwell.store._options import check_migrate, check_ttl, seconds_of
 from stepwell.store._postgres_items import PostgresItems
 from stepwell.store._rows import Items, Migrate
+from stepwell.store._synchronous import SyncVerbs
 from stepwell.store.base import IndexConfig, TTLConfig
 
 
@@ -161,6 +162,15 @@ class BasePostgresStore(DatabaseStore):
         return store
 
 
+class PostgresStore(SyncVerbs, BasePostgresStore):
+    """Documents in PostgreSQL, shared by all processes that open it.
+
+    `PostgresStore.from_conn_string("postgresql://...")` takes an address;
+    `PostgresStore(saver)` shares the connections of a `PostgresSaver`. Both forms of every
+    verb are there: `get` and `aget`.
+    """
+
+
 def _pool_size(config: PoolConfig | None, default: int) -> int:
     if config is None:
         return default
@@ -194,3 +204,6 @@ def _sharing(codec: Codec, clock: Clock, ttl: TTLConfig | None) -> Any:
         return _items(database, codec, clock, ttl)
 
     return make
+
+
+__all__ = ["BasePostgresStore", "PoolConfig", "PostgresIndexConfig", "PostgresStore"]

@@ -1,4 +1,4 @@
-"""What the two stores for SQLite share."""
+"""Documents in an SQLite file: what both stores share, and the synchronous one."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from stepwell.store._database import DatabaseStore, SharedHome, StoreHome
 from stepwell.store._options import check_migrate, check_ttl, seconds_of
 from stepwell.store._rows import Items, Migrate
 from stepwell.store._sqlite_items import OwnSqlite, SqliteItems
+from stepwell.store._synchronous import SyncVerbs
 from stepwell.store.base import IndexConfig, TTLConfig
 
 
@@ -126,6 +127,14 @@ class BaseSqliteStore(DatabaseStore):
         return store
 
 
+class SqliteStore(SyncVerbs, BaseSqliteStore):
+    """Documents in an SQLite file that the processes of one host share, or in memory.
+
+    `SqliteStore.from_conn_string("memory.db")` takes a path; `SqliteStore(saver)` shares the
+    connections of a `SqliteSaver`. Both forms of every verb are there: `get` and `aget`.
+    """
+
+
 Makings = tuple[Codec, Clock, TTLConfig | None]
 
 
@@ -160,3 +169,6 @@ def _sharing(codec: Codec, clock: Clock, ttl: TTLConfig | None) -> Any:
         return _items(database, driver.location, (codec, clock, ttl))
 
     return make
+
+
+__all__ = ["BaseSqliteStore", "SqliteIndexConfig", "SqliteStore"]
