@@ -30,7 +30,7 @@ from stepwell.channels.ephemeral_value import EphemeralValue
 from stepwell.channels.last_value import LastValue
 from stepwell.constants import END, START
 from stepwell.errors import GraphDefinitionError
-from stepwell.graph._compile import fingerprint
+from stepwell.graph._compile import NodeDef, fingerprint
 from stepwell.graph._schema import mapper_of
 from stepwell.pregel.main import Pregel
 from stepwell.types import Durability, RetryPolicy, TimeoutPolicy
@@ -259,7 +259,7 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  # LangGraph's name
         program.state_version = self.state_version
         program.on_mismatch = self.on_mismatch
         program.strict = self.strict
-        return _Workflow(program, self.checkpointer)
+        return _Workflow(program, self.checkpointer, self.context_schema)
 
     def _assemble(self, func: Callable[..., Any]) -> Program:
         name = text("name", callable_name(func) or "workflow")
@@ -270,6 +270,10 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  # LangGraph's name
             raise sync_timeout(name)
         node.triggers = (START,)
         node.takes_input = True
+        node.described = NodeDef(
+            bound=node.body, input_schema=taken, metadata={}, defer=False, retry=(), timeout=None,
+            destinations={}, action=func,
+        )  # fmt: skip
         node.writer = _ResultRule()
         retry = _policies(self.retry_policy)
         if retry or self.timeout is not None:
@@ -299,7 +303,9 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  # LangGraph's name
 class _Workflow(Pregel):
     """A compiled entrypoint."""
 
-    def __init__(self, program: Program, checkpointer: Any) -> None:
+    def __init__(self, program: Program, checkpointer: Any, context_schema: Any) -> None:
+        self.context_schema = context_schema
+        self.stream_mode = "updates"
         self._adopt(program, checkpointer)
 
 

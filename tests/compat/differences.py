@@ -19,6 +19,27 @@ class Difference:
     check: Callable[[Any, Any], None]
 
 
+def _runs_its_calls_once(mine: Any, theirs: Any) -> None:
+    assert mine == {"run": [2, 4], "seen": [["double", 1], ["double", 2]]}
+    assert theirs["run"] == mine["run"]
+    assert theirs["seen"] == [["double", 1]] * 3 + [["double", 2]]
+
+
+def _names_are_tasks_own(mine: Any, theirs: Any) -> None:
+    assert [next(iter(c)) for _, c in mine] == ["one", "two", "wf"]
+    assert [next(iter(c)) for _, c in theirs] == ["two", "two", "wf"]
+
+
+def _async_runs_in_sync(mine: Any, theirs: Any) -> None:
+    assert mine == [1, 1]
+    assert theirs == ["raised TypeError", "raised RuntimeError"]
+
+
+def _task_groups_ask(mine: Any, theirs: Any) -> None:
+    assert [i["value"] for i in mine["__interrupt__"]] == ["q"]
+    assert theirs == "raised ExceptionGroup"
+
+
 def _clear_error(mine: Any, theirs: Any) -> None:
     errors = list(mine.values()) if isinstance(mine, dict) else [mine]
     assert set(errors) == {"raised EmptyInputError"}
@@ -138,6 +159,21 @@ _READABLE = "A thread can be read whatever happened to it; what failed is still 
 _EMPTY = "Nothing to run is said clearly; LangGraph fails on a variable of its own."
 
 DIFFERENCES: dict[str, Difference] = {
+    "calls_when_their_caller_is_retried": Difference(
+        "A task that has finished is not run again by the next attempt of its caller.",
+        _runs_its_calls_once,
+    ),
+    "calls_of_one_function_by_two_names": Difference(
+        "A name given to a task is the task's; LangGraph renames the function.",
+        _names_are_tasks_own,
+    ),
+    "async_functions_in_sync_runs": Difference(
+        "There is one implementation, and it is asynchronous: sync verbs run async functions.",
+        _async_runs_in_sync,
+    ),
+    "questions_of_a_task_group": Difference(
+        "A question is asked from inside an `asyncio.TaskGroup` too.", _task_groups_ask
+    ),
     "empty_command": Difference(_EMPTY, _clear_error),
     "resume_with_none_is_empty": Difference(_EMPTY, _clear_error),
     "new_input_while_a_sibling_had_finished": Difference(

@@ -45,6 +45,7 @@ MODULES = {
         "BaseStore", "GetOp", "ListNamespacesOp", "MatchCondition", "PutOp", "SearchOp",
         "get_text_at_path", "tokenize_path",
     ],
+    "func": ["entrypoint", "task"],
     "managed": ["IsLastStep", "RemainingSteps"],
 }  # fmt: skip
 
@@ -195,6 +196,13 @@ class Api:
         except Exception as error:
             return Raised(error)
         raise AssertionError(f"{self.package}: expected an error, got {result!r}")
+
+    async def raised_or(self, doing: Coroutine[Any, Any, Any]) -> Any:
+        """What a verb gives, whichever way it ends."""
+        try:
+            return await doing
+        except Exception as error:
+            return Raised(error)
 
     def refused(self, doing: Callable[[], Any]) -> Raised:
         """The error of a call that has to fail (building, compiling)."""

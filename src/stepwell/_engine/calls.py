@@ -31,7 +31,7 @@ from stepwell._engine.task import TaskRun
 from stepwell._engine.timed import progressed
 from stepwell._ids import digest16
 from stepwell._journal.load import pending_writes
-from stepwell._plan.spec import NodeSpec
+from stepwell._plan.spec import RETURN, NodeSpec
 from stepwell._plan.tasks import PUSH, Task, Write
 from stepwell.constants import NS_SEP
 from stepwell.errors import TaskOrderError
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from stepwell._engine.program import Program
 
 logger = logging.getLogger("stepwell")
-
-RETURN = "__return__"
-"""The channel under which a call's result is recorded. It is no channel of the graph."""
 
 Given = tuple[tuple[Any, ...], Mapping[str, Any]]
 """Positional and keyword arguments of a call."""
@@ -437,4 +434,4 @@ def _loop_here() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-__all__ = ["RETURN", "Board", "CallRun", "CallSpec", "Calls", "start_call"]
+__all__ = ["Board", "CallRun", "CallSpec", "Calls", "start_call"]

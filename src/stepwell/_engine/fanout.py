@@ -129,7 +129,7 @@ async def run_one(task: TaskRun, settle: Settle) -> None:
         task = rescue(task)
         await until_durable(task)
         await _within(copy_context(), execute(task))
-    settle(task, _calling(task))
+    settle(task, task.calls is not None and task.calls.ended())
 
 
 def _calling(task: TaskRun) -> bool:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from stepwell._messages.listener import listener_class
 from stepwell._messages.shape import MessageError, id_of, is_object, is_plain, normalise
-from stepwell.constants import TAG_HIDDEN, TAG_NOSTREAM
+from stepwell._plan.spec import PREVIOUS, RETURN
+from stepwell.constants import END, TAG_HIDDEN, TAG_NOSTREAM
 
 if TYPE_CHECKING:
     from stepwell._engine.run import Run
@@ -71,6 +72,9 @@ def emit_writes(task: TaskRun, writes: Sequence[Write]) -> None:
         return
     plain = task.run.spec.prepares
     given = task.task.input
+    if task.is_call:
+        args, kwargs = given
+        given = {**dict(enumerate(args)), **kwargs}
     outlet.saw(
         id_of(m)
         for key, value in _keys(given)
@@ -78,11 +82,21 @@ def emit_writes(task: TaskRun, writes: Sequence[Write]) -> None:
     )
     metadata: Mapping[str, Any] | None = None
     for channel, value in writes:
-        for message in _messages(value, dicts=channel in plain):
+        for message in _written(channel, value, dicts=channel in plain):
             metadata = metadata or task.config.get("metadata", {})
             if is_object(message) and message.id is None:
                 message.id = task.run.ids.message_id()
             outlet.put_message(message, metadata, id_of(message), once=True)
+
+
+def _written(channel: str, value: Any, *, dicts: bool) -> Iterator[Any]:
+    """The messages of one write. The result of a workflow or a call is searched as a dict of
+    keys too; what a workflow saves for its next run is not said by it."""
+    if channel in (END, RETURN) and isinstance(value, dict):
+        for part in value.values():
+            yield from _messages(part, dicts=False)
+    elif channel != PREVIOUS:
+        yield from _messages(value, dicts=dicts)
 
 
 def _keys(state: Any) -> Iterator[tuple[str | None, Any]]:

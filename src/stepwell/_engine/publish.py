@@ -129,21 +129,19 @@ class Publisher:
         Where the output is no dict, the questions take its place; `split` gives both.
         """
         run = self._run
-        latest = None
+        latest: Any = None
         if self._shown:
             latest = (
                 self._latest
                 if run.spec.output_steps
                 else project(run.spec, run.state, self.output_keys)
             )
+        if run.interrupts and not isinstance(latest, dict):
+            known = project(run.spec, run.state, self.output_keys)
+            latest = known if isinstance(known, dict) else {}
         if self.split:
             return GraphOutput(latest, tuple(run.interrupts))
-        if not run.interrupts:
-            return latest
-        if not isinstance(latest, dict):
-            latest = project(run.spec, run.state, self.output_keys)
-        known = latest if isinstance(latest, dict) else {}
-        return {**known, INTERRUPT: list(run.interrupts)}
+        return {**latest, INTERRUPT: list(run.interrupts)} if run.interrupts else latest
 
 
 __all__ = ["Publisher"]

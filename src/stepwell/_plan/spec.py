@@ -10,6 +10,8 @@ from stepwell.constants import START
 
 PREVIOUS = "__previous__"
 """The channel of what an entrypoint saves for its next run."""
+RETURN = "__return__"
+"""What a task call's result is recorded under. It is no channel of the graph."""
 ROOT = "__root__"
 """The one key of a state that is no mapping."""
 
@@ -139,4 +141,4 @@ class GraphSpec:
         return {k: c.from_checkpoint(MISSING) for k, c in self.channels.items()}
 
 
-__all__ = ["PREVIOUS", "ROOT", "START", "GraphSpec", "NodeSpec"]
+__all__ = ["PREVIOUS", "RETURN", "ROOT", "START", "GraphSpec", "NodeSpec"]
