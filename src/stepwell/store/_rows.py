@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from stepwell._codec import Codec
 from stepwell._ids import digest16
-from stepwell.store._embedding import Vectors, best
+from stepwell.store._embedding import Vectors, best, dot
 from stepwell.store._prepare import Put
 from stepwell.store.base import GetOp, Item, ListNamespacesOp, SearchItem, SearchOp
 from stepwell.store.base._filters import is_operators, matches
@@ -226,7 +226,10 @@ def score_of(query: Sequence[float], dims: int | None, raw: bytes | None) -> flo
     packed.frombytes(raw)
     if sys.byteorder == "big":
         packed.byteswap()
-    return best(query, (packed[at : at + dims] for at in range(0, len(packed), dims)))
+    numbers = packed.tolist()
+    if len(numbers) == dims:
+        return dot(query, numbers)
+    return best(query, (numbers[at : at + dims] for at in range(0, len(numbers), dims)))
 
 
 class Listing:

@@ -6,7 +6,7 @@
 -- below it is one range; what `text` cannot hold (NUL, lone surrogates) is kept in bytes.
 -- `body` is JSON. tagged: it holds tags, and says only to Stepwell's codec what it means;
 -- plain: it holds none, nor what jsonb cannot hold, so that a search may look into it.
--- `vectors` are little-endian floats of 4 bytes, `dims` of them each.
+-- `vectors` are little-endian floats of 4 bytes, `dims` of them each, scaled to length 1.
 
 CREATE TABLE {schema}.stepwell_store_item (
   key uuid PRIMARY KEY,

@@ -6,7 +6,7 @@
 -- below it is one range. Texts may hold lone surrogates, in the form that UTF-8 forbids: blobs.
 -- Times are unix microseconds. `body` is JSON; tagged: it holds tags, and says only to
 -- Stepwell's codec what it means. `vectors` are little-endian floats of 4 bytes, `dims` of
--- them each. What is large stands last.
+-- them each, scaled to length 1. What is large stands last.
 
 CREATE TABLE stepwell_store_meta (
   name TEXT PRIMARY KEY,
