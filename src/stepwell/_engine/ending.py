@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from stepwell._engine.held import leave_again
 from stepwell._engine.rescue import described
 from stepwell._plan.tasks import due_names, plan
 from stepwell.checkpoint.driver import RunStatus, ThreadChange, ThreadStatus
@@ -25,8 +26,7 @@ def end(
     if rec is None or rec.handle.failure is not None:
         return
     if run.nested:
-        if rec.exits:
-            run.family.at_exit[run.ns] = partial(_leave_all, run)
+        hold_back(run)
         return
     unfinished = tuple(t.task.origin for t in run.tasks if t.writes is None)
     if not unfinished and error is not None:  # the barrier itself failed
@@ -42,6 +42,18 @@ def end(
         rec.status(row, let_go=True)
 
 
+def hold_back(run: Run) -> None:
+    """A nested run ends: with durability="exit", keep what it left until the root ends.
+
+    The next run in its namespace (another attempt of its task, or another call of a graph that
+    keeps one history) goes on from it.
+    """
+    rec = run.rec
+    if rec is not None and rec.exits:
+        run.family.spaces[run.ns] = run
+        run.family.at_exit[run.ns] = partial(_leave_all, run)
+
+
 def _leave_all(run: Run) -> None:
     """Append what durability="exit" has held back, although the run is not finished."""
     rec = run.rec
@@ -49,6 +61,7 @@ def _leave_all(run: Run) -> None:
         return
     rec.exit_checkpoint(run.state, thread=None, let_go=False)
     rec.command(run.null_writes, None)  # those that no barrier has taken along
+    leave_again(run)
     calls = () if run.board is None else run.board.made
     for task in (*run.tasks, *calls):
         if not task.loaded:
@@ -62,8 +75,11 @@ def complete(run: Run) -> None:
         return
     run.tasks = []
     if run.nested:
-        if rec.held_back and run.graph.keeps_history:
-            run.family.at_exit[run.ns] = partial(_leave_all, run)
+        if run.graph.keeps_history:
+            hold_back(run)
+        elif rec.exits:
+            run.family.spaces.pop(run.ns, None)
+            run.family.at_exit.pop(run.ns, None)
         return
     if run.kin is not None:
         run.kin.write_held_back()

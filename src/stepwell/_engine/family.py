@@ -52,7 +52,7 @@ class Family:
 
     def __init__(self) -> None:
         self.spaces: dict[str, Run] = {}
-        """Runs whose namespace outlives them and whose records are held back
+        """The last runs of namespaces that may be run in again and whose records are held back
         (durability="exit"): the next one continues from them."""
         self.at_exit: dict[str, Callable[[], None]] = {}
         """What runs that ended unfinished have to write when the root writes its own record."""

@@ -15,7 +15,8 @@ from typing import Any
 from stepwell._context import current_task
 from stepwell._engine.arguments import RunConfig
 from stepwell._engine.begin import begin
-from stepwell._engine.ending import complete
+from stepwell._engine.ending import complete, hold_back
+from stepwell._engine.held import left_by
 from stepwell._engine.open import Opened, past_pending, revive, seq_of
 from stepwell._engine.program import Program
 from stepwell._engine.recorder import Recorder
@@ -88,11 +89,9 @@ async def run_nested(
         try:
             await run.loop()
         except BaseException:
-            family.spaces.pop(ns, None)
+            hold_back(run)
             raise
         complete(run)
-        if run.rec is not None and run.rec.exits and program.keeps_history:
-            family.spaces[ns] = run
         return run.publisher.result()
 
 
@@ -195,6 +194,7 @@ class _Start:
         self.rec.place_under(run.parents, {} if view is None else view.parents)
         if known is not None:
             run.step, run.source = known.step, known.source
+            run.pending, run.carried, run.relays = left_by(known), known.carried, True
         elif view is not None:
             run.continue_from(view)
         return run

@@ -33,7 +33,7 @@ from stepwell._plan.spec import GraphSpec
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Write
 from stepwell.channels.base import Op
-from stepwell.checkpoint.driver import CheckpointRow, RunRow, Source, ThreadChange
+from stepwell.checkpoint.driver import CheckpointRow, RunRow, Source, ThreadChange, WriteRow
 from stepwell.errors import InvalidUpdateError, UnsupportedTypeError
 from stepwell.types import Durability, Interrupt
 
@@ -320,6 +320,20 @@ class Recorder:
     ) -> None:
         """A task finished while others of its superstep still run."""
         self._write(task_id, SLOT_OUTPUT, path, None, self._encoder.writes_body(writes, encoded))
+
+    def row_of(
+        self, task_id: bytes, path: str, writes: Sequence[Write], encoded: Sequence[Encoded | None]
+    ) -> WriteRow:
+        """The row that `finished` would write."""
+        body = self._encoder.writes_body(writes, encoded)
+        return WriteRow(
+            0, self.seq, task_id, SLOT_OUTPUT, path, None, self.handle.epoch, 0, FORMAT_JSON,
+            zlib.crc32(body), body,
+        )  # fmt: skip
+
+    def write_again(self, row: WriteRow) -> None:
+        """Write a row that was made by `row_of`."""
+        self._write(row.task_id, row.idx, row.task_path, row.channel, row.body)
 
     def failed(self, task_id: bytes, path: str, error: str) -> None:
         """A task failed; `error` is the repr of its exception."""

@@ -85,6 +85,7 @@ class Run:
         "pending",
         "publisher",
         "rec",
+        "relays",
         "replaying",
         "resume_map",
         "resuming",
@@ -115,6 +116,8 @@ class Run:
         """The namespace of the run; the root's is empty."""
         self.nested = False
         """Whether it is part of a task of another run, `outer`."""
+        self.relays = False
+        """Whether what it goes on from is held back, and recorded nowhere yet."""
         self.parents: Mapping[str, str] = {}
         """The checkpoints of the graphs around it, by namespace."""
         self.kin: Family | None = None
