@@ -56,7 +56,10 @@ def step_of_sequence(node: Any, known: Mapping[str, Any]) -> tuple[str, Any]:
     Raises:
         GraphDefinitionError: The name is taken, or it is no function.
     """
-    name, action = node if isinstance(node, tuple) and len(node) == 2 else (name_of(node), node)
+    if isinstance(node, tuple) and len(node) == 2:
+        name, action = node
+    else:  # of a graph or runnable LangGraph takes the name of the class here
+        name, action = getattr(node, "__name__", type(node).__name__), node
     if isinstance(action, tuple):
         msg = f"A step is a function or a pair (name, function), not {node!r:.100}"
         raise NotCallableError(msg)
