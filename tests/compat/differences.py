@@ -158,6 +158,15 @@ def _equal_inputs_have_one_key(mine: Any, theirs: Any) -> None:
 _READABLE = "A thread can be read whatever happened to it; what failed is still in `next`."
 _EMPTY = "Nothing to run is said clearly; LangGraph fails on a variable of its own."
 
+
+def _empty_contexts(mine: Any, theirs: Any) -> None:
+    for key, seen in theirs.items():
+        if seen != mine[key]:
+            assert key[1] == "missing", key
+            assert seen == {"log": [["NoneType", "None"]]}
+            assert mine[key] == {"log": [["dict", "{}"]]}
+
+
 DIFFERENCES: dict[str, Difference] = {
     "calls_when_their_caller_is_retried": Difference(
         "A task that has finished is not run again by the next attempt of its caller.",
@@ -212,6 +221,9 @@ DIFFERENCES: dict[str, Difference] = {
     "store_namespaces_that_became_empty": Difference(
         "A namespace without items is not listed; LangGraph's own databases agree.",
         _no_empty_namespaces,
+    ),
+    "contexts_are_coerced": Difference(
+        "An empty dict as context is an empty dict; LangGraph makes None of it.", _empty_contexts
     ),
     "refused_nodes": Difference(
         "Whatever is wrong with a graph is a GraphDefinitionError, a ValueError.",
