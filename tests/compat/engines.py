@@ -144,7 +144,7 @@ class Api:
     # --- verbs --------------------------------------------------------------------------------
 
     def _durable(self, graph: Any, options: dict[str, Any]) -> None:
-        if self.durability is not None and getattr(graph, "checkpointer", None):
+        if self.durability is not None and getattr(graph, "checkpointer", None) not in (None, True):
             options.setdefault("durability", self.durability)
 
     async def invoke(self, graph: Any, input: Any, config: Any = None, /, **options: Any) -> Any:
