@@ -71,8 +71,10 @@ def apply(
         done = sorted(done, key=_order)
     channels, versions, seen = state.channels, state.versions, state.seen
     changed: dict[str, None] = {}
+    ran = False
     for contribution in done:
         if contribution.triggers:
+            ran = True
             known = seen.get(contribution.name)
             if known is None:
                 known = seen[contribution.name] = {}
@@ -90,7 +92,7 @@ def apply(
             changed[name] = None
             if channel.is_available():
                 updated.add(name)
-    if steps and any(contribution.triggers for contribution in done):
+    if steps and ran:
         _step(spec, state, updated, changed)
     version = state.version = state.version + 1
     if changed:
