@@ -155,6 +155,13 @@ def _equal_inputs_have_one_key(mine: Any, theirs: Any) -> None:
     assert (mine, theirs) == (3, 4)
 
 
+def _runs_are_named(mine: Any, theirs: Any) -> None:
+    assert [step for _, step in mine] == [step for _, step in theirs] == [1, 0, -1]
+    assert {run for run, _ in theirs} == {None}
+    assert len({run for run, _ in mine}) == 1
+    assert None not in {run for run, _ in mine}
+
+
 _READABLE = "A thread can be read whatever happened to it; what failed is still in `next`."
 _EMPTY = "Nothing to run is said clearly; LangGraph fails on a variable of its own."
 
@@ -182,6 +189,9 @@ DIFFERENCES: dict[str, Difference] = {
     ),
     "questions_of_a_task_group": Difference(
         "A question is asked from inside an `asyncio.TaskGroup` too.", _task_groups_ask
+    ),
+    "config_run_ids_are_stored": Difference(
+        "The run that made a checkpoint can be told from its metadata.", _runs_are_named
     ),
     "empty_command": Difference(_EMPTY, _clear_error),
     "resume_with_none_is_empty": Difference(_EMPTY, _clear_error),

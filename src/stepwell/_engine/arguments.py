@@ -20,6 +20,9 @@ _KEYS = frozenset(
      "configurable", "run_id")
 )  # fmt: skip
 
+_SIZED = (list, tuple, dict)
+"""An unknown key of a config is left out if its value is an empty one of these, or None."""
+
 
 class ArgumentError(StepwellError, ValueError):
     """An argument of the call cannot be used; the message says which and why."""
@@ -141,8 +144,9 @@ class RunConfig:
     ) -> None:
         given = _mapping("config", config)
         configurable = _mapping("config['configurable']", given.get(CONF))
-        for key in given.keys() - _KEYS:
-            configurable.setdefault(key, given[key])
+        for key, value in given.items():
+            if key not in _KEYS and (value if isinstance(value, _SIZED) else value is not None):
+                configurable[key] = value
         for key in [k for k in configurable if k.startswith("__pregel_")]:
             logger.warning("config key %s belongs to another engine and is ignored", key)
             del configurable[key]
