@@ -26,7 +26,7 @@ from stepwell.channels.base import BaseChannel
 from stepwell.constants import END, START, TASKS
 from stepwell.errors import GraphDefinitionError
 from stepwell.graph._schema import mapper_of
-from stepwell.pregel._assemble import fingerprint
+from stepwell.pregel._assemble import fingerprint, identity_of
 from stepwell.types import CachePolicy, RetryPolicy, Send, TimeoutPolicy, TracePolicy
 
 if TYPE_CHECKING:
@@ -115,13 +115,6 @@ def handler_def(action: Any, name: str, schema: Any) -> NodeDef:
         is_error_handler=True,
         identity=identity_of(action),
     )
-
-
-def identity_of(action: Any) -> str:
-    """Module and qualified name of a node's function; "" if it has none."""
-    name = getattr(action, "__qualname__", None) or getattr(action, "__name__", None)
-    module = getattr(action, "__module__", None)
-    return f"{module}.{name}" if isinstance(name, str) and module else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,4 +251,4 @@ def _branches(builder: StateGraph, nodes: dict[str, NodeSpec]) -> None:
             nodes[start].writer.branches = tuple(branches)
 
 
-__all__ = ["BranchDef", "NodeDef", "assemble", "fingerprint"]
+__all__ = ["BranchDef", "NodeDef", "assemble", "fingerprint", "identity_of"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from stepwell._codec import GLOBAL, Registry, register_schema
 from stepwell._engine.program import Program
+from stepwell._engine.recall import Caching, cache_namespace
 from stepwell._engine.retry import NodePolicy
 from stepwell._engine.timed import sync_timeout
 from stepwell._ids import digest16
@@ -18,7 +19,7 @@ from stepwell.constants import CONF, NS_END, NS_SEP, TAG_HIDDEN, TASKS
 from stepwell.errors import GraphDefinitionError
 from stepwell.managed.base import is_managed_value
 from stepwell.pregel._node import ChannelRule, NodeBuilder, PregelNode, body_of
-from stepwell.types import RetryPolicy, Send
+from stepwell.types import CachePolicy, RetryPolicy, Send
 
 Keys = str | Sequence[str]
 Channels = dict[str, BaseChannel[Any, Any, Any]]
@@ -89,7 +90,12 @@ class Parts:
                 raise GraphDefinitionError(msg)
 
     def program(
-        self, name: str, *, retry: Sequence[RetryPolicy], context_schema: Any = None
+        self,
+        name: str,
+        *,
+        retry: Sequence[RetryPolicy],
+        cached: CachePolicy[Any] | None,
+        context_schema: Any = None,
     ) -> Program:
         """The engine's form.
 
@@ -99,7 +105,7 @@ class Parts:
         own = {k: c for k, c in self.channels.items() if k != TASKS}
         spec = GraphSpec(
             name,
-            nodes={key: self._node(key, node, retry) for key, node in self.nodes.items()},
+            nodes={key: self._node(key, node, retry, cached) for key, node in self.nodes.items()},
             channels={**own, TASKS: Topic(Send, key=TASKS)},
             state_keys=list(own),
             output_keys=_listed(self.outputs),
@@ -121,7 +127,13 @@ class Parts:
         program.fingerprint = fingerprint(spec)
         return program
 
-    def _node(self, name: str, given: PregelNode, retry: Sequence[RetryPolicy]) -> NodeSpec:
+    def _node(
+        self,
+        name: str,
+        given: PregelNode,
+        retry: Sequence[RetryPolicy],
+        cached: CachePolicy[Any] | None,
+    ) -> NodeSpec:
         node = NodeSpec(name, hidden=TAG_HIDDEN in given.tags)
         node.triggers = tuple(dict.fromkeys(given.triggers))
         if isinstance(given.channels, str):
@@ -139,6 +151,8 @@ class Parts:
         policies = given.retry_policy or tuple(retry)
         if policies or given.timeout is not None:
             node.policy = NodePolicy(policies, given.timeout)
+        if (caching := given.cache_policy or cached) is not None:
+            node.cache = Caching(caching, cache_namespace(identity_of(given.action), name))
         node.writer = ChannelRule(given.writers)
         return node
 
@@ -163,6 +177,13 @@ def _channel(name: str, channel: Any) -> BaseChannel[Any, Any, Any]:
     return own
 
 
+def identity_of(action: Any) -> str:
+    """Module and qualified name of a node's function; "" if it has none."""
+    name = getattr(action, "__qualname__", None) or getattr(action, "__name__", None)
+    module = getattr(action, "__module__", None)
+    return f"{module}.{name}" if isinstance(name, str) and module else ""
+
+
 def fingerprint(spec: GraphSpec) -> str:
     """A digest of what a thread depends on: nodes, their triggers, channels and their kinds."""
     parts = [f"n:{n.name}:{','.join(n.triggers)}" for n in spec.nodes.values()]
@@ -170,4 +191,4 @@ def fingerprint(spec: GraphSpec) -> str:
     return digest16(*sorted(parts)).hex()
 
 
-__all__ = ["Keys", "Parts", "fingerprint"]
+__all__ = ["Keys", "Parts", "fingerprint", "identity_of"]

@@ -19,9 +19,11 @@ from stepwell._engine.arguments import ArgumentError, RunConfig, text
 from stepwell._engine.arguments import nodes as known_nodes
 from stepwell._engine.entry import RunOptions, run_graph
 from stepwell._engine.nested import outer_task
+from stepwell._engine.recall import use_cache
 from stepwell._engine.stream import Sink
 from stepwell._plan.output import state_selector
 from stepwell._portal import iterate_sync
+from stepwell.cache.base import BaseCache
 from stepwell.config import RunnableConfig
 from stepwell.constants import CONF
 from stepwell.pregel._absent import Absent
@@ -35,7 +37,7 @@ from stepwell.pregel._policies import PolicyVerbs
 from stepwell.pregel._schemas import Schemas
 from stepwell.pregel._states import StateVerbs
 from stepwell.runtime import RunControl
-from stepwell.types import All, Durability, GraphOutput, RetryPolicy, StreamMode
+from stepwell.types import All, CachePolicy, Durability, GraphOutput, RetryPolicy, StreamMode
 from stepwell.warnings import LangGraphDeprecatedSinceV10
 
 Modes = StreamMode | Sequence[StreamMode]
@@ -98,7 +100,9 @@ class Pregel(
         debug: Print the updates and values of every run.
         checkpointer: Where threads are kept; see `StateGraph.compile`.
         store: Handed to nodes as `store`.
+        cache: Where results of nodes with a cache policy are kept.
         retry_policy: For nodes that have none.
+        cache_policy: The same.
         context_schema: Type of the context that runs are given.
         config: Defaults for the config of every call.
         trigger_to_nodes: Accepted as in LangGraph; it is found out here.
@@ -126,7 +130,9 @@ class Pregel(
         debug: bool | None = None,
         checkpointer: Any = None,
         store: Any = None,
+        cache: BaseCache[Any] | None = None,
         retry_policy: RetryPolicy | Sequence[RetryPolicy] = (),
+        cache_policy: CachePolicy[Any] | None = None,
         context_schema: Any = None,
         config: RunnableConfig | None = None,
         trigger_to_nodes: Mapping[str, Sequence[str]] | None = None,  # noqa: ARG002
@@ -141,8 +147,11 @@ class Pregel(
         ):
             known_nodes(label, names, parts.nodes)
         retry = (retry_policy,) if isinstance(retry_policy, RetryPolicy) else tuple(retry_policy)
-        program = parts.program(text("name", name), retry=retry, context_schema=context_schema)
+        program = parts.program(
+            text("name", name), retry=retry, cached=cache_policy, context_schema=context_schema
+        )
         program.store = store
+        use_cache(program, cache)
         program.interrupt_before = interrupt_before_nodes or ()
         program.interrupt_after = interrupt_after_nodes or ()
         self._adopt(program, checkpointer)

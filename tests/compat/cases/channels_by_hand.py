@@ -270,3 +270,30 @@ async def case_by_hand_keys(api: Api) -> Any:
         list(graph.nodes), sorted(graph.channels), graph.name, graph.stream_mode,
         type(graph.validate()).__name__,
     ]  # fmt: skip
+
+
+@both
+async def case_by_hand_cached_nodes(api: Api) -> Any:
+    Pregel, Node = parts(api)
+    ran: list[str] = []
+
+    def slow(value: str) -> Any:
+        ran.append(value)
+        return value + value
+
+    def made(node: Any, **options: Any) -> Any:
+        return Pregel(
+            nodes={"n": node.subscribe_only("a").do(api.node(slow)).write_to("b")},
+            channels={"a": api.EphemeralValue(str), "b": api.LastValue(str)},
+            input_channels="a",
+            output_channels="b",
+            cache=api.module("cache.memory").InMemoryCache(),
+            **options,
+        )
+
+    policy = api.module("types").CachePolicy(ttl=60)
+    out = []
+    for graph in (made(Node().add_cache_policy(policy)), made(Node(), cache_policy=policy)):
+        out += [await api.invoke(graph, value) for value in ("x", "x", "y")]
+        out.append(await api.stream(graph, "x", None, "updates"))
+    return [*out, ran]
