@@ -17,23 +17,25 @@ from warnings import warn
 
 from stepwell._codec import GLOBAL, Registry, register_schema
 from stepwell._context import current_task
-from stepwell._engine.arguments import one_of, refuse, seconds, text, whole
+from stepwell._engine.arguments import one_of, seconds, text, whole
 from stepwell._engine.binding import bind, callable_name
 from stepwell._engine.calls import CallSpec, start_call
 from stepwell._engine.futures import SyncAsyncFuture
 from stepwell._engine.program import Program
+from stepwell._engine.recall import Caching, cache_namespace, use_cache
 from stepwell._engine.retry import NodePolicy
 from stepwell._engine.task import TaskRun
 from stepwell._engine.timed import sync_timeout
 from stepwell._plan.spec import PREVIOUS, GraphSpec, NodeSpec
+from stepwell.cache.base import BaseCache
 from stepwell.channels.ephemeral_value import EphemeralValue
 from stepwell.channels.last_value import LastValue
 from stepwell.constants import END, START
 from stepwell.errors import GraphDefinitionError
-from stepwell.graph._compile import NodeDef, fingerprint
+from stepwell.graph._compile import NodeDef, fingerprint, identity_of
 from stepwell.graph._schema import mapper_of
 from stepwell.pregel.main import Pregel
-from stepwell.types import Durability, RetryPolicy, TimeoutPolicy
+from stepwell.types import CachePolicy, Durability, RetryPolicy, TimeoutPolicy
 from stepwell.warnings import LangGraphDeprecatedSinceV05, LangGraphDeprecatedSinceV10
 
 if TYPE_CHECKING:
@@ -57,19 +59,22 @@ class _TaskFunction(Generic[P, T]):
         func: Callable[P, Awaitable[T]] | Callable[P, T],
         *,
         retry_policy: Sequence[RetryPolicy] = (),
+        cache_policy: CachePolicy[Any] | None = None,
         timeout: TimeoutPolicy | None = None,
         name: str | None = None,
     ) -> None:
         self.func = func
         self.retry_policy = tuple(retry_policy)
-        self.cache_policy: Any = None
+        self.cache_policy = cache_policy
         self.timeout = timeout
         functools.update_wrapper(self, func)
         own = name or callable_name(func) or type(func).__name__
         if name is not None or not hasattr(func, "__name__"):
             self.__name__ = own
         policy = NodePolicy(self.retry_policy, timeout) if self.retry_policy or timeout else None
-        self._spec = CallSpec(func, own, policy, _result_type(func))
+        self._spec = CallSpec(func, own, policy, _result_type(func), identity_of(func))
+        if cache_policy is not None:
+            self._spec.cache = Caching(cache_policy, self._spec.kept_in)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> SyncAsyncFuture[T]:
         """Start the task.
@@ -91,6 +96,16 @@ class _TaskFunction(Generic[P, T]):
         # On the loop it is a future of asyncio, which does what this annotation promises there.
         return start_call(running, self._spec, (args, kwargs))  # type: ignore[return-value]
 
+    def clear_cache(self, cache: BaseCache[Any]) -> None:
+        """Forget the results of this task in a cache, if it has a cache policy."""
+        if self.cache_policy is not None:
+            cache.clear((self._spec.kept_in,))
+
+    async def aclear_cache(self, cache: BaseCache[Any]) -> None:
+        """Async twin of `clear_cache`."""
+        if self.cache_policy is not None:
+            await cache.aclear((self._spec.kept_in,))
+
 
 @overload
 def task(
@@ -99,7 +114,7 @@ def task(
     *,
     name: str | None = None,
     retry_policy: Retries = None,
-    cache_policy: Any = None,
+    cache_policy: CachePolicy[Any] | None = None,
     timeout: Timeout = None,
     **deprecated: Any,
 ) -> Callable[[Callable[P, Awaitable[T]] | Callable[P, T]], _TaskFunction[P, T]]: ...
@@ -119,7 +134,7 @@ def task(
     *,
     name: str | None = None,
     retry_policy: Retries = None,
-    cache_policy: Any = None,
+    cache_policy: CachePolicy[Any] | None = None,
     timeout: Timeout = None,
     **deprecated: Any,
 ) -> Any:
@@ -134,7 +149,8 @@ def task(
     Args:
         name: What it is called in streams; the function's name by default.
         retry_policy: When it is tried again; by default as the entrypoint is.
-        cache_policy: Where results are shared between threads and runs.
+        cache_policy: When a call whose arguments were seen before need not run again, in any
+            thread; needs a workflow or graph with a cache.
         timeout: Limit of one attempt, in seconds (async functions only).
 
     Raises:
@@ -143,12 +159,12 @@ def task(
     retry_policy = _renamed(deprecated, "retry", "retry_policy", retry_policy)
     _no_more(deprecated, "task")
     limit = TimeoutPolicy.coerce(timeout)
-    _unsupported_cache(cache_policy)
 
     def decorate(fn: Any) -> _TaskFunction[Any, Any]:
         made = _TaskFunction[Any, Any](
-            fn, retry_policy=_policies(retry_policy), timeout=limit, name=_task_name(name, fn)
-        )
+            fn, retry_policy=_policies(retry_policy), cache_policy=cache_policy, timeout=limit,
+            name=_task_name(name, fn),
+        )  # fmt: skip
         if limit is not None and not made._spec.body.is_async:  # noqa: SLF001
             raise sync_timeout(made._spec.name, "Task")  # noqa: SLF001
         return made
@@ -173,9 +189,10 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  # LangGraph's name
     Args:
         checkpointer: Where threads are kept; without one a run leaves nothing behind.
         store: Handed over as `store` and `runtime.store`.
-        cache: Where tasks with a cache policy find results of other runs.
+        cache: Where results of what has a cache policy are kept.
         context_schema: What a dict given as `context` becomes.
-        cache_policy: Default of the workflow's tasks.
+        cache_policy: When a run whose input was seen before need not happen again; also for
+            tasks that do not say.
         retry_policy: When the workflow is tried again; also for tasks that do not say.
         timeout: Limit of one attempt, in seconds (async functions only).
         on_conflict: What a run does when its thread is busy: "wait" | "reject".
@@ -199,9 +216,9 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  # LangGraph's name
         self,
         checkpointer: Any = None,
         store: Any = None,
-        cache: Any = None,
+        cache: BaseCache[Any] | None = None,
         context_schema: type[ContextT] | None = None,
-        cache_policy: Any = None,
+        cache_policy: CachePolicy[Any] | None = None,
         retry_policy: Retries = None,
         *,
         timeout: Timeout = None,
@@ -224,8 +241,6 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  # LangGraph's name
         self.cache_policy = cache_policy
         self.retry_policy = _renamed(deprecated, "retry", "retry_policy", retry_policy)
         _no_more(deprecated, "entrypoint")
-        _unsupported_cache(cache)
-        _unsupported_cache(cache_policy)
         self.timeout = TimeoutPolicy.coerce(timeout)
         one_of("on_conflict", on_conflict, ("wait", "reject"))
         one_of("on_mismatch", on_mismatch, ("accept", "warn", "refuse"))
@@ -253,6 +268,8 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  # LangGraph's name
         program = self._assemble(func)
         program.store = self.store
         program.retry = _policies(self.retry_policy)
+        program.cache_policy = self.cache_policy
+        use_cache(program, self.cache)
         program.on_conflict = self.on_conflict
         program.lock_timeout = self.lock_timeout
         program.durability = self.durability
@@ -275,6 +292,8 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  # LangGraph's name
             destinations={}, action=func,
         )  # fmt: skip
         node.writer = _ResultRule()
+        if self.cache_policy is not None:
+            node.cache = Caching(self.cache_policy, cache_namespace(identity_of(func), name))
         retry = _policies(self.retry_policy)
         if retry or self.timeout is not None:
             node.policy = NodePolicy(retry, self.timeout)
@@ -386,11 +405,6 @@ def _no_more(given: dict[str, Any], what: str) -> None:
     if given:
         msg = f"{what}() got an unexpected keyword argument {next(iter(given))!r}"
         raise TypeError(msg)
-
-
-def _unsupported_cache(given: Any) -> None:
-    if given is not None:
-        raise refuse("cache and cache_policy", given, "None: caches are not supported yet")
 
 
 __all__ = ["entrypoint", "task"]

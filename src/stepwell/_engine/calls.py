@@ -25,6 +25,7 @@ from stepwell._engine.binding import bind_call
 from stepwell._engine.fanout import execute
 from stepwell._engine.futures import Future, SyncAsyncFuture, deliver, fail
 from stepwell._engine.pending import Called, call_path, call_place
+from stepwell._engine.recall import Caching, cache_namespace, recall_call, remember_call
 from stepwell._engine.rescue import note_task
 from stepwell._engine.retry import NodePolicy
 from stepwell._engine.task import TaskRun
@@ -33,8 +34,10 @@ from stepwell._ids import digest16
 from stepwell._journal.load import pending_writes
 from stepwell._plan.spec import RETURN, NodeSpec
 from stepwell._plan.tasks import PUSH, Task, Write
+from stepwell.cache.base import Namespace
 from stepwell.constants import NS_SEP
 from stepwell.errors import TaskOrderError
+from stepwell.types import CacheKey
 
 if TYPE_CHECKING:
     from stepwell._engine.program import Program
@@ -66,10 +69,14 @@ _RETURN_RULE = _ReturnRule()
 class CallSpec(NodeSpec):
     """A function that can be called as a task."""
 
-    __slots__ = ("__weakref__", "returns")
+    __slots__ = ("__weakref__", "kept_in", "returns")
 
-    def __init__(self, fn: Any, name: str, policy: NodePolicy | None, returns: Any) -> None:
+    def __init__(
+        self, fn: Any, name: str, policy: NodePolicy | None, returns: Any, identity: str
+    ) -> None:
         super().__init__(name)
+        self.kept_in: Namespace = cache_namespace(identity)
+        """Where a cache keeps its results."""
         self.body = bind_call(fn, name)
         self.writer = _RETURN_RULE
         self.policy = policy
@@ -77,7 +84,7 @@ class CallSpec(NodeSpec):
         """Annotation of the result: the classes it names may be stored. None if there is none."""
 
     def within(self, program: Program) -> CallSpec:
-        """This function as a graph runs it: the graph's retry policies, unless it has its own."""
+        """This function as a graph runs it: with the graph's policies, where it has none."""
         if self in program.call_specs:
             return program.call_specs[self] or self
         if self.returns is not None:
@@ -87,6 +94,9 @@ class CallSpec(NodeSpec):
             own = copy(self)
             timeout = None if self.policy is None else self.policy.timeout
             own.policy = NodePolicy(program.retry, timeout)
+        if program.cache_policy is not None and self.cache is None:
+            own = own or copy(self)
+            own.cache = Caching(program.cache_policy, self.kept_in)
         program.call_specs[self] = own
         return own or self
 
@@ -119,7 +129,7 @@ class CallTask(Task):
 class CallRun(TaskRun):
     """A task call while it runs."""
 
-    __slots__ = ("began", "over", "parent", "steps", "stopping", "waiters")
+    __slots__ = ("began", "over", "parent", "recalled", "steps", "stopping", "waiters")
 
     is_call = True
 
@@ -131,11 +141,18 @@ class CallRun(TaskRun):
         self.stopping = False
         """Whether nobody waits for it any more and it was told to stop."""
         self.over = False
+        self.recalled = False
         self.began = 0.0
 
     @property
     def ns(self) -> str:
         return f"{self.parent.ns}{NS_SEP}{self.name}:{self.id}"
+
+    def started(self) -> None:
+        """Tell whoever watches that it begins."""
+        self.run.publisher.call_started(self)
+        if self.run.watch is not None:
+            self.run.watch.call_started(self)
 
     @property
     def around(self) -> TaskRun | None:
@@ -312,9 +329,8 @@ class Calls:
             self.gave_slot = True
             slots.release()
         call.began = call.run.clock.monotonic()
-        call.run.publisher.call_started(call)
-        if call.run.watch is not None:
-            call.run.watch.call_started(call)
+        if call.task.node.cache is None:
+            call.started()
         lend = isinstance(future, SyncAsyncFuture)
         call.steps = call.run.home.create_task(self._drive(call, lend), context=context)
         self._board.running.add(call.steps)
@@ -339,13 +355,21 @@ class Calls:
 
     async def _drive(self, call: CallRun, lend: bool) -> None:
         slots, took = call.run.slots, False
+        key: CacheKey | None = None
         if lend and not self._lent:
             self._lent = True
             to_thread.current_default_thread_limiter().total_tokens += 1
         try:
-            if slots is not None:
-                took = await slots.acquire()
-            await execute(call)
+            if call.task.node.cache is not None:
+                call.started()
+                key = await recall_call(call)
+                if key is not None:
+                    await asyncio.sleep(0)  # calls made together do not find each other's results
+            call.recalled = call.writes is not None
+            if not call.recalled:
+                if slots is not None:
+                    took = await slots.acquire()
+                await execute(call)
         except asyncio.CancelledError:
             call.failure = asyncio.CancelledError()
         except (KeyboardInterrupt, SystemExit) as exc:
@@ -354,11 +378,12 @@ class Calls:
             raise
         except BaseException as exc:  # noqa: BLE001  # handed to the caller, whatever it is
             call.failure = exc
-        await self._settle(call)
+        await self._settle(call, key)
         self._over(call, took=took)
 
-    async def _settle(self, call: CallRun) -> None:
-        """Make what the call left durable before its caller hears of it."""
+    async def _settle(self, call: CallRun, key: CacheKey | None) -> None:
+        """Make what the call left durable, and known to the cache, before its caller hears of
+        it."""
         if call.calls is not None:
             call.calls.ended()
         if isinstance(call.failure, Exception):
@@ -370,6 +395,8 @@ class Calls:
                 await durable
             elif run.rec is not None:
                 await run.rec.handle.room()
+            if key is not None:
+                await remember_call(call, key)
         except asyncio.CancelledError:
             return  # it has ended all the same
         except Exception as exc:  # noqa: BLE001  # the run has lost its thread: nothing counts

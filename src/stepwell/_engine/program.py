@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from stepwell._codec import Codec, Registry
 from stepwell._plan.spec import GraphSpec
 from stepwell.constants import NS_END, NS_SEP
-from stepwell.types import Durability, RetryPolicy
+from stepwell.types import CachePolicy, Durability, RetryPolicy
 
 if TYPE_CHECKING:
     from stepwell._engine.calls import CallSpec
@@ -23,6 +23,8 @@ class Program:
 
     __slots__ = (
         "cache",
+        "cache_policy",
+        "call_results",
         "call_specs",
         "children",
         "codec",
@@ -72,9 +74,13 @@ class Program:
         self.cache: BaseCache[Any] | None = None
         self.results: ResultCache | None = None
         """The cache, where there is one and a node that uses it."""
+        self.call_results: ResultCache | None = None
+        """The cache, once a task call has used it."""
         self.step_timeout: float | None = None
         """Seconds that a superstep may take."""
         self.fingerprint = ""
+        self.cache_policy: CachePolicy[Any] | None = None
+        """Policy of task calls that have none of their own."""
         self.retry: Sequence[RetryPolicy] = ()
         """Policies of task calls that have none of their own."""
         self.call_specs: WeakKeyDictionary[CallSpec, CallSpec | None] = WeakKeyDictionary()

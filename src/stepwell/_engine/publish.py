@@ -84,8 +84,11 @@ class Publisher:
         if call.interrupts:
             return
         if call.writes is not None:
-            sink.put("updates", {call.name: call.writes[0][1]})
-        if sink.wants("tasks"):
+            chunk: dict[str, Any] = {call.name: call.writes[0][1]}
+            if call.recalled:
+                chunk["__metadata__"] = {"cached": True}
+            sink.put("updates", chunk)
+        if sink.wants("tasks") and not call.recalled:
             keys = [channel for channel, _ in call.writes or ()]
             sink.put("tasks", task_ended(call, keys), run.step, run.clock.wall())
 

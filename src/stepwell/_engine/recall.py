@@ -177,6 +177,35 @@ async def recall(
     return left, keys
 
 
+async def recall_call(call: TaskRun) -> CacheKey | None:
+    """Give a task call its writes, if its result is known; else the key to keep it under, None
+    if it is not to be kept.
+
+    Raises:
+        Exception: What a `key_func` raised.
+    """
+    caching: Caching | None = call.task.node.cache
+    program = call.run.graph
+    if caching is None or program.cache is None:
+        return None
+    if program.call_results is None:
+        program.call_results = ResultCache(program.cache, program.codec)
+    cache = program.call_results
+    key = cache.key_of(caching, *call.task.input)
+    if key is None:
+        return None
+    body = (await cache.find([key])).get((key.ns, key.key))
+    call.writes = None if body is None else cache.read(key, body)
+    return key if call.writes is None else None
+
+
+async def remember_call(call: TaskRun, key: CacheKey) -> None:
+    """Keep the result of a task call that finished."""
+    cache = call.run.graph.call_results
+    if cache is not None and call.writes is not None:
+        await cache.keep([(key, call.writes)])
+
+
 def _settle(run: Run, task: TaskRun, *, others: bool) -> None:
     """Record and show a task whose result came from the cache."""
     if run.rec is not None:
@@ -222,6 +251,8 @@ __all__ = [
     "ResultCache",
     "cache_namespace",
     "recall",
+    "recall_call",
     "remember",
+    "remember_call",
     "use_cache",
 ]

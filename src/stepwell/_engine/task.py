@@ -56,6 +56,8 @@ class TaskRun:
 
     is_call = False
     """Whether another task called it."""
+    recalled = False
+    """Whether its result came from the cache; only calls say so."""
     began = 0.0
     """When it began, by the monotonic clock; 0 where that is when its superstep did."""
 
