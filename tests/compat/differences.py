@@ -120,6 +120,11 @@ def _created_once(mine: Any, theirs: Any) -> None:
     assert theirs == {"kept": False, "updated": True}
 
 
+def _own_store(mine: Any, theirs: Any) -> None:
+    assert mine == {"log": ["own"] * 4}
+    assert theirs == {"log": [None] * 4}
+
+
 def _no_empty_namespaces(mine: Any, theirs: Any) -> None:
     assert mine == []
     assert theirs == [("deleted",), ("read",)]
@@ -227,6 +232,10 @@ DIFFERENCES: dict[str, Difference] = {
     ),
     "store_created_once": Difference(
         "A document is created once; LangGraph's own PostgreSQL store says so too.", _created_once
+    ),
+    "store_of_a_graph_inside_one_without": Difference(
+        "A graph that was compiled with a store has one, also inside a graph that has none.",
+        _own_store,
     ),
     "store_namespaces_that_became_empty": Difference(
         "A namespace without items is not listed; LangGraph's own databases agree.",

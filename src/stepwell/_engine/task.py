@@ -189,7 +189,7 @@ class TaskRun:
                 self.first_attempt_at = run.clock.wall()
             self._runtime = Runtime(
                 context=run.context,
-                store=run.graph.store,
+                store=self._store(),
                 stream_writer=self.stream_writer,
                 heartbeat=heartbeat_of(self) or DEFAULT_RUNTIME.heartbeat,
                 control=run.control,
@@ -210,6 +210,16 @@ class TaskRun:
                 ),
             )
         return self._runtime
+
+    def _store(self) -> Any:
+        """The store of the graph around this one, whatever this one was compiled with; else its
+        own."""
+        run = self.run
+        store = run.graph.store
+        if run.outer is not None and (run.nested or store is None):
+            lent = run.outer.runtime.store
+            return store if lent is None else lent
+        return store
 
     @property
     def idempotency_key(self) -> str:

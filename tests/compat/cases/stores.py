@@ -1,5 +1,9 @@
 """Long-term memory: what stores do, and how graphs get at them."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 from tests.compat.engines import Api
@@ -9,26 +13,29 @@ from tests.compat.shapes import Log, both, chain
 class Verbs:
     """The verbs of a store in the form of the api. Items are shown without their times."""
 
-    def __init__(self, api: Api, store: Any) -> None:
+    def __init__(self, api: Api, store: Any, *, times: bool = True) -> None:
         self._sync = api.sync
         self._store = store
+        self._times = times
 
     def __getattr__(self, name: str) -> Any:
         async def call(*args: Any, **options: Any) -> Any:
             if self._sync:
-                return shown(getattr(self._store, name)(*args, **options))
-            return shown(await getattr(self._store, f"a{name}")(*args, **options))
+                return shown(getattr(self._store, name)(*args, **options), self._times)
+            found = await getattr(self._store, f"a{name}")(*args, **options)
+            return shown(found, self._times)
 
         return call
 
 
-def shown(found: Any) -> Any:
+def shown(found: Any, times: bool = True) -> Any:
     if hasattr(found, "namespace") and hasattr(found, "value"):
-        assert found.created_at.tzinfo is not None
+        if times:  # those of LangGraph's SQLite store know no time zone
+            assert found.created_at.tzinfo is not None
         assert found.created_at <= found.updated_at
         score = getattr(found, "score", "no score")
         return [found.namespace, found.key, found.value, score, type(found).__name__]
-    return [shown(item) for item in found] if type(found) is list else found
+    return [shown(item, times) for item in found] if type(found) is list else found
 
 
 def opened(api: Api, **options: Any) -> Verbs:
@@ -324,3 +331,206 @@ async def case_store_namespaces_that_became_empty(api: Api) -> Any:
     await store.put(("deleted",), "x", {})
     await store.delete(("deleted",), "x")
     return await store.list_namespaces()
+
+
+def _inside(api: Api, own: Any, outer: Any) -> Any:
+    """A graph that runs another as a node, and calls it from one; each says which store it has."""
+    names = {id(own): "own", id(outer): "outer", id(None): None}
+
+    def look(state: Any, *, store: api.BaseStore) -> Any:
+        return {"log": [names[id(store)], names[id(api.get_store())]]}
+
+    inner = chain(api, Log, {"look": api.node(look)}, store=own)
+
+    async def call(state: Any) -> Any:
+        return {"log": (await inner.ainvoke({"log": []}))["log"]}
+
+    def call_sync(state: Any) -> Any:
+        return {"log": inner.invoke({"log": []})["log"]}
+
+    nodes = {"node": inner, "call": call_sync if api.sync else call}
+    return chain(api, Log, nodes, store=outer)
+
+
+@both
+async def case_store_of_graphs_inside_a_graph(api: Api) -> Any:
+    own, outer = api.InMemoryStore(), api.InMemoryStore()
+    return [
+        await api.invoke(_inside(api, None, outer), {"log": []}),
+        await api.invoke(_inside(api, own, outer), {"log": []}),
+        await api.invoke(_inside(api, None, None), {"log": []}),
+    ]
+
+
+@both
+async def case_store_of_a_graph_inside_one_without(api: Api) -> Any:
+    return await api.invoke(_inside(api, api.InMemoryStore(), None), {"log": []})
+
+
+# -- in SQLite
+
+
+@contextlib.asynccontextmanager
+async def sqlite(api: Api, **options: Any) -> AsyncIterator[Any]:
+    """A store in memory of SQLite's, made as LangGraph's documentation says."""
+    if api.sync:
+        with api.SqliteStore.from_conn_string(":memory:", **options) as store:
+            store.setup()
+            yield store
+    else:
+        async with api.AsyncSqliteStore.from_conn_string(":memory:", **options) as store:
+            await store.setup()
+            yield store
+
+
+@both
+async def case_sqlite_store(api: Api) -> Any:
+    async with sqlite(api) as opened_store:
+        store = Verbs(api, opened_store, times=False)
+        await store.put(("a",), "x", {"n": 1, "s": "red"})
+        await store.put(("a", "b"), "y", {"n": 2, "s": "blue"}, index=False)
+        await store.put(("ab",), "z", {"n": 3})
+        await store.put(("a",), "x", {"n": 4, "s": "red"})
+        seen = [
+            await store.get(("a",), "x"), await store.get(("a",), "none"),
+            sorted(await store.search(("a",)), key=repr),
+            await store.search((), filter={"s": "blue"}, limit=5, offset=0),
+            await store.search((), filter={"n": {"$gt": 2, "$lte": 3}}, refresh_ttl=False),
+            await store.search((), filter={"n": {"$gte": 4}}), await store.search(("a",), limit=0),
+            len(await store.search((), limit=2)), len(await store.search((), limit=2, offset=2)),
+            await store.list_namespaces(), await store.list_namespaces(prefix=("a",)),
+            await store.list_namespaces(suffix=("b",), max_depth=1, limit=1, offset=0),
+        ]  # fmt: skip
+        await store.delete(("a",), "x")
+        ops = [
+            api.GetOp(("a", "b"), "y", refresh_ttl=False),
+            api.PutOp(("c",), "w", {}, index=False, ttl=None),
+            api.SearchOp(("c",), filter={"n": 1}, limit=3, offset=0, query=None, refresh_ttl=True),
+            api.ListNamespacesOp(None, None, limit=2, offset=1),
+        ]  # fmt: skip
+        return [*seen, await store.batch(ops), await store.list_namespaces()]
+
+
+@both
+async def case_sqlite_store_expiry(api: Api) -> Any:
+    ttl = {"default_ttl": 10, "refresh_on_read": True, "sweep_interval_minutes": 1}
+    async with sqlite(api, ttl=ttl) as opened_store:
+        store = Verbs(api, opened_store, times=False)
+        await store.put(("a",), "default", {})
+        await store.put(("a",), "own", {}, ttl=5)
+        await store.put(("a",), "ever", {}, ttl=None)
+        await store.put(("a",), "over", {}, ttl=-10 if api.package == "langgraph" else 0)
+        if api.sync:
+            swept = opened_store.sweep_ttl()
+            started = opened_store.start_ttl_sweeper(sweep_interval_minutes=5)
+            stopped = opened_store.stop_ttl_sweeper(timeout=5)
+            started.result(5)
+        else:
+            swept = await opened_store.sweep_ttl()
+            started = await opened_store.start_ttl_sweeper(sweep_interval_minutes=5)
+            stopped = await opened_store.stop_ttl_sweeper(timeout=5)
+            await started
+        left = sorted(await store.search(("a",)), key=repr)
+        return [swept, stopped, left]
+
+
+# -- parts
+
+
+@both
+async def case_store_items(api: Api) -> Any:
+    moment = datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)
+    fields: dict[str, Any] = {
+        "value": {"n": 1}, "key": "k", "namespace": ["a", "b"], "created_at": moment.isoformat(),
+        "updated_at": moment,
+    }  # fmt: skip
+    item, same = api.Item(**fields), api.Item(**fields)
+    other = api.Item(**{**fields, "value": {}})
+    shown_as = {**item.dict(), "created_at": "moment", "updated_at": "moment"}
+    return [
+        item == same, item == other, item != "text", hash(item) == hash(other), item.namespace,
+        item.created_at == moment, shown_as, repr(item),
+    ]  # fmt: skip
+
+
+class _Embedded:
+    def embed_documents(self, texts: Any) -> Any:
+        return [[float(len(text))] for text in texts]
+
+    def embed_query(self, text: str) -> Any:
+        return [float(len(text)) + 0.5]
+
+
+@both
+async def case_store_embeddings(api: Api) -> Any:
+    class Own(_Embedded, api.Embeddings):
+        pass
+
+    async def later(texts: Any) -> Any:
+        return [[float(len(text)), 1.0] for text in texts]
+
+    seen: list[Any] = []
+    for one in (Own(), letters, later):
+        ready = api.ensure_embeddings(one)
+        seen.append(ready is one)
+        if api.sync and one is later:
+            seen.append(type(await api.raised(_call(ready.embed_query, "abc"))).__name__)
+        elif api.sync:
+            seen += [ready.embed_documents(["a", "bb"]), ready.embed_query("abc")]
+        else:
+            seen += [await ready.aembed_documents(["a", "bb"]), await ready.aembed_query("abc")]
+    return [*seen, api.refused(lambda: api.ensure_embeddings(None)).family]
+
+
+async def _call(function: Any, *args: Any) -> Any:
+    return function(*args)
+
+
+@both
+async def case_store_namespaces_of_operations(api: Api) -> Any:
+    bad = [
+        api.GetOp(("a.b",), "k"), api.PutOp(("",), "k", {}), api.SearchOp(("a", 1)),
+        api.ListNamespacesOp((api.MatchCondition("suffix", ("x.y",)),)),
+    ]  # fmt: skip
+    good = [
+        api.GetOp((), "k"),
+        api.SearchOp(()),
+        api.ListNamespacesOp(),
+        api.PutOp(("a",), "k", None),
+    ]
+    return [
+        *(api.refused(lambda op=op: api.validate_op_namespace(op)).family for op in bad),
+        *(api.validate_op_namespace(op) for op in good),
+    ]
+
+
+async def case_store_of_ones_own_in_batches(api: Api) -> Any:
+    """What is asked for in one tick is one batch: equal reads once, the last put of a key."""
+    batches: list[Any] = []
+
+    class Own(api.AsyncBatchedBaseStore):
+        supports_ttl = True
+
+        async def abatch(self, ops: Any) -> Any:
+            ops = list(ops)
+            batches.append([(type(op).__name__, *op) for op in ops])
+            said = [f"{type(op).__name__} {n}" for n, op in enumerate(ops)]
+            return [None if one.startswith("Put") else one for one in said]
+
+    store = Own()
+    first = await asyncio.gather(
+        store.aget(("a",), "x"), store.aput(("a",), "x", {"n": 1}), store.aget(("a",), "x"),
+        store.aput(("a",), "x", {"n": 2}, index=["n"], ttl=3), store.adelete(("a",), "y"),
+        store.asearch(("a",), filter={"n": 1}, query="q", limit=3, offset=1),
+        store.asearch(("a",), filter={"n": 1}, query="q", limit=3, offset=1),
+        store.aget(("a",), "x", refresh_ttl=False),
+        store.alist_namespaces(prefix=("a",), suffix=("b",), max_depth=2, limit=5, offset=1),
+    )  # fmt: skip
+    second = await asyncio.gather(store.aget(("a",), "x"), store.asearch(()))
+    by_sync = await asyncio.to_thread(store.batch, [api.GetOp(("b",), "k")])
+    one = [
+        await asyncio.to_thread(store.get, ("b",), "k"),
+        await asyncio.to_thread(store.list_namespaces, max_depth=1),
+    ]
+    refused = await api.raised(_call(store.get, ("b",), "k"))
+    return [first, second, by_sync, one, batches, refused.says("await")[1:]]
