@@ -57,9 +57,10 @@ class Compiled(Shape):
         self._checkpointer = _checked(checkpointer)
         for field, value in _keeping(checkpointer).items():
             setattr(program, field, value)
+        self._find_subgraphs()
         program.children = lambda: {
             name: graph._program  # noqa: SLF001  # of our own kind
-            for name, graph in self._subgraphs().items()
+            for name, graph in self._inside.items()
         }
 
     # -- what it is called, and what it keeps its threads and values in

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import AsyncIterator, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from stepwell._engine.program import Program
@@ -21,7 +22,8 @@ class Shape(Nestable):
     """The part of a compiled graph that shows what it is made of."""
 
     _program: Program
-    _inside: dict[str, Pregel] | None = None
+    _inside: Mapping[str, Pregel] = MappingProxyType({})
+    """The graphs inside, by node."""
 
     def get_subgraphs(
         self, *, namespace: str | None = None, recurse: bool = False
@@ -36,7 +38,7 @@ class Shape(Nestable):
         Returns:
             Pairs of (namespace, graph).
         """
-        for name, graph in self._subgraphs().items():
+        for name, graph in self._inside.items():
             if namespace is not None and namespace.split("|", 1)[0] != name:
                 continue
             if namespace in (None, name):
@@ -55,17 +57,17 @@ class Shape(Nestable):
         for pair in self.get_subgraphs(namespace=namespace, recurse=recurse):
             yield pair
 
-    def _subgraphs(self) -> dict[str, Pregel]:
-        """The graphs inside, by node. Looked for once, when first asked for: by then functions
-        that name a graph defined below them can be followed."""
-        if self._inside is None:
-            self._inside = {
-                name: found
-                for name, node in self._program.spec.nodes.items()
-                if node.described is not None
-                and (found := subgraph_of(node.described.action)) is not None
-            }
-        return self._inside
+    def _find_subgraphs(self) -> None:
+        """Look for the graphs inside, once, when the graph is compiled.
+
+        Later would find more: a function that names the very graph it is a node of.
+        """
+        self._inside = {
+            name: found
+            for name, node in self._program.spec.nodes.items()
+            if node.described is not None
+            and (found := subgraph_of(node.described.action)) is not None
+        }
 
     def get_graph(
         self, config: Mapping[str, Any] | None = None, *, xray: int | bool = False

@@ -501,6 +501,21 @@ async def case_draw_error_handlers(api: Api) -> Any:
     }
 
 
+async def case_a_graph_named_by_its_own_node(api: Api) -> Any:
+    """A function that names the graph it is part of does not put the graph into itself."""
+
+    def looks(state: Any) -> Any:
+        return {"log": [graph.name, helper is None]}
+
+    helper = None
+    graph = chain(api, Log, {"looks": looks, "b": None}, checkpointer=api.saver())
+    return {
+        "found": [n for n, _ in graph.get_subgraphs(recurse=True)],
+        "drawn": shape(graph, xray=True),
+        "run": await api.invoke(graph, {"log": []}, api.thread()),
+    }
+
+
 # --- the object -----------------------------------------------------------------------------
 
 
