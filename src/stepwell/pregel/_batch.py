@@ -87,7 +87,8 @@ class BatchVerbs(Compiled):
         finally:
             for run in runs:
                 run.cancel()
-            await asyncio.wait(runs)
+            # What they raise now has nobody to tell: the first failure is what the caller sees.
+            await asyncio.gather(*runs, return_exceptions=True)
 
     def batch(
         self,
