@@ -35,6 +35,9 @@ class CurrentTask(Protocol):
     def emit_message(self, message: Any, metadata: Mapping[str, Any] | None = None) -> None:
         """Show a message to whoever streams messages."""
 
+    def overhear(self, message: Any, metadata: dict[str, Any], once: bool) -> None:
+        """Show what a model has said that the task calls; `once`: only if its id is new."""
+
     def send(self, channel: str, value: Any) -> None:
         """Make a write of the task's, beside those that its return value makes."""
 

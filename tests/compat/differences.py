@@ -167,6 +167,18 @@ def _runs_are_named(mine: Any, theirs: Any) -> None:
     assert None not in {run for run, _ in mine}
 
 
+def _handled_and_shown(mine: Any, theirs: Any) -> None:
+    def ids(seen: Any) -> Any:
+        chunks, values = seen
+        return (
+            [chunk[1]["id"] for chunk in chunks if chunk[0] == "messages"],
+            [m["id"] for m in values["messages"]],
+        )
+
+    assert ids(mine) == (["p", "h"], ["h1", "h"])
+    assert ids(theirs) == (["p"], ["h1", "p", "h"])
+
+
 _READABLE = "A thread can be read whatever happened to it; what failed is still in `next`."
 _EMPTY = "Nothing to run is said clearly; LangGraph fails on a variable of its own."
 
@@ -197,6 +209,10 @@ DIFFERENCES: dict[str, Difference] = {
     ),
     "config_run_ids_are_stored": Difference(
         "The run that made a checkpoint can be told from its metadata.", _runs_are_named
+    ),
+    "messages_of_error_handlers": Difference(
+        "A node that failed has written nothing, and what its handler says is shown.",
+        _handled_and_shown,
     ),
     "empty_command": Difference(_EMPTY, _clear_error),
     "resume_with_none_is_empty": Difference(_EMPTY, _clear_error),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -12,6 +14,7 @@ import pytest
 
 from stepwell import open_saver
 from stepwell.checkpoint.base import Saver
+from stepwell.contrib.langchain import messages_handler
 from stepwell.errors import UnsupportedTypeError
 from stepwell.graph import START, MessagesState, StateGraph
 from stepwell.graph.message import RemoveMessage
@@ -147,3 +150,29 @@ def test_a_process_without_langchain_reads_edits_and_imports_nothing(tmp_path: P
     assert done.stdout.strip() == expected, done.stderr
     with open_saver(url) as saver:
         assert graph.compile(saver).get_state(THREAD).values["messages"] == [MESSAGES[1]]
+
+
+async def test_a_handler_for_models_that_find_no_config() -> None:
+    """In an executor of the node's own there is neither a config nor a context."""
+    models = pytest.importorskip("langchain_core.language_models.fake_chat_models")
+
+    async def node(state: MessagesState) -> Any:
+        model = models.GenericFakeChatModel(messages=iter([lc.AIMessage("a b", id="m")] * 2))
+        handler = messages_handler()
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1) as pool:
+            await loop.run_in_executor(pool, model.invoke, "unheard")
+            said = await loop.run_in_executor(
+                pool, lambda: model.invoke("heard", {"callbacks": [handler]})
+            )
+        return {"messages": said}
+
+    graph = StateGraph(MessagesState).add_node("node", node).add_edge(START, "node").compile()
+    chunks = [c async for c in graph.astream({"messages": []}, stream_mode="messages")]
+    assert [m.content for m, _ in chunks] == ["a", " ", "b"]
+    assert {told["langgraph_node"] for _, told in chunks} == {"node"}
+
+
+def test_a_handler_outside_of_a_node_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="outside of a running node"):
+        messages_handler()

@@ -163,6 +163,13 @@ class CallRun(TaskRun):
         """What it returned; it must have finished."""
         return self.writes[0][1] if self.writes else None
 
+    def send(self, channel: str, value: Any) -> None:  # noqa: ARG002
+        """A workflow has no state that a call could write to."""
+        logger.warning(
+            "Task %s of graph %s wrote to unknown channel %s, ignoring it.",
+            self.name, self.run.graph.name, channel,
+        )  # fmt: skip
+
 
 class Board:
     """The calls of one superstep, on all levels."""

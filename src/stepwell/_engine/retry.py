@@ -78,11 +78,13 @@ async def once(task: TaskRun) -> list[Write]:
             surround(task)
         output = await node.body.call(task.task.input, task)
         writer = node.writer
-        writes: list[Write] = (
-            await writer.run(output, task)
-            if writer.branches or task.sent
-            else writer.own_writes(output)
-        )
+        writes: list[Write]
+        if writer.branches:
+            writes = await writer.run(output, task)
+        else:
+            writes = writer.own_writes(output)
+            if task.sent:
+                writes = [*task.sent, *writes]
         if task.run.surrounds:
             emit_writes(task, writes)
         return writes

@@ -7,6 +7,7 @@ import operator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypedDict
 
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import (
     AIMessage,
@@ -494,3 +495,94 @@ async def case_unknown_part_of_an_interface(api: Api) -> Any:
 
     graph = chain(api, State, {"hide": api.node(lambda s: parts.delete_ui_message("x") and None)})
     return await api.raised(api.invoke(graph, {"ui": []}))
+
+
+@both
+async def case_messages_of_a_workflow(api: Api) -> Any:
+    func = api.module("func")
+
+    @func.task
+    def says(x: Any) -> Any:
+        return AIMessage("from task", id="t1")
+
+    @func.task
+    def asks(x: Any) -> Any:
+        return model(AIMessage("a b", id="m1")).invoke("x")
+
+    @func.task
+    def pushes(x: Any) -> Any:
+        api.push_message(AIMessage("pushed", id="p"), state_key=None)
+        api.push_message(AIMessage("pushed to a key that is not there", id="q"))
+        return [AIMessage("listed", id="l"), "no message"]
+
+    @func.entrypoint(checkpointer=api.saver())
+    def work(x: Any) -> Any:
+        said = [says(x).result(), asks(x).result(), *pushes(x).result()]
+        model(AIMessage("c d", id="m2")).invoke("x")
+        return [*said, AIMessage("new", id="n")]
+
+    return await streamed(api, work, {"x": 1}, api.thread(), ["messages", "updates"])
+
+
+@both
+async def case_messages_in_the_form_of_version_v2(api: Api) -> Any:
+    graph = talk(api, lambda s: {"messages": AIMessage("yo", id="2")}, checkpointer=api.saver())
+    parts = await api.stream(graph, GIVEN, api.thread(), ["messages", "values"], version="v2")
+    return [
+        {**part, "data": told([part["data"]])} if part["type"] == "messages" else part
+        for part in parts
+    ]
+
+
+@both
+async def case_messages_of_nodes_that_were_cached(api: Api) -> Any:
+    node = api.node(lambda s: {"messages": AIMessage("yo", id="2")})
+    graph = api.StateGraph(api.MessagesState)
+    graph.add_node("node", node, cache_policy=api.CachePolicy())
+    graph.add_edge(api.START, "node")
+    app = graph.compile(cache=api.InMemoryCache())
+    return [await streamed(api, app, GIVEN, None, ["messages", "updates"]) for _ in range(2)]
+
+
+@both
+async def case_messages_of_error_handlers(api: Api) -> Any:
+    def fail(state: Any) -> Any:
+        api.push_message(AIMessage("before it failed", id="p"))
+        raise ValueError("on purpose")
+
+    def handle(state: Any) -> Any:
+        return {"messages": AIMessage("handled", id="h")}
+
+    graph = api.StateGraph(api.MessagesState)
+    graph.add_node("fail", api.node(fail), error_handler=api.node(handle))
+    graph.add_edge(api.START, "fail")
+    app = graph.compile(checkpointer=api.saver())
+    return [
+        await streamed(api, app, GIVEN, api.thread(), ["messages", "updates", "values"]),
+        (await api.state(app, api.thread())).values,
+    ]
+
+
+@both
+async def case_callbacks_of_the_caller_reach_models(api: Api) -> Any:
+    """Whether a node hands its config on or not; and nodes find them in their config."""
+
+    class Ears(BaseCallbackHandler):
+        run_inline = True
+
+        def __init__(self) -> None:
+            self.heard: list[Any] = []
+
+        def on_chat_model_start(self, serialized: Any, messages: Any, **more: Any) -> None:
+            self.heard.append(more["metadata"]["langgraph_node"])
+
+    def bare(state: Any) -> Any:
+        model(AIMessage("a b", id="m1")).invoke("x")
+
+    def given(state: Any, config: api.RunnableConfig) -> Any:
+        model(AIMessage("a b", id="m2")).invoke("x", config)
+
+    ears = Ears()
+    graph = talk(api, bare, given)
+    await api.invoke(graph, GIVEN, {"callbacks": [ears]})
+    return ears.heard
