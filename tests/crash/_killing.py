@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from stepwell import open_saver
-from tests.crash._workload import THREADS, Log, build, expected, read_log
+from tests.crash import _workload
+from tests.crash._workload import Log, read_log
 
-WORKER = Path(__file__).with_name("_workload.py")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -44,9 +44,18 @@ class Findings:
 
 
 class Killer:
-    """Runs the workload in child processes and kills them at instants drawn from a seed."""
+    """Runs a workload in child processes and kills them at instants drawn from a seed."""
 
-    def __init__(self, url: str, folder: Path, seed: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        seed: int,
+        workload: Any = _workload,
+        durability: str = "sync",
+    ) -> None:
+        self.workload = workload
+        self.durability = durability
         self.url = url
         self.folder = folder
         self.random = random.Random(seed)
@@ -66,7 +75,14 @@ class Killer:
     def _spawn(self, batch: str) -> subprocess.Popen[bytes]:
         path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
         child = subprocess.Popen(
-            [sys.executable, str(WORKER), self.url, str(self.folder), batch],
+            [
+                sys.executable,
+                self.workload.__file__,
+                self.url,
+                str(self.folder),
+                batch,
+                self.durability,
+            ],
             env={**os.environ, "PYTHONPATH": path},
         )
         deadline = time.monotonic() + 30
@@ -135,8 +151,8 @@ class Killer:
         and no task with a durable result has been run twice."""
         effects, acks = self._effects(), self._acks()
         async with open_saver(self.url) as saver:
-            graph = build(saver, Log(os.devnull))
-            for i in range(THREADS):
+            graph = self.workload.build(saver, Log(os.devnull))
+            for i in range(self.workload.THREADS):
                 await self._check(graph, f"{batch}-{i}", effects, acks)
 
     async def _check(
@@ -145,6 +161,11 @@ class Killer:
         config = {"configurable": {"thread_id": thread}}
         broken = self.findings.broken
         history = [s async for s in graph.aget_state_history(config)]
+        journal = await graph.checkpointer.journal()
+        for ns in await journal.namespaces(graph.checkpointer.key(thread)):
+            inside = {"configurable": {"thread_id": thread, "checkpoint_ns": ns}}
+            history += [s async for s in graph.aget_state_history(inside)]
+            history.append(await graph.aget_state(inside))
         names = {s.config["configurable"]["checkpoint_id"] for s in history}
         promised = [a for a in acks if a.get("thread") == thread and "checkpoint" in a]
         self.findings.acknowledged += len(promised)
@@ -152,7 +173,11 @@ class Killer:
             f"{thread}: lost {a['checkpoint']}" for a in promised if a["checkpoint"] not in names
         ]
         state = await graph.aget_state(config)
-        if state.metadata is not None and not state.next and state.values != expected():
+        if (
+            state.metadata is not None
+            and not state.next
+            and state.values != self.workload.expected()
+        ):
             broken.append(f"{thread}: looks done at {state.metadata['step']} with work left")
         durable = {t.id for s in (*history, state) for t in s.tasks if t.result is not None}
         durable = {t for t in durable if any(e["task"] == t for e in effects)}
@@ -166,12 +191,12 @@ class Killer:
         effects = self._effects()
         starts = Counter(e["task"] for e in effects if e["what"] == "start")
         async with open_saver(self.url) as saver:
-            graph = build(saver, Log(os.devnull))
-            for i in range(THREADS):
+            graph = self.workload.build(saver, Log(os.devnull))
+            for i in range(self.workload.THREADS):
                 thread = f"{batch}-{i}"
                 self.findings.runs += 1
                 state = await graph.aget_state({"configurable": {"thread_id": thread}})
-                if state.values != expected() or state.next:
+                if state.values != self.workload.expected() or state.next:
                     self.findings.broken.append(f"{thread}: ended with {state.values}")
                 for task, count in self.durable.pop(thread, {}).items():
                     if starts[task] != count:

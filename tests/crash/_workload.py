@@ -126,7 +126,7 @@ async def drive(graph: CompiledStateGraph, thread: str, acks: Log) -> None:
     acks.write(thread=thread, done=True)
 
 
-async def main(url: str, folder: str, batch: str) -> None:
+async def main(url: str, folder: str, batch: str, _durability: str) -> None:
     effects, acks = Log(f"{folder}/effects.jsonl"), Log(f"{folder}/acks.jsonl")
     async with open_saver(url, lease_ttl_s=4.0) as saver:
         graph = build(saver, effects)
@@ -135,4 +135,4 @@ async def main(url: str, folder: str, batch: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:4]))
+    asyncio.run(main(*sys.argv[1:5]))
