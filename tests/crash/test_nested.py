@@ -22,7 +22,7 @@ DURABILITIES = ("sync", "async", "exit")
 
 
 def _report(killer: Killer, seed: int, capsys: pytest.CaptureFixture[str]) -> None:
-    kills = int(os.environ.get("STEPWELL_KILLS", 4))
+    kills = int(os.environ.get("STEPWELL_KILLS", "4"))
     findings = killer.run(kills)
     with capsys.disabled():
         print(f"\nseed {seed}, {killer.durability}: {findings.table()}")

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import operator
+import sqlite3
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
 
+from stepwell import open_saver
 from stepwell.checkpoint.base import Saver
 from stepwell.config import RunnableConfig
-from stepwell.errors import ThreadBusyError, UsageError
+from stepwell.errors import (
+    GraphDrained,
+    GraphInterrupt,
+    StaleWriterError,
+    ThreadBusyError,
+    UsageError,
+)
 from stepwell.func import task
 from stepwell.graph import END, START, StateGraph
 from stepwell.graph.state import CompiledStateGraph
+from stepwell.runtime import Runtime
 from stepwell.types import Command, RetryPolicy, Send, interrupt
 
 CONFIG: Any = {"configurable": {"thread_id": "t"}}
@@ -504,3 +514,104 @@ async def test_context_variables_reach_nodes_inside_and_stay_there(saver: Saver,
         "of the caller",
     ]  # fmt: skip
     assert language.get() == "of the caller"
+
+
+async def test_a_drained_nested_run_goes_on(saver: Saver, ran: Ran, durability: Any) -> None:
+    """A run that is asked to stop stops between two supersteps two levels down, and None goes on
+    there."""
+
+    async def stop(state: Any, runtime: Runtime[Any]) -> dict[str, Any]:
+        ran.times["stop"] += 1
+        assert runtime.control is not None
+        runtime.control.request_drain("enough")
+        return {"log": ["stop"]}
+
+    graph = two_levels(saver, ran, durability, ("stop", stop))
+    with pytest.raises(GraphDrained):
+        await graph.ainvoke({"log": []}, CONFIG)
+    assert "y" not in ran.times
+    result = await graph.ainvoke(None, CONFIG)
+    assert result["log"] == ["first", "a", "x", "stop", "y", "b", "last"]
+    assert set(ran.times.values()) == {1}
+
+
+async def test_questions_inside_outlive_a_failure_beside_them(
+    saver: Saver, ran: Ran, durability: Any
+) -> None:
+    """A subgraph has asked when a node beside it fails: after None it waits for its answer still,
+    and has done nothing twice."""
+    inner = chain(ran("x"), ran.asks("ask", "q"), inside=True)
+
+    async def late(state: State) -> dict[str, Any]:
+        await asyncio.sleep(0.05)
+        if ran.fails:
+            raise ValueError("late")
+        return {"log": ["late"]}
+
+    graph = StateGraph(State).add_node("sub", inner).add_node("late", late)
+    compiled = (
+        graph.add_edge(START, "sub").add_edge(START, "late").compile(saver, durability=durability)
+    )
+    ran.fails = {"late"}
+    with pytest.raises(ValueError, match="late"):
+        await compiled.ainvoke({"log": []}, CONFIG)
+    ran.fails = set()
+    asked: Any = await compiled.ainvoke(None, CONFIG)
+    assert [q.value for q in asked["__interrupt__"]] == ["q"]
+    result = await compiled.ainvoke(Command(resume="a"), CONFIG)
+    assert sorted(result["log"], key=str) == [["ask", "a"], "late", "x"]
+    assert ran.times["x"] == 1
+
+
+async def test_graphs_called_side_by_side_in_one_node(
+    saver: Saver, ran: Ran, durability: Any
+) -> None:
+    """Calls in a task group have namespaces in the order in which they began: resumed, each goes
+    on where it was."""
+    sub = numbered(ran)
+
+    async def call(state: State) -> dict[str, Any]:
+        async def one(i: int) -> Any:
+            try:
+                return (await sub.ainvoke({"own": [i], "log": []}))["log"]
+            except GraphInterrupt as signal:
+                return signal
+
+        found = await asyncio.gather(*(one(i) for i in range(4)))
+        signals = [s for s in found if isinstance(s, GraphInterrupt)]
+        if signals:
+            raise GraphInterrupt([i for s in signals for i in s.args[0]])
+        return {"log": [entry for log in found for entry in log]}
+
+    graph = chain(("call", call), checkpointer=saver, durability=durability)
+    waiting: Any = (await graph.ainvoke({"log": []}, CONFIG))["__interrupt__"]
+    assert sorted(q.value for q in waiting) == [0, 1, 2, 3]
+    answers = {q.id: f"to {q.value}" for q in waiting}
+    result = await graph.ainvoke(Command(resume=answers), CONFIG)
+    assert result["log"] == [[[i, "worked"], f"to {i}"] for i in range(4)]
+    assert set(ran.times.values()) == {1}
+
+
+async def test_a_nested_run_whose_thread_was_taken_stops(tmp_path: Path, ran: Ran) -> None:
+    """The claim that a nested run shares is lost: its caller is told, nothing more is written."""
+    path = tmp_path / "z.db"
+
+    def steal() -> None:
+        with sqlite3.connect(path) as database:
+            database.execute("UPDATE stepwell_thread SET epoch = epoch + 1, owner = randomblob(16)")
+        database.close()
+
+    async def zombie(state: Any) -> dict[str, Any]:
+        await asyncio.to_thread(steal)
+        return {"log": ["zombie"]}
+
+    inner = chain(ran("x"), ("zombie", zombie), ran("y"), inside=True)
+    async with open_saver(f"sqlite:///{path}") as saver:
+        graph = StateGraph(State)
+        graph.add_node("sub", inner, retry_policy=RetryPolicy(retry_on=Exception))
+        compiled = graph.add_edge(START, "sub").compile(saver, durability="sync")
+        with pytest.raises(StaleWriterError):
+            await asyncio.wait_for(compiled.ainvoke({"log": []}, CONFIG), 20)
+        inside = (await compiled.aget_state(CONFIG, subgraphs=True)).tasks[0].state
+    assert inside.next == ("zombie",)  # type: ignore[union-attr]
+    assert ran.times == {"x": 1}
