@@ -156,6 +156,17 @@ def _only_the_handler_writes(mine: Any, theirs: Any) -> None:
     assert theirs["log"][0] == "f"
 
 
+def _goes_on_inside(mine: Any, theirs: Any) -> None:
+    assert mine["result"] == theirs["result"]
+    assert mine["ran"] == ["x", "bad", "bad", "y"]
+    assert theirs["ran"] == ["x", "bad", "x", "bad", "y"]
+
+
+def _one_after_the_other(mine: Any, theirs: Any) -> None:
+    # What LangGraph's copies see of each other depends on their timing.
+    assert mine == [[0], [0], [0, 1], [0], [0, 1], [0, 1, 2]]
+
+
 def _equal_inputs_have_one_key(mine: Any, theirs: Any) -> None:
     assert (mine, theirs) == (3, 4)
 
@@ -279,6 +290,13 @@ DIFFERENCES: dict[str, Difference] = {
     ),
     "router_of_a_guarded_node_fails": Difference(
         "A node that failed writes nothing; its handler does.", _only_the_handler_writes
+    ),
+    "sub_retried": Difference(
+        "What has finished inside a node that is tried again is not run again.", _goes_on_inside
+    ),
+    "sub_with_one_history_in_parallel": Difference(
+        "Runs that share one history follow each other; none of them is lost.",
+        _one_after_the_other,
     ),
     "key_of_an_equal_input": Difference(
         "Keys are digests of the codec's encoding, not of a pickle.", _equal_inputs_have_one_key
