@@ -31,6 +31,8 @@ _DRAIN = "Internal to LangGraph's loop."
 _EMPTY = "For LangGraph's own storage format."
 _PSYCOPG = "The PostgreSQL client is asyncpg; connections are opened by `from_conn_string`."
 _SHALLOW = "Deprecated there; retention keeps what is wanted."
+_VECTORS = "Vectors are compared in Python, by their cosine; no extension of the database."
+_SQL = "A part of how LangGraph's store is made; here, `_db` holds the SQL."
 _REDIS = "No Redis client."
 
 VERDICTS: list[tuple[str, Status, str]] = [
@@ -40,6 +42,13 @@ VERDICTS: list[tuple[str, Status, str]] = [
     ("cache.redis.*", N, _REDIS),
     ("checkpoint.serde.*", N, _SERDE),
     ("checkpoint.postgres*Shallow*", N, _SHALLOW),
+    ("store.postgres.base.ANNIndexConfig", N, _VECTORS),
+    ("store.postgres.base.HNSWConfig", N, _VECTORS),
+    ("store.postgres.base.IVFFlatConfig", N, _VECTORS),
+    ("store.postgres.base.get_distance_operator", N, _VECTORS),
+    ("store.postgres.base.Migration", N, _SQL),
+    ("store.postgres.base.Row", N, _SQL),
+    ("store.sqlite.base.PreparedGetQuery", N, _SQL),
 ]
 """(pattern, status, why)"""
 

@@ -150,6 +150,48 @@ def test_a_file_that_cannot_be_opened_is_an_error_of_ours(tmp_path):
         SqliteStore.from_conn_string(tmp_path / "none" / "x.db").get(NS, "x")
 
 
+FORK = """
+import os, sys
+from stepwell.store.sqlite import SqliteStore
+with SqliteStore.from_conn_string(sys.argv[1]) as store:
+    store.put(("a",), "parent", {})
+    child = os.fork()
+    if child == 0:
+        store.put(("a",), "child", {})
+        print(sorted(item.key for item in store.search(())), flush=True)
+        store.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    store.put(("a",), "parent again", {})
+    print(len(store.search(())))
+"""
+
+
+def test_a_forked_child_opens_its_own_connections(path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FORK, str(path)],
+        capture_output=True, text=True, timeout=50, check=True,
+    )  # fmt: skip
+    assert done.stdout == "['child', 'parent']\n3\n"
+
+
+async def test_a_put_that_was_cancelled_before_its_batch_is_not_done(path):
+    async with SqliteStore.from_conn_string(path) as store:
+        await store.aget(NS, "x")
+        putting = asyncio.ensure_future(store.aput(NS, "x", {}))
+        await asyncio.sleep(0)
+        putting.cancel()
+        await store.aput(NS, "y", {})
+        assert [item.key for item in await store.asearch(())] == ["y"]
+
+
+async def test_calls_from_other_loops_are_forwarded(path):
+    async with SqliteStore.from_conn_string(path) as store:
+        await store.aput(NS, "x", {"n": 1})
+        item = await asyncio.to_thread(lambda: asyncio.run(store.aget(NS, "x")))
+        assert item.value == {"n": 1}
+
+
 # -- tables
 
 

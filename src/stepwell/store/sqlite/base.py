@@ -156,7 +156,8 @@ def _home(
             settings, borrowed, lambda database, location: _items(database, location, makings)
         )
 
-    return Home(make, migrate=migrate, name=name, warns=True)
+    # A connection that was given is its owner's to close.
+    return Home(make, migrate=migrate, name=name, warns=borrowed is None)
 
 
 def _sharing(codec: Codec, clock: Clock, ttl: TTLConfig | None) -> Any:
