@@ -190,6 +190,17 @@ def _handled_and_shown(mine: Any, theirs: Any) -> None:
     assert ids(theirs) == (["p"], ["h1", "p", "h"])
 
 
+def _handler_may_command_the_parent(mine: Any, theirs: Any) -> None:
+    assert mine == {"log": ["f", "z"]}
+    assert theirs == "ParentCommand"
+
+
+def _retry_goes_on_inside(mine: Any, theirs: Any) -> None:
+    assert mine["not kept"] == theirs["not kept"]
+    assert mine["kept"] == [{"log": ["first", "second"]}, ["first", *["second"] * 3]]
+    assert theirs["kept"] == [{"log": ["first", "second"]}, ["first", "second"] * 3]
+
+
 _READABLE = "A thread can be read whatever happened to it; what failed is still in `next`."
 _EMPTY = "Nothing to run is said clearly; LangGraph fails on a variable of its own."
 
@@ -300,5 +311,14 @@ DIFFERENCES: dict[str, Difference] = {
     ),
     "key_of_an_equal_input": Difference(
         "Keys are digests of the codec's encoding, not of a pickle.", _equal_inputs_have_one_key
+    ),
+    "handler_commands_the_parent": Difference(
+        "A handler may command the parent graph like the node it stands in for.",
+        _handler_may_command_the_parent,
+    ),
+    "retry_of_a_subgraph": Difference(
+        "Another attempt goes on where the kept graph inside stood: finished nodes do not run "
+        "again.",
+        _retry_goes_on_inside,
     ),
 }
