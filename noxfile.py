@@ -157,6 +157,20 @@ def compat(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/compat", *posargs, env=everywhere)
 
 
+@nox.session(name="compat-long", default=False)
+def compat_long(session: nox.Session) -> None:
+    """Compare many random graphs. `-- GRAPHS [SEED [memory|sqlite|postgres]]` (10000 0 memory)."""
+    _install(session, "test", "compat")
+    given = [*session.posargs, "", "", ""]
+    env = {
+        "STEPWELL_COMPAT_GRAPHS": given[0] or "10000",
+        "STEPWELL_TEST_SEED": given[1] or "0",
+        "STEPWELL_COMPAT_DRIVER": given[2] or "memory",
+    }
+    graphs = "tests/compat/test_random_graphs.py::test_stepwell_agrees_with_langgraph"
+    session.run("python", "-m", "pytest", graphs, "-s", "-p", "no:randomly", env=env)
+
+
 @nox.session
 def docs(session: nox.Session) -> None:
     """Run every block of code in the README and in docs/."""

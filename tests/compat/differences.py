@@ -59,6 +59,28 @@ def _siblings_first_and_no_more(mine: Any, theirs: Any) -> None:
     assert [s["next"] for s in mine["history"]] == [s["next"] for s in theirs["history"]]
 
 
+def _siblings_before_the_update(mine: Any, theirs: Any) -> None:
+    assert mine["shown"] == theirs["shown"] == {"log": ["one", "done"]}
+    assert mine["updated"] == {"log": ["one", "done", "two"]}
+    assert theirs["updated"] == {"log": ["one", "two"]}
+
+
+def _no_update_of_a_failure(mine: Any, theirs: Any) -> None:
+    assert mine == ["raised ValueError"]
+    assert theirs == [{"ask": None}, "raised ValueError"]
+
+
+def _join_is_kept(mine: Any, theirs: Any) -> None:
+    assert mine == {"next": ("ask",), "ran": ["b", "__metadata__", "ask", "z"]}
+    assert theirs["ran"] == ["b", "__metadata__", "ask"]
+
+
+def _new_result(mine: Any, theirs: Any) -> None:
+    assert mine["again"] == theirs["again"] == mine["shown"] == ["in", "u", "work 1"]
+    assert theirs["shown"] == ["in", "u", "work 0"]
+    assert mine["on"] == ["in", "u", ["ask", "r"], "work 1"]
+
+
 def _passes_through(mine: Any, theirs: Any) -> None:
     assert theirs == {"log": ["swallowed GraphInterrupt"]}
     assert mine["log"] == []
@@ -251,6 +273,9 @@ DIFFERENCES: dict[str, Difference] = {
         "An answer belongs to the question it was given to; LangGraph gives it to the next one.",
         _an_answer_answers_one_question,
     ),
+    "update_while_a_sibling_had_finished": Difference(
+        "As above, where somebody updates the state.", _siblings_before_the_update
+    ),
     "update_as_end_keeps_what_a_command_did": Difference(
         "Clearing what is pending keeps what has finished, whoever started it.",
         _commanded_work_is_kept,
@@ -281,6 +306,15 @@ DIFFERENCES: dict[str, Difference] = {
     ),
     "contexts_are_coerced": Difference(
         "An empty dict as context is an empty dict; LangGraph makes None of it.", _empty_contexts
+    ),
+    "join_that_is_half_full_in_exit_mode": Difference(
+        "What a join waits for is what was recorded; LangGraph loses the join.", _join_is_kept
+    ),
+    "task_that_runs_again_leaves_its_new_result": Difference(
+        "The run's own last result counts, not the one that it replaced.", _new_result
+    ),
+    "updates_of_a_task_that_fails_after_its_answer": Difference(
+        "A task that failed has no update to show.", _no_update_of_a_failure
     ),
     "refused_nodes": Difference(
         "Whatever is wrong with a graph is a GraphDefinitionError, a ValueError.",

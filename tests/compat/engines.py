@@ -140,6 +140,12 @@ class Api:
         self._savers.append(saver)
         return saver
 
+    def stored(self, *, url: str, **options: Any) -> Any:
+        """A saver of Stepwell's that is opened by its URL."""
+        saver = load("stepwell").open_saver(url, **options)
+        self._savers.append(saver)
+        return saver
+
     @staticmethod
     def thread(name: str = "t", /, **top: Any) -> dict[str, Any]:
         return {"configurable": {"thread_id": name}, **top}

@@ -1,22 +1,19 @@
-"""Random small graphs and what is done to them, as data; and the run of both engines in step.
+"""Random small graphs, as data: a `Plan` is drawn from a seed, and built on either engine.
 
-Everything follows from numbers: a `Plan` is drawn from a seed, and every operation is drawn,
-from its own number, among those that make sense where the thread stands. So a plan that fails
-can be cut down (`smaller`) and still be run.
+A plan can be cut down (`smaller`) and still be run; what is done to its graph follows from the
+numbers in `operations`, see random_runs.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import operator
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypedDict
 
-from tests.compat.engines import Api, Raised
-from tests.compat.normal import IDS, Normaliser
+from tests.compat.engines import Api
 
 BOUND = 10
 """Loops end once this many nodes have run in a turn."""
@@ -31,14 +28,26 @@ class State(TypedDict):
     last: Annotated[str, lambda old, new: new]
 
 
+KINDS = (
+    "plain", "plain", "plain", "talk", "ask", "ask2", "command", "command", "nothing",
+    "flaky", "askflaky", "overwrite",
+)  # fmt: skip
+FAILING = ("fail", "fail", "flaky", "askflaky")
+
+
 @dataclass(frozen=True)
 class Node:
-    """`kind`: plain, ask, ask2, fail (its first run), command, nothing."""
+    """`kind`: plain, ask, ask2, fail (its first run), flaky (and tried again), askflaky (fails
+    once it was answered, and is tried again), command, overwrite, talk, nothing.
+
+    `fails`: how many attempts of a flaky node fail; its policy allows two a run.
+    """
 
     name: str
     kind: str = "plain"
     deferred: bool = False
     goto: tuple[tuple[str, int], ...] = ()
+    fails: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,9 @@ class Plan:
     edges: tuple[tuple[tuple[str, ...], str], ...]
     branches: tuple[Branch, ...]
     operations: tuple[int, ...]
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    """Breakpoints the graph is compiled with; ("*",) is every node."""
 
 
 # --- drawing ----------------------------------------------------------------------------------
@@ -65,6 +77,11 @@ def draw(seed: int) -> Plan:
     names = [f"n{i}" for i in range(rng.randint(3, 7))]
     failing = rng.choice(names) if rng.random() < 0.4 else None
     nodes = [_node(rng, name, names, name == failing) for name in names]
+    before = after = ()
+    if rng.random() < 0.15:
+        before = _breakpoints(rng, names)
+    if rng.random() < 0.15:
+        after = _breakpoints(rng, names)
     edges: list[tuple[tuple[str, ...], str]] = [
         ((START,), name) for name in rng.sample(names[:3], rng.randint(1, 2))
     ]
@@ -84,14 +101,21 @@ def draw(seed: int) -> Plan:
     if rng.random() < 0.25:
         branches.append(Branch(START, _options(rng, names)))
     operations = tuple(rng.getrandbits(30) for _ in range(rng.randint(3, 8)))
-    return Plan(tuple(nodes), tuple(dict.fromkeys(edges)), tuple(branches), operations)
+    edges = list(dict.fromkeys(edges))
+    return Plan(tuple(nodes), tuple(edges), tuple(branches), operations, before, after)
+
+
+def _breakpoints(rng: random.Random, names: list[str]) -> tuple[str, ...]:
+    return ("*",) if rng.random() < 0.1 else tuple(rng.sample(names, rng.choice((1, 1, 2))))
 
 
 def _node(rng: random.Random, name: str, names: list[str], fails: bool) -> Node:
-    kinds = ("plain", "plain", "plain", "ask", "ask2", "command", "nothing")
-    kind = "fail" if fails else rng.choice(kinds)
+    kind = rng.choice(FAILING) if fails else rng.choice(KINDS)
     goto = _option(rng, names) if kind == "command" else ()
-    return Node(name, kind, rng.random() < 0.12, goto)
+    # Only one node may fail a run: of two that fail at once, it is chance who is first.
+    flaky = rng.choice((1, 2, 3)) if fails else 1
+    count = flaky if kind in ("flaky", "askflaky") else 0
+    return Node(name, kind, rng.random() < 0.12, goto, count)
 
 
 def _option(
@@ -121,6 +145,10 @@ def smaller(plan: Plan) -> Iterator[Plan]:
         if node.kind != "plain" or node.deferred:
             plain = Node(node.name)
             yield replace(plan, nodes=(*plan.nodes[:i], plain, *plan.nodes[i + 1 :]))
+    if plan.before:
+        yield replace(plan, before=())
+    if plan.after:
+        yield replace(plan, after=())
 
 
 def _without(plan: Plan, name: str) -> Plan:
@@ -134,7 +162,8 @@ def _without(plan: Plan, name: str) -> Plan:
         for b in plan.branches
         if b.source != name
     )
-    return Plan(nodes, edges, branches, plan.operations)
+    before, after = (tuple(n for n in names if n != name) for names in (plan.before, plan.after))
+    return Plan(nodes, edges, branches, plan.operations, before, after)
 
 
 # --- building ---------------------------------------------------------------------------------
@@ -150,17 +179,28 @@ def targets(api: Api, option: tuple[tuple[str, int], ...]) -> Any:
 def body(api: Api, node: Node) -> Any:
     failed: list[bool] = []
 
+    async def fail(times: int) -> None:
+        if len(failed) < times:
+            failed.append(True)
+            if node.fails != 1:  # it will not be tried again: let its siblings finish first
+                await asyncio.sleep(0.02)
+            raise (ConnectionError if node.fails else ValueError)(f"{node.name} fails")
+
     async def run(state: Any) -> Any:
         label = f"{node.name}.{state['item']}" if "item" in state else node.name
         seen = len(state.get("log", ()))
         if node.kind == "nothing":
             return None
-        if node.kind == "fail" and not failed:
-            failed.append(True)
-            await asyncio.sleep(0.02)  # so that its siblings have finished
-            raise ValueError(f"{label} fails once")
-        questions = {"ask": 1, "ask2": 2}.get(node.kind, 0)
+        if node.kind in ("fail", "flaky"):
+            await fail(node.fails or 1)
+        questions = {"ask": 1, "askflaky": 1, "ask2": 2}.get(node.kind, 0)
         answers = [api.interrupt(f"{label} asks {i}") for i in range(questions)]
+        if node.kind == "askflaky":
+            await fail(node.fails)
+        if node.kind == "talk":
+            api.get_stream_writer()(f"{label} talks")
+        if node.kind == "overwrite":
+            return {"log": api.Overwrite([label]), "count": 1}
         update = {"log": [[label, *answers]], "count": 1, "table": {node.name: seen}, "last": label}
         if node.kind != "command":
             return update
@@ -184,229 +224,19 @@ def router(api: Api, branch: Branch, number: int) -> Any:
 
 def build(api: Api, plan: Plan, saver: Any) -> Any:
     graph = api.StateGraph(State)
+    policy = api.RetryPolicy(
+        max_attempts=2, initial_interval=0.001, jitter=False, retry_on=ConnectionError
+    )
     for node in plan.nodes:
-        graph.add_node(node.name, body(api, node), defer=node.deferred)
+        retry = policy if node.fails else None
+        graph.add_node(node.name, body(api, node), defer=node.deferred, retry_policy=retry)
     for sources, target in plan.edges:
         graph.add_edge(sources[0] if len(sources) == 1 else list(sources), target)
     everything = [*(n.name for n in plan.nodes), END]
     for number, branch in enumerate(plan.branches):
         if branch.options:
             graph.add_conditional_edges(branch.source, router(api, branch, number), everything)
-    return graph.compile(checkpointer=saver)
-
-
-# --- running ----------------------------------------------------------------------------------
-
-
-@dataclass
-class Seen:
-    """What a plan turned out to exercise."""
-
-    forks: int = 0
-    sends: int = 0
-    interrupts: int = 0
-    failures: int = 0
-    operations: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Operation:
-    kind: str
-    index: int = 0
-    node: str | None = None
-
-    def __str__(self) -> str:
-        node = f" {self.node}" if self.node else ""
-        return f"{self.kind}{node}{f' #{self.index}' if self.index else ''}"
-
-
-@dataclass
-class Past:
-    """What went before and makes some operations no comparison.
-
-    Until a command's work is done, LangGraph's snapshots do not show what the command started,
-    and clearing loses it (`pending`); and which node ran last depends, in LangGraph, on how many
-    commands were saved with one checkpoint (`blurred`, until a new turn begins). An answer
-    without an id, given to the first of two questions, is given to later questions too when
-    LangGraph goes on (`half_answered`): a difference by intention.
-    """
-
-    pending: bool = False
-    blurred: bool = False
-    half_answered: bool = False
-
-    def note(self, op: Operation, before: Any, result: Any) -> None:
-        stopped = not isinstance(result, list) or any(
-            isinstance(chunk, Raised) or "__interrupt__" in chunk[1] for chunk in result
-        )
-        if op.kind in ("command", "send"):
-            self.blurred |= self.pending or bool(before.next)
-            self.pending |= stopped
-        elif op.kind in ("input", "break before", "break after"):
-            self.blurred = self.pending = False
-        elif not stopped:
-            self.pending = False
-        self.half_answered = stopped and (self.half_answered or op.kind == "resume value")
-
-
-def choose(number: int, plan: Plan, state: Any, history: list[Any], past: Past) -> Operation:
-    """An operation that makes sense where the reference stands."""
-    rng = random.Random(number)
-    node = rng.choice(plan.nodes).name if plan.nodes else None
-    place = rng.randrange(len(history)) if history else 0
-    if not history:
-        return Operation(
-            rng.choice(("input", "input", "input", "update as", "break before")), node=node
-        )
-    kinds = ["fork"] if past.half_answered else ["fork", "command", "send"]
-    if node not in _finished(state):
-        kinds.append("update as")
-    if node not in _finished(history[place]):
-        kinds.append("update at")
-    if not past.blurred and not _finished(state):
-        kinds.append("update")
-    if not _finished(state) and not past.pending:
-        # New input would lose what it wrote: a difference by intention.
-        kinds += ["input"] * 3 + ["break before", "break after"]
-    if state.interrupts:
-        kinds += ["resume all"] * 6 + ["resume one"] * 4
-    if len(state.interrupts) == 1 and not past.pending:
-        kinds.append("resume value")
-    if state.next:
-        kinds += [] if past.half_answered else ["none"] * 4
-        kinds += [] if past.pending else ["clear"]
-    return Operation(rng.choice(kinds), place, node)
-
-
-def _finished(snapshot: Any) -> set[str]:
-    return {t.name for t in snapshot.tasks if t.result is not None}
-
-
-class Engine:
-    """One engine working through a plan."""
-
-    def __init__(self, package: str, plan: Plan) -> None:
-        self.api = Api(package)
-        self.graph = build(self.api, plan, self.api.saver())
-        self.normal = Normaliser()
-        self.config = self.api.thread(recursion_limit=18)
-        self.turn = 0
-
-    async def look(self) -> tuple[Any, list[Any]]:
-        state = await self.api.state(self.graph, self.config)
-        return state, await self.api.history(self.graph, self.config)
-
-    async def do(self, op: Operation) -> Any:
-        try:
-            return await self._do(op)
-        except Exception as error:
-            return Raised(error)
-
-    async def _do(self, op: Operation) -> Any:
-        self.turn += 1
-        api, mark = self.api, [f"{op.kind} {self.turn}"]
-        given = {"log": mark, "count": api.Overwrite(0)}
-        node = op.node or END
-        state, history = await self.look()
-        if op.kind == "input":
-            return await self._run(given)
-        if op.kind == "none":
-            return await self._run(None)
-        if op.kind.startswith("break"):
-            return await self._run(given, **{f"interrupt_{op.kind.split()[1]}": [node]})
-        if op.kind == "resume all":
-            return await self._run(
-                api.Command(resume={i.id: f"A{self.turn}" for i in state.interrupts})
-            )
-        if op.kind == "resume one":
-            one = state.interrupts[op.index % len(state.interrupts)]
-            return await self._run(api.Command(resume={one.id: f"A{self.turn}"}))
-        if op.kind == "resume value":
-            return await self._run(api.Command(resume=f"A{self.turn}"))
-        if op.kind == "command":
-            return await self._run(api.Command(update={"log": mark}, goto=node))
-        if op.kind == "send":
-            return await self._run(api.Command(goto=[api.Send(node, {"item": 7})]))
-        if op.kind == "clear":
-            return await api.update(self.graph, self.config, None, END)
-        old = history[op.index].config if history else self.config
-        if op.kind == "fork":
-            return await self._run(None, {**old, "recursion_limit": 18})
-        if op.kind == "update at":
-            await api.update(self.graph, old, {"log": mark, "count": 1}, node)
-            return await self._run(None)
-        as_node = node if op.kind == "update as" else None
-        return await api.update(self.graph, self.config, {"log": mark, "count": 1}, as_node)
-
-    async def _run(self, input: Any, config: Any = None, **options: Any) -> Any:
-        chunks = await self.api.stream(
-            self.graph, input, config or self.config, ["values", "updates"], **options
-        )
-        return in_order(chunks)
-
-
-def in_order(chunks: list[Any]) -> list[Any]:
-    """Which of the parallel tasks is done first is nobody's promise: sort their updates."""
-    out: list[Any] = []
-    for of_a_task, group in itertools.groupby(chunks, _is_of_a_task):
-        same = list(group)
-        out.extend(sorted(same, key=lambda c: IDS.sub("", repr(c))) if of_a_task else same)
-    return out
-
-
-def _is_of_a_task(chunk: Any) -> bool:
-    if not isinstance(chunk, tuple):
-        return False
-    mode, payload = chunk
-    return mode == "updates" or "__interrupt__" in payload
-
-
-class Mismatch(Exception):
-    """The engines disagree: after which operation, and on what."""
-
-    def __init__(self, operation: str, reference: Any, subject: Any) -> None:
-        super().__init__(operation)
-        self.operation = operation
-        self.reference = reference
-        self.subject = subject
-
-
-async def run(plan: Plan, subject: str = "stepwell", reference: str = "langgraph") -> Seen:
-    """Work through the plan on both engines.
-
-    Raises:
-        Mismatch: They disagree.
-    """
-    seen, past = Seen(), Past()
-    first, second = Engine(reference, plan), Engine(subject, plan)
-    try:
-        state, history = await first.look()
-        for number in plan.operations:
-            op = choose(number, plan, state, history, past)
-            before = state
-            seen.operations.append(str(op))
-            expected, actual = await first.do(op), await second.do(op)
-            past.note(op, before, expected)
-            state, history = await first.look()
-            try:
-                mine: Any = await second.look()
-            except Exception as error:
-                mine = Raised(error)
-            one = first.normal([expected, state, history])
-            two = second.normal([actual, *(mine if isinstance(mine, tuple) else [mine])])
-            _count(seen, op, expected, state, history)
-            if one != two:
-                raise Mismatch(" | ".join(seen.operations), one, two)
-    finally:
-        await first.api.close()
-        await second.api.close()
-    return seen
-
-
-def _count(seen: Seen, op: Operation, result: Any, state: Any, history: list[Any]) -> None:
-    seen.forks += op.kind in ("fork", "update at")
-    seen.interrupts += bool(state.interrupts)
-    seen.sends += any(t.path[0] == "__pregel_push" for s in history[:3] for t in s.tasks)
-    seen.failures += isinstance(result, list) and any(
-        isinstance(c, Raised) and c.family == "ValueError" for c in result
+    before, after = (
+        names[0] if names == ("*",) else list(names) for names in (plan.before, plan.after)
     )
+    return graph.compile(checkpointer=saver, interrupt_before=before, interrupt_after=after)

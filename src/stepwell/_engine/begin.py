@@ -127,9 +127,7 @@ def _apply_null_writes(run: Run) -> None:
     if not run.null_writes:
         return
     known = run.state.updated
-    changed = apply(
-        run.spec, run.state, [TaskWrites((0, "", 0), INPUT, (), (), run.null_writes)], steps=False
-    )
+    changed = apply(run.spec, run.state, [TaskWrites((0, "", 0), INPUT, (), (), run.null_writes)])
     if known is None:
         run.state.updated = None
     elif run.state.updated is not None:
@@ -145,7 +143,8 @@ def _resume(run: Run, *, forks: bool) -> None:
         status = change(run, ThreadStatus.RUNNING, RunStatus.RUNNING, ())
         if forks:
             run.pending.interrupts.clear()
-            run.parent_checkpoint = rec.checkpoint_id
+            if not rec.exits:
+                run.parent_checkpoint = rec.checkpoint_id
             rec.checkpoint(
                 run.state,
                 source=Source.FORK,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -54,9 +55,10 @@ class Publisher:
             self.sink.put("updates", update_chunk(task, self.output_keys, cached=True))
 
     def ended(self, task: TaskRun) -> None:
-        """A task has ended, in whatever way."""
+        """A task has ended; of one that was cancelled because another failed nothing is shown."""
         sink, run = self.sink, self._run
-        if sink is None or task.task.node.hidden or task.paused:
+        cancelled = isinstance(task.failure, CancelledError)
+        if sink is None or task.task.node.hidden or task.paused or cancelled:
             return
         if task.is_call:
             self._call_ended(sink, task)

@@ -151,7 +151,7 @@ def snapshot(
     tasks = plan(spec, state, inputs=False)
     ids = [t.id(view.name, view.place.ns, view.row.step + 1) for t in tasks]
     if null_writes := pending.outputs.get(NULL_TASK):
-        apply(spec, state, [TaskWrites((0, "", 0), "__input__", (), (), null_writes)], steps=False)
+        apply(spec, state, [TaskWrites((0, "", 0), "__input__", (), (), null_writes)])
     finished = _finished(tasks, ids, pending) if live else {}
     if finished:
         done = [

@@ -182,7 +182,7 @@ def _command_first(run: Run) -> tuple[list[Entry], dict[str, Op]]:
     if not null_writes:
         return [], {}
     command = TaskWrites((0, "", 0), INPUT, (), (), null_writes)
-    carried = deltas(run.state, apply(run.spec, run.state, [command], steps=False))
+    carried = deltas(run.state, apply(run.spec, run.state, [command]))
     run.state.updated = None
     return [Entry(INPUT, KIND_COMMAND, (), null_writes)], carried
 

@@ -97,7 +97,7 @@ class _Walk:
         self._declared: dict[str, set[_Mark]] = {}
         state = ThreadState(spec)
         if START in spec.channels:
-            apply(spec, state, [TaskWrites((0, "", 0), "", (), (), [(START, {})])], steps=False)
+            apply(spec, state, [TaskWrites((0, "", 0), "", (), (), [(START, {})])])
         tasks = plan(spec, state, inputs=False)
         self.first = tuple(task.name for task in tasks)
         for _ in range(_STEPS_MAX):

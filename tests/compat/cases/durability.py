@@ -115,3 +115,27 @@ async def case_checkpoint_chunks_in_exit_mode(api: Api) -> Any:
         for given in inputs
     ]
     return {"chunks": chunks, "history": [s.config for s in await api.history(graph, api.thread())]}
+
+
+async def case_command_that_starts_nothing_in_exit_mode(api: Api) -> Any:
+    nodes = {"a": None, "late": None}
+    graph = build(api, Log, nodes, [(api.START, "a")], deferred=["late"], checkpointer=api.saver())
+    await api.invoke(graph, {"log": []}, api.thread())
+    command = api.Command(update={"log": ["u"]}, goto="late")
+    chunks = await api.stream(graph, command, api.thread(), "values", durability="exit")
+    return [chunks, await api.state(graph, api.thread())]
+
+
+async def case_join_that_is_half_full_in_exit_mode(api: Api) -> Any:
+    """The run stops at a question while a source of the join has finished beside it."""
+
+    def ask(state: Any) -> Any:
+        return {"log": [["ask", api.interrupt("q")]]}
+
+    nodes = {"a": None, "b": None, "ask": api.node(ask), "z": None}
+    edges = [(api.START, "a"), ("a", "b"), ("a", "ask"), (["a", "b"], "z")]
+    graph = build(api, Log, nodes, edges, checkpointer=api.saver())
+    await api.invoke(graph, {"log": []}, api.thread(), durability="exit")
+    state = await api.state(graph, api.thread())
+    chunks = await api.stream(graph, api.Command(resume="r"), api.thread(), "updates")
+    return {"next": state.next, "ran": [name for chunk in chunks for name in chunk]}

@@ -318,3 +318,17 @@ async def case_cancelled_run_can_go_on(api: Api) -> Any:
     out |= {"values": state.values, "next": state.next}
     out["on"] = await api.invoke(graph, None, api.thread())
     return out | {"runs": runs}
+
+
+async def case_chunks_of_siblings_that_are_cancelled(api: Api) -> Any:
+    async def slow(state: Any) -> Any:
+        await asyncio.sleep(5)
+
+    async def bad(state: Any) -> Any:
+        await asyncio.sleep(0.02)
+        raise ValueError("bad")
+
+    edges = [(api.START, "slow"), (api.START, "bad")]
+    graph = build(api, Log, {"slow": slow, "bad": bad}, edges, checkpointer=api.saver())
+    chunks = await api.stream(graph, {"log": []}, api.thread(), ["tasks", "updates", "debug"])
+    return [chunks, await api.state(graph, api.thread())]

@@ -294,6 +294,17 @@ async def case_new_input_does_not_start_what_a_sibling_triggered(api: Api) -> An
 
 
 @both
+async def case_update_while_a_sibling_had_finished(api: Api) -> Any:
+    s = api.START
+    nodes = {"ask": asker(api, "ask", "q"), "done": None}
+    graph = build(api, Log, nodes, [(s, "ask"), (s, "done")], checkpointer=api.saver())
+    await api.invoke(graph, {"log": ["one"]}, api.thread())
+    shown = (await api.state(graph, api.thread())).values
+    await api.update(graph, api.thread(), {"log": ["two"]}, "ask")
+    return {"shown": shown, "updated": (await api.state(graph, api.thread())).values}
+
+
+@both
 async def case_interrupt_passes_except_exception(api: Api) -> Any:
     def ask(state: Any) -> Any:
         try:
@@ -373,3 +384,13 @@ async def case_answers_with_updates_in_exit_mode(api: Api) -> Any:
         seen.append(await api.invoke(graph, command, api.thread(), durability="exit"))
         seen.append(await api.state(graph, api.thread()))
     return seen
+
+
+@both
+async def case_updates_of_a_task_that_fails_after_its_answer(api: Api) -> Any:
+    def ask(state: Any) -> Any:
+        raise ValueError(api.interrupt("q"))
+
+    graph = chain(api, Log, {"ask": api.node(ask)}, checkpointer=api.saver())
+    await api.invoke(graph, {"log": []}, api.thread())
+    return await api.stream(graph, api.Command(resume="r"), api.thread(), "updates")

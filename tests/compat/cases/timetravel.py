@@ -215,3 +215,27 @@ async def case_failed_step_replayed(api: Api) -> Any:
     old = await at(api, graph, ("f",))
     out["replay"] = await api.invoke(graph, None, old)
     return out | await record(api, graph, api.thread())
+
+
+async def case_task_that_runs_again_leaves_its_new_result(api: Api) -> Any:
+    """Addressed at the head, which is an update, a command runs finished tasks again; then the
+    other one asks, and what the first left is seen after the resume."""
+    runs = []
+
+    def work(state: Any) -> Any:
+        runs.append(len(runs))
+        return {"log": [f"work {runs[-1]}"]}
+
+    def ask(state: Any) -> Any:
+        return {"log": [["ask", api.interrupt("q")]]}
+
+    nodes = {"in": None, "work": api.node(work), "ask": api.node(ask)}
+    edges = [(api.START, "in"), ("in", "work"), ("in", "ask")]
+    graph = build(api, Log, nodes, edges, checkpointer=api.saver())
+    head = await api.update(graph, api.thread(), {"log": ["in"]}, "in")
+    await api.invoke(graph, None, api.thread())
+    command = api.Command(update={"log": ["u"]})
+    again = await api.invoke(graph, command, head)
+    shown = (await api.state(graph, api.thread())).values
+    on = await api.invoke(graph, api.Command(resume="r"), api.thread())
+    return {"again": again["log"], "shown": shown["log"], "on": on["log"], "runs": runs}
