@@ -40,6 +40,12 @@ def _task_groups_ask(mine: Any, theirs: Any) -> None:
     assert theirs == "raised ExceptionGroup"
 
 
+def _collected_questions_are_asked(mine: Any, theirs: Any) -> None:
+    assert [i["value"] for i in mine["stop"]["__interrupt__"]] == ["q"]
+    assert (mine["state"]["next"], mine["on"]) == (("wf",), [["q", "r"], 2])
+    assert theirs["stop"] == theirs["on"] == ["GraphInterrupt", 2]
+
+
 def _clear_error(mine: Any, theirs: Any) -> None:
     errors = list(mine.values()) if isinstance(mine, dict) else [mine]
     assert set(errors) == {"raised EmptyInputError"}
@@ -247,6 +253,10 @@ DIFFERENCES: dict[str, Difference] = {
     "async_functions_in_sync_runs": Difference(
         "There is one implementation, and it is asynchronous: sync verbs run async functions.",
         _async_runs_in_sync,
+    ),
+    "questions_that_a_caller_collects": Difference(
+        "A question that a caller took for a result is asked all the same.",
+        _collected_questions_are_asked,
     ),
     "questions_of_a_task_group": Difference(
         "A question is asked from inside an `asyncio.TaskGroup` too.", _task_groups_ask

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context, copy_context
 from copy import copy
 from itertools import count
@@ -29,7 +29,7 @@ from stepwell._engine.recall import Caching, cache_namespace, recall_call, remem
 from stepwell._engine.rescue import note_task
 from stepwell._engine.retry import NodePolicy
 from stepwell._engine.task import TaskRun
-from stepwell._engine.timed import progressed
+from stepwell._engine.timed import guarded_writer, progressed
 from stepwell._ids import digest16
 from stepwell._journal.load import pending_writes
 from stepwell._plan.spec import RETURN, NodeSpec
@@ -155,8 +155,13 @@ class CallRun(TaskRun):
             self.run.watch.call_started(self)
 
     @property
-    def around(self) -> TaskRun | None:
-        return self.parent
+    def stream_writer(self) -> Callable[[Any], None]:
+        outlet = self.run.publisher.sink
+        if outlet is None:
+            return guarded_writer(self, self.run.publisher.custom)
+        # As in LangGraph, chunks of its own (and no others) bear its caller's namespace.
+        ns = tuple(self.parent.ns.split(NS_SEP))
+        return guarded_writer(self, lambda chunk: outlet.put_at(ns, "custom", chunk))
 
     @property
     def result(self) -> Any:
@@ -208,6 +213,7 @@ class Calls:
         "_board",
         "_broken",
         "_count",
+        "_last",
         "_lent",
         "_made",
         "_parent",
@@ -222,6 +228,8 @@ class Calls:
         self._broken: TaskOrderError | None = None
         """The order of the calls was another one: nothing the task returns can count."""
         self._count = count()
+        self._last = -1
+        """Index of the newest call of this attempt."""
         self._made: dict[int, CallRun] = {}
         self._running = 0
         self._lent = False
@@ -233,13 +241,20 @@ class Calls:
     def rewind(self) -> None:
         """The task starts over: its next call is its first again."""
         self._count = count()
+        self._last = -1
         self._broken = None
 
     def ended(self) -> bool:
         """The task has ended. Returns whether calls of it still run."""
         self.over = True
-        if self._broken is not None and self._parent.failure is None:
-            self._parent.writes, self._parent.failure = None, self._broken
+        parent = self._parent
+        if self._broken is not None and parent.failure is None:
+            parent.writes, parent.failure = None, self._broken
+        elif parent.writes is not None and self._last >= 0:
+            asked = [c for i, c in self._made.items() if i <= self._last and c.interrupts]
+            if asked:  # it went on without the answers, but a question cannot be swallowed
+                parent.writes = None
+                parent.interrupts = tuple(q for call in asked for q in call.interrupts)
         return self._running > 0
 
     # -- making a call: in whatever thread the task runs ---------------------------------------
@@ -266,7 +281,7 @@ class Calls:
         return future
 
     def _next(self, spec: CallSpec, given: Given) -> CallRun:
-        index = next(self._count)
+        index = self._last = next(self._count)
         task = CallTask(spec, given, index, self._parent.task)
         if (known := self._made.get(index)) is not None:
             # The task was tried again; what it had called may run, or have finished.

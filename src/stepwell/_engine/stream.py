@@ -133,10 +133,14 @@ class Outlet:
                 sink.seen_messages.add(name)
             sink.put((self.ns, "messages", (message, metadata)))
 
-    def _put(self, mode: str, payload: Any) -> None:
+    def put_at(self, ns: tuple[str, ...], mode: str, payload: Any) -> None:
+        """Add a chunk that is shown as one of another namespace."""
         for sink in self.sinks:
             if mode in sink.modes:
-                sink.put((self.ns, mode, payload))
+                sink.put((ns, mode, payload))
+
+    def _put(self, mode: str, payload: Any) -> None:
+        self.put_at(self.ns, mode, payload)
 
 
 def update_chunk(

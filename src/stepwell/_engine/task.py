@@ -102,11 +102,6 @@ class TaskRun:
         return self.task.node.name
 
     @property
-    def around(self) -> TaskRun | None:
-        """The task that this one is a part of."""
-        return self.run.outer
-
-    @property
     def paused(self) -> bool:
         """Whether it stopped at a breakpoint of a graph inside it: no result, no question."""
         return self.writes is None and self.failure is None and not self.interrupts

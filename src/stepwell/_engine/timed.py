@@ -67,7 +67,7 @@ def guards(task: TaskRun) -> Iterator[Guard]:
     while found is not None:
         if found.guard is not None:
             yield found.guard
-        found = found.around
+        found = found.run.outer
 
 
 def progressed(task: TaskRun) -> bool:

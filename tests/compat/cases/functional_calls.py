@@ -254,6 +254,31 @@ async def case_calls_still_running_when_their_caller_fails(api: Api) -> Any:
 
 
 @both
+async def case_calls_stream_in_the_namespace_of_their_caller(api: Api) -> Any:
+    async def inner(x: Any) -> Any:
+        api.get_stream_writer()(["inner", x])
+        return x
+
+    deep = task(api, inner)
+
+    async def outer(x: Any) -> Any:
+        api.get_stream_writer()(["outer", x])
+        return await got(api, deep(x))
+
+    call = task(api, outer)
+
+    async def wf(n: int) -> Any:
+        api.get_stream_writer()("wf")
+        return await got(api, call(n))
+
+    graph = flow(api, wf)
+    return [
+        await api.stream(graph, 1, api.thread(str(sub)), ["custom", "updates"], subgraphs=sub)
+        for sub in (True, False)
+    ]
+
+
+@both
 async def case_calls_outside_of_a_run(api: Api) -> Any:
     t = Tasks(api)
     return api.refused(lambda: t.double(1))

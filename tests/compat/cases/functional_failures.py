@@ -127,6 +127,33 @@ async def case_calls_when_their_caller_is_retried(api: Api) -> Any:
     return {"run": await api.invoke(graph, 1, api.thread()), "seen": t.seen}
 
 
+async def case_idle_timeouts_of_callers(api: Api) -> Any:
+    limit = api.TimeoutPolicy(idle_timeout=0.15)
+
+    @api.task
+    async def short() -> str:
+        await asyncio.sleep(0.08)
+        return "short"
+
+    @api.task
+    async def chatty() -> str:
+        for i in range(5):
+            await asyncio.sleep(0.08)
+            api.get_stream_writer()(i)
+        return "chatty"
+
+    async def makes_calls(n: int) -> Any:
+        return [await short() for _ in range(4)]
+
+    async def waits(n: int) -> Any:
+        return await chatty()
+
+    return [
+        await api.raised_or(api.invoke(flow(api, each, timeout=limit), 1, api.thread()))
+        for each in (makes_calls, waits)
+    ]
+
+
 async def case_call_timeouts(api: Api) -> Any:
     @api.task(timeout=0.02)
     async def slow() -> Any:

@@ -116,6 +116,20 @@ async def case_questions_that_nobody_waits_for(api: Api) -> Any:
     return out | {"seen": t.seen} | await recorded(api, graph, api.thread())
 
 
+async def case_questions_that_a_caller_collects(api: Api) -> Any:
+    t = Tasks(api)
+
+    async def wf(n: int) -> Any:
+        found = await asyncio.gather(t.ask("q"), t.double(n), return_exceptions=True)
+        return [f if isinstance(f, (int, list)) else type(f).__name__ for f in found]
+
+    graph = flow(api, wf)
+    out = {"stop": await api.invoke(graph, 1, api.thread())}
+    out["state"] = await api.state(graph, api.thread())
+    out["on"] = await api.invoke(graph, api.Command(resume="r"), api.thread())
+    return out
+
+
 @both
 async def case_questions_with_new_input(api: Api) -> Any:
     t = Tasks(api)
