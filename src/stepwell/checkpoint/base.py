@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, ClassVar, NoReturn
 
-from stepwell._context import current_task
 from stepwell._portal import iterate_sync
 from stepwell.checkpoint import _listing as listing
 from stepwell.checkpoint import _reading as reading
@@ -32,19 +31,15 @@ from stepwell.checkpoint._forms import (
     get_serializable_checkpoint_metadata,
     writes_sort_key,
 )
-from stepwell.checkpoint._lifecycle import Opening
-from stepwell.checkpoint._options import seconds
 from stepwell.checkpoint._results import CheckpointTuple, RunInfo, ThreadInfo
-from stepwell.checkpoint.driver import LoadRequest, RunStatus
-from stepwell.errors import StaleWriterError, UsageError
+from stepwell.checkpoint._upkeep import Upkeep
+from stepwell.checkpoint.driver import RunStatus
+from stepwell.errors import UsageError
 
 Config = Mapping[str, Any]
 
-_DELETE_WAIT_S = 2.0
-"""Longer than it takes to see that an owner's process has died."""
 
-
-class Saver(Opening):
+class Saver(Upkeep):
     """Threads in one database: checkpoints of their states, and the runs that made them.
 
     Usable directly (it opens at first use), in `with`, and in `async with`. It belongs to the
@@ -176,49 +171,6 @@ class Saver(Opening):
     def get_thread(self, thread_id: Any) -> ThreadInfo | None:
         """Sync twin of `aget_thread`."""
         return self._now(lambda: self.aget_thread(thread_id), "get_thread")
-
-    async def adelete_thread(
-        self, thread_id: Any, *, lock_timeout: float | timedelta | None = _DELETE_WAIT_S
-    ) -> None:
-        """Delete a thread with all it holds. If there is none, nothing happens.
-
-        Args:
-            lock_timeout: How long to wait for a run that holds it; None = no limit.
-
-        Raises:
-            ThreadBusyError: It is running.
-            StaleWriterError: Another worker took it over meanwhile; it is still there.
-            InvalidIdError: The id is none.
-        """
-        key = self.key(thread_id)
-        timeout = None if lock_timeout is None else seconds("lock_timeout", lock_timeout, least=0)
-
-        async def delete() -> None:
-            journal = await self.journal()
-            # Claiming would create the thread.
-            if (await journal.load(LoadRequest(key, "", 0))).thread is None:
-                return
-            current = current_task.get()
-            held = () if current is None else current.held
-            handle = await journal.acquire(key, timeout=timeout, load_seq=0, held=held)
-            try:
-                if not await handle.delete():
-                    raise StaleWriterError(
-                        f"Thread {key.thread_id!r} was taken over while it was deleted.",
-                        thread_id=key.thread_id,
-                    )
-            finally:
-                await handle.release()
-
-        await self.at_home(delete)
-
-    def delete_thread(
-        self, thread_id: Any, *, lock_timeout: float | timedelta | None = _DELETE_WAIT_S
-    ) -> None:
-        """Sync twin of `adelete_thread`."""
-        self._now(
-            lambda: self.adelete_thread(thread_id, lock_timeout=lock_timeout), "delete_thread"
-        )
 
     # -- runs
 
@@ -402,9 +354,6 @@ class Saver(Opening):
             UsageError: Always.
         """
         raise _not_written_by_hand("aput_writes")
-
-    async def _reader(self) -> listing.Reader:
-        return listing.Reader(await self.journal(), self.codec, self._clock)
 
 
 _STORED_BY_DRIVERS = frozenset(

@@ -1,0 +1,173 @@
+"""Copying a thread: its records once more, under another id."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from stepwell._ids import checkpoint_id, parse_checkpoint_id
+from stepwell._journal.handle import ThreadHandle
+from stepwell._journal.journal import Journal
+from stepwell._journal.load import chain
+from stepwell.checkpoint.driver import (
+    CheckpointRow,
+    LoadRequest,
+    RunRow,
+    RunStatus,
+    ThreadChange,
+    ThreadKey,
+    ThreadRow,
+    ThreadStatus,
+    WriteRow,
+)
+from stepwell.errors import NotFoundError, ThreadBusyError, UsageError
+
+_READS_MAX = 5
+"""How often a thread that is being written meanwhile is read before giving up."""
+
+
+class Whole(NamedTuple):
+    """Everything a thread holds, read while nobody wrote it."""
+
+    thread: ThreadRow
+    namespaces: Sequence[str]
+    """In the order of their numbers; the root's name is empty."""
+    checkpoints: Sequence[tuple[str, CheckpointRow]]
+    """With the names of their namespaces."""
+    writes: Sequence[tuple[str, WriteRow]]
+    runs: Mapping[int, RunRow]
+
+    def id_of(self, ns: str, row: CheckpointRow) -> bytes:
+        """The checkpoint's id, which its copy keeps: task ids are derived from it."""
+        if row.checkpoint_id is not None:
+            return row.checkpoint_id
+        return uuid.UUID(checkpoint_id(self.thread.uid, ns, row.seq, row.record_no)).bytes
+
+    def until(self, checkpoint: str) -> Whole:
+        """The thread as it was when a checkpoint of the root was made.
+
+        Raises:
+            NotFoundError: It has no such checkpoint.
+        """
+        parsed = parse_checkpoint_id(checkpoint)
+        row = next(
+            (r for ns, r in self.checkpoints if not ns and parsed and r.seq == parsed[1]), None
+        )
+        if row is None or str(uuid.UUID(bytes=self.id_of("", row))) != checkpoint:
+            msg = f"Thread {self.thread.key.thread_id!r} has no checkpoint {checkpoint!r}."
+            raise NotFoundError(msg, thread_id=self.thread.key.thread_id)
+        if row.seq == self.thread.namespaces[0][1]:
+            return self
+        return self._replace(
+            thread=self.thread._replace(
+                status=int(ThreadStatus.IDLE),
+                run=row.run,
+                next_nodes="[]",
+                interrupts=0,
+                error=None,
+            ),
+            checkpoints=[c for c in self.checkpoints if c[1].record_no <= row.record_no],
+            writes=[w for w in self.writes if w[1].record_no <= row.record_no],
+        )
+
+
+async def read_whole(journal: Journal, key: ThreadKey) -> Whole:
+    """Read a thread without locking it.
+
+    Raises:
+        NotFoundError: There is none.
+        ThreadBusyError: It was written during each of several attempts.
+    """
+    for _ in range(_READS_MAX):
+        page = await journal.history(key, "")
+        thread = page.thread
+        if thread is None:
+            msg = f"There is no thread {key.thread_id!r} to be copied."
+            raise NotFoundError(msg, thread_id=key.thread_id)
+        names = ["", *reversed(await journal.namespaces(key))]
+        checkpoints: list[tuple[str, CheckpointRow]] = []
+        writes: list[tuple[str, WriteRow]] = []
+        runs: dict[int, RunRow] = {}
+        for name in names:
+            if name:
+                page = await journal.history(key, name)
+            checkpoints += [(name, row) for row in chain(page.rows, page.segments)]
+            writes += [(name, row) for row in page.writes]
+            runs.update(page.runs)
+        now = (await journal.load(LoadRequest(key, "", 0))).thread
+        if now is not None and (now.uid, now.record_no, now.layout_no) == (
+            thread.uid, thread.record_no, thread.layout_no,
+        ):  # fmt: skip
+            return Whole(thread, names, checkpoints, writes, runs)
+    msg = f"Thread {key.thread_id!r} is being written all the time; copy it when its run is over."
+    raise ThreadBusyError(msg, thread_id=key.thread_id)
+
+
+async def write_copy(handle: ThreadHandle, whole: Whole) -> None:
+    """Append the records of a thread to a new one, each under its number.
+
+    Raises:
+        UsageError: The target holds something.
+        StorageError: It could not be written; nothing of it is left.
+    """
+    if handle.record_no:
+        msg = (
+            f"Thread {handle.key.thread_id!r} exists already: copy to another id, or delete it "
+            "first."
+        )
+        raise UsageError(msg, thread_id=handle.key.thread_id)
+    try:
+        await _append(handle, whole)
+    except BaseException:
+        await handle.delete()
+        raise
+
+
+async def _append(handle: ThreadHandle, whole: Whole) -> None:
+    for name in whole.namespaces:
+        handle.namespace(name)
+    records: list[tuple[str, CheckpointRow | WriteRow]] = [*whole.checkpoints, *whole.writes]
+    records.sort(key=lambda record: record[1].record_no)
+    runs = dict(whole.runs)
+    for name, row in records:
+        while handle.record_no < row.record_no - 1:
+            # Ids sort by record number: what left no row keeps its number too.
+            handle.append_status()
+            await handle.room()
+        if isinstance(row, CheckpointRow):
+            run = runs.pop(row.run, None)
+            handle.append_checkpoint(
+                handle.namespace(name), parent=row.parent, step=row.step, source=row.source,
+                run=row.run, format=row.format, crc=row.crc, body=row.body, metadata=row.metadata,
+                meta_index=row.meta_index, key_id=row.key_id, checkpoint_id=whole.id_of(name, row),
+                run_row=None if run is None else _ended(run),
+            )  # fmt: skip
+        else:
+            handle.append_write(
+                handle.namespace(name), row.seq, task_id=row.task_id, idx=row.idx,
+                task_path=row.task_path, channel=row.channel, format=row.format, crc=row.crc,
+                body=row.body, key_id=row.key_id,
+            )  # fmt: skip
+        await handle.room()
+    thread = whole.thread
+    running = thread.status == ThreadStatus.RUNNING
+    change = ThreadChange(
+        status=int(ThreadStatus.IDLE) if running else thread.status,
+        run=thread.run, graph=thread.graph, fingerprint=thread.fingerprint,
+        state_version=thread.state_version, next_nodes=thread.next_nodes,
+        interrupts=thread.interrupts, error=thread.error,
+    )  # fmt: skip
+    handle.append_status(thread=change, let_go=True)
+    await handle.flushed()
+
+
+def _ended(run: RunRow) -> RunRow:
+    """A run of a copy: nobody runs it, and its idempotency key stays with the original."""
+    running = run.status == RunStatus.RUNNING
+    return run._replace(
+        status=int(RunStatus.CANCELLED) if running else run.status, idempotency_key=None
+    )
+
+
+__all__ = ["Whole", "read_whole", "write_copy"]
