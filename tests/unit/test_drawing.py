@@ -91,6 +91,15 @@ def test_ascii_without_grandalf_shows_every_node_once(edges, without_grandalf):
     assert len({len(line) for line in text.split("\n")}) == 1
 
 
+@pytest.mark.parametrize("edges", [["aa"], ["ab", "bb"], ["ab", "ba", "bc", "cc"]], ids="-".join)
+def test_a_graph_that_grandalf_gives_up_on_is_drawn_all_the_same(edges):
+    """LangChain's `draw_ascii` raises ValueError for nodes that lead to themselves."""
+    pytest.importorskip("grandalf")
+    graph = drawn(*edges)
+    text = graph.draw_ascii()
+    assert all(f"| {name} |" in text for name in graph.nodes)
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from("abcdefg"), st.sampled_from("abcdefg")), min_size=1, max_size=15

@@ -171,7 +171,7 @@ class WriteRule:
             return [(k, v) for k, v in output.update_as_tuples() if k in keys]
         if isinstance(output, (list, tuple)) and any(isinstance(o, Command) for o in output):
             return [w for o in output if o is not None for w in self._updates(o)]
-        if annotated_keys(type(output)):
+        if annotated_keys(type(output)) and not hasattr(output, "ainvoke"):
             return list(update_tuples(output, self.ordered_keys))
         msg = create_error_message(
             message=(

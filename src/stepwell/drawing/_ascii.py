@@ -1,18 +1,21 @@
 """Graphs as boxes and lines of characters.
 
 Where the package grandalf is installed (extra `draw`), it lays the graph out, and the picture
-is the one LangChain draws. Without it a plain layout is used: the nodes in rows, by the
-longest way from a start; edges over several rows are led between the boxes of the rows
-they pass.
+is the one LangChain draws. Without it, or where it gives up, a plain layout is used: the nodes
+in rows, by the longest way from a start; edges over several rows are led between the boxes of
+the rows they pass.
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
+
+logger = logging.getLogger("stepwell")
 
 _HEIGHT: Final = 3
 """Lines of a box: top, text, bottom."""
@@ -53,7 +56,11 @@ def draw(names: Mapping[str, str], arcs: Sequence[Arc]) -> str:
         import grandalf  # type: ignore[import-untyped]  # noqa: F401  # whether it is there
     except ModuleNotFoundError:
         return _picture(*row_layout(names, arcs))
-    return _picture(*_grandalf_layout(names, arcs))
+    try:
+        return _picture(*_grandalf_layout(names, arcs))
+    except Exception:  # of many kinds: it gives up on loops, for instance
+        logger.debug("grandalf cannot lay this graph out", exc_info=True)
+        return _picture(*row_layout(names, arcs))
 
 
 def _grandalf_layout(names: Mapping[str, str], arcs: Sequence[Arc]) -> tuple[list[Box], list[Line]]:

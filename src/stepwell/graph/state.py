@@ -198,12 +198,13 @@ class StateGraph(Parametric[StateT, ContextT, InputT, OutputT]):
         self._note_change("a node")
         name, action = name_and_action(node, action)
         self._check_name(name)
+        bound = bind(action, name)
         schema = input_schema or input_schema_of(action)
         if schema is not None:
             self._add_schema(schema)
         handler = self._add_handler(name, error_handler, schema or self.state_schema)
         self.nodes[name] = NodeDef(
-            bound=bind(action, name),
+            bound=bound,
             input_schema=schema or self.state_schema,
             metadata=metadata or {},
             defer=defer,
