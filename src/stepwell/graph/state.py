@@ -183,8 +183,7 @@ class StateGraph(Parametric[StateT, ContextT, InputT, OutputT]):
             destinations: Nodes its commands may name; for drawing and validation only.
             timeout: Limit of one attempt in seconds (async nodes only).
             trace_policy: Accepted and kept; nothing is traced here.
-            deprecated: `retry` and `input`, the former names of `retry_policy` and
-                `input_schema`.
+            deprecated: `retry` and `input`, former names of `retry_policy` and `input_schema`.
 
         Raises:
             GraphDefinitionError: The name is taken, reserved or not usable.
