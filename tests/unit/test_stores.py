@@ -12,6 +12,7 @@ import sys
 import threading
 import warnings
 
+import aiosqlite
 import asyncpg
 import pytest
 
@@ -26,6 +27,7 @@ from stepwell.errors import (
     StorageUnavailableError,
     UsageError,
 )
+from stepwell.store import _sqlite_items
 from stepwell.store.base import Item, PutOp, SearchItem
 from stepwell.store.base._gathering import Gathering
 from stepwell.store.memory import InMemoryStore
@@ -296,6 +298,54 @@ async def test_a_namespace_too_long_for_an_index_is_refused_alone(pg_dsn, pg_sch
         assert isinstance(outcomes[0], InvalidIdError)
         assert outcomes[1] is None
         assert (await store.aget(NS, "k" * 9000)) is not None
+
+
+def test_a_connection_of_this_thread_only_is_used_in_this_thread():
+    """As LangGraph's documentation opens one."""
+    connection = sqlite3.connect(":memory:")
+    store = SqliteStore(connection)
+    store.setup()
+    store.put(NS, "x", {"n": 1})
+    assert store.search((), filter={"n": 1})[0].key == "x"
+    [[count]] = connection.execute("SELECT count(*) FROM stepwell_store_item").fetchall()
+    assert count == 1
+    del store
+    gc.collect()
+
+    async def on_its_loop():
+        async with AsyncSqliteStore(connection) as again:
+            assert (await again.aget(NS, "x")).value == {"n": 1}
+
+    asyncio.run(on_its_loop())
+    connection.close()
+    with pytest.raises(UsageError):
+        SqliteStore(connection)
+
+
+def test_the_file_of_a_connection_is_used_through_our_own(path):
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        store = SqliteStore(connection)
+    with store:
+        store.put(NS, "x", {})
+        assert store.get(NS, "x") is not None
+
+
+async def test_a_connection_of_aiosqlite_is_used_and_not_closed():
+    async with aiosqlite.connect(":memory:") as connection:
+        async with AsyncSqliteStore(connection) as store:
+            await store.aput(NS, "x", {})
+            assert [item.key for item in await store.asearch(())] == ["x"]
+        cursor = await connection.execute("SELECT count(*) FROM stepwell_store_item")
+        assert await cursor.fetchone() == (1,)
+
+
+async def test_without_json_functions_a_search_says_the_same(path, monkeypatch):
+    """What the database narrows down is looked at once more, so it may narrow nothing down."""
+    monkeypatch.setattr(_sqlite_items, "HAS_JSON", False)
+    async with SqliteStore.from_conn_string(path) as store:
+        await store.abatch([PutOp(NS, str(n), {"n": n}) for n in range(50)])
+        found = await store.asearch(NS, filter={"n": {"$gte": 40, "$lt": 45}})
+        assert sorted(item.key for item in found) == ["40", "41", "42", "43", "44"]
 
 
 # -- batches, and how much is read
@@ -577,3 +627,21 @@ def test_items_of_json_have_times_too():
     assert Item(**item.dict()) == item
     assert item != "x"
     assert hash(Item(**item.dict())) == hash(item)
+
+
+def test_embeddings_with_sync_methods_only_will_do():
+    class Old:
+        def embed_documents(self, texts):
+            return [[float(len(text)), 1.0] for text in texts]
+
+        def embed_query(self, text):
+            return [float(len(text)), 1.0]
+
+    store = InMemoryStore(index={"dims": 2, "embed": Old(), "fields": ["t"]})
+    store.put(NS, "long", {"t": "x" * 9})
+    store.put(NS, "short", {"t": "x"})
+    assert store.search((), query="y")[0].key == "short"
+    found = asyncio.run(store.asearch((), query="y" * 9))
+    assert found[0].key == "long"
+    with pytest.raises(TypeError):
+        InMemoryStore(index={"dims": 2, "embed": 5})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
@@ -49,11 +50,7 @@ class BorrowedLane(BaseLane):
             run: Callable[..., Awaitable[None]] = connection._execute  # noqa: SLF001
             await run(lambda: hop.go(connection._conn))  # noqa: SLF001
         except (sqlite3.ProgrammingError, ValueError) as error:
-            raise UsageError(
-                "The connection given is closed, or belongs to another thread. Open it with "
-                "check_same_thread=False (aiosqlite: await it first), or pass the path of the "
-                f"file instead. ({error})"
-            ) from error
+            raise _unusable(error) from error
 
     async def close(self) -> None:
         """Give the connection back as it was."""
@@ -73,6 +70,47 @@ async def file_of_connection(connection: AnyConnection) -> str:
         UsageError: the connection is closed, or bound to another thread.
     """
     return await BorrowedLane(connection).run(lambda opened, _: database_file(opened))
+
+
+def file_at_once(connection: AnyConnection) -> str | None:
+    """The file of a plain connection, "" if it is in memory; None if the connection has a
+    thread of its own, which has to be asked.
+
+    Raises:
+        UsageError: the connection is closed, or bound to another thread.
+    """
+    if not isinstance(connection, sqlite3.Connection):
+        return None
+    try:
+        return database_file(connection)
+    except sqlite3.ProgrammingError as error:
+        raise _unusable(error) from error
+
+
+def is_bound_to_thread(connection: AnyConnection) -> bool:
+    """Whether a connection refuses to be used in other threads than the one that opened it."""
+    refused: list[Exception] = []
+    if not isinstance(connection, sqlite3.Connection):
+        return False
+
+    def look() -> None:
+        try:
+            connection.cursor().close()
+        except sqlite3.ProgrammingError as error:
+            refused.append(error)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    looking.join()
+    return bool(refused)
+
+
+def _unusable(error: Exception) -> UsageError:
+    return UsageError(
+        "The connection given is closed, or belongs to another thread. Open it with "
+        "check_same_thread=False (aiosqlite: await it first), or pass the path of the "
+        f"file instead. ({error})"
+    )
 
 
 def database_file(connection: sqlite3.Connection) -> str:

@@ -18,7 +18,7 @@ FROM t, unnest($3::uuid[], $4::bytea[], $5::bytea[], $6::int4[], $7::float8[], $
     $9::bool[], $10::int4[], $11::bytea[], $12::bytea[])
   AS p(key, namespace, name, place, ttl_s, tagged, plain, dims, body, vectors)
 ON CONFLICT (key) DO UPDATE SET
-  updated_at = greatest(excluded.updated_at, i.created_at), expires_at = excluded.expires_at,
+  updated_at = greatest(excluded.updated_at, i.updated_at), expires_at = excluded.expires_at,
   ttl_s = excluded.ttl_s, tagged = excluded.tagged, plain = excluded.plain, dims = excluded.dims,
   body = excluded.body, vectors = excluded.vectors;
 
@@ -63,28 +63,28 @@ LIMIT $1::int8 OFFSET $2::int8
 
 -- name: store_where_equal
 -- $1 key of the document, $2 JSON
-AND CASE WHEN i.plain THEN convert_from(i.body, 'UTF8')::jsonb -> $1::text = $2::text::jsonb
+AND CASE WHEN i.plain AND getdatabaseencoding() = 'UTF8' THEN convert_from(i.body, 'UTF8')::jsonb -> $1::text = $2::text::jsonb
   ELSE true END
 
 -- name: store_where_number
 -- $1 key of the document, $2 JSON. Python counts true as 1.
-AND CASE WHEN i.plain THEN convert_from(i.body, 'UTF8')::jsonb -> $1::text = $2::text::jsonb
+AND CASE WHEN i.plain AND getdatabaseencoding() = 'UTF8' THEN convert_from(i.body, 'UTF8')::jsonb -> $1::text = $2::text::jsonb
   OR jsonb_typeof(convert_from(i.body, 'UTF8')::jsonb -> $1::text) = 'boolean' ELSE true END
 
 -- name: store_where_none
 -- $1 key of the document, $2 not used
-AND CASE WHEN i.plain THEN
+AND CASE WHEN i.plain AND getdatabaseencoding() = 'UTF8' THEN
     coalesce(convert_from(i.body, 'UTF8')::jsonb -> $1::text, $2::text::jsonb) = 'null'::jsonb
   ELSE true END
 
 -- name: store_where_above
 -- $1 key of the document, $2 JSON
-AND CASE WHEN i.plain THEN convert_from(i.body, 'UTF8')::jsonb -> $1::text >= $2::text::jsonb
+AND CASE WHEN i.plain AND getdatabaseencoding() = 'UTF8' THEN convert_from(i.body, 'UTF8')::jsonb -> $1::text >= $2::text::jsonb
   OR jsonb_typeof(convert_from(i.body, 'UTF8')::jsonb -> $1::text) <> 'number' ELSE true END
 
 -- name: store_where_below
 -- $1 key of the document, $2 JSON
-AND CASE WHEN i.plain THEN convert_from(i.body, 'UTF8')::jsonb -> $1::text <= $2::text::jsonb
+AND CASE WHEN i.plain AND getdatabaseencoding() = 'UTF8' THEN convert_from(i.body, 'UTF8')::jsonb -> $1::text <= $2::text::jsonb
   OR jsonb_typeof(convert_from(i.body, 'UTF8')::jsonb -> $1::text) <> 'number' ELSE true END
 
 -- name: store_namespaces

@@ -19,7 +19,9 @@ from stepwell._db._sqlite_borrowed import (
     AnyConnection,
     BorrowedLane,
     database_file,
+    file_at_once,
     file_of_connection,
+    is_bound_to_thread,
 )
 from stepwell._db._sqlite_connection import IN_MEMORY, Hop, Lane, exact_parameter, finish
 from stepwell._db._sqlite_errors import is_poison, storage_error
@@ -261,7 +263,9 @@ __all__ = [
     "LeaseTime",
     "Settings",
     "exact_parameter",
+    "file_at_once",
     "file_of_connection",
+    "is_bound_to_thread",
     "is_poison",
     "storage_error",
 ]

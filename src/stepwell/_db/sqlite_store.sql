@@ -19,7 +19,7 @@ INSERT INTO stepwell_store_item
   (key, namespace, created_at, updated_at, expires_at, ttl_s, tagged, dims, name, body, vectors)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET
-  updated_at = max(excluded.updated_at, created_at), expires_at = excluded.expires_at,
+  updated_at = max(excluded.updated_at, updated_at), expires_at = excluded.expires_at,
   ttl_s = excluded.ttl_s, tagged = excluded.tagged, dims = excluded.dims, body = excluded.body,
   vectors = excluded.vectors;
 

@@ -184,8 +184,11 @@ class InMemoryStore(BaseStore):
                     del self._spaces[put.namespace]
             return
         now = datetime.fromtimestamp(self._clock.wall(), UTC)
-        created_at = now if before is None else before.created_at
-        stored = _Stored(put, put.document, created_at, max(now, created_at))
+        if before is None:
+            stored = _Stored(put, put.document, now, now)
+        else:  # a clock may step back
+            updated_at = max(now, before.updated_at)
+            stored = _Stored(put, put.document, before.created_at, updated_at)
         stored.vectors = [vectors.of_text[text] for text in put.document.texts.values()]
         self._spaces.setdefault(put.namespace, items)[put.key] = stored
 

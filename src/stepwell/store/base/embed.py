@@ -76,6 +76,21 @@ class EmbeddingsLambda(Embeddings):
         return (await self.aembed_documents([text]))[0]
 
 
+class _Sync(Embeddings):
+    """An object that has the synchronous methods only."""
+
+    def __init__(self, embeddings: Any) -> None:
+        self._embeddings = embeddings
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        vectors: list[list[float]] = self._embeddings.embed_documents(texts)
+        return vectors
+
+    def embed_query(self, text: str) -> list[float]:
+        vector: list[float] = self._embeddings.embed_query(text)
+        return vector
+
+
 def ensure_embeddings(
     embed: Embeddings | EmbeddingsFunc | AEmbeddingsFunc | str | None,
 ) -> Embeddings:
@@ -98,10 +113,12 @@ def ensure_embeddings(
         )
     if isinstance(embed, Embeddings):
         return embed
+    if callable(getattr(embed, "embed_documents", None)) and hasattr(embed, "embed_query"):
+        return _Sync(embed)
     if not callable(embed):
         raise TypeError(
             "embed must be a function from texts to vectors, or an object with embed_documents() "
-            f"and embed_query() and their async forms, not {type(embed).__name__}."
+            f"and embed_query(), not {type(embed).__name__}."
         )
     return EmbeddingsLambda(embed)
 

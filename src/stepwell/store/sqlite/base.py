@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import weakref
 from typing import Any, Literal, Self
 
 from stepwell._clock import SYSTEM_CLOCK, Clock
 from stepwell._codec import Codec
 from stepwell._db._sqlite_address import IN_MEMORY, sqlite_address
-from stepwell._db.sqlite import BUSY_TIMEOUT_S, AnyConnection, Database, Settings
-from stepwell._portal import Home
+from stepwell._db.sqlite import (
+    BUSY_TIMEOUT_S,
+    AnyConnection,
+    Database,
+    Settings,
+    file_at_once,
+    is_bound_to_thread,
+)
+from stepwell._portal import Home, note_runner
 from stepwell.checkpoint.base import Saver
 from stepwell.errors import UsageError
 from stepwell.store._database import DatabaseStore, SharedHome, StoreHome
@@ -30,8 +39,9 @@ class BaseSqliteStore(DatabaseStore):
     Args:
         conn: A `SqliteSaver`, whose connections are shared; or an open connection of
             `sqlite3` or `aiosqlite`. If that is open on a file, the file is used through
-            connections of our own; if on `:memory:`, the connection itself (open it with
-            `check_same_thread=False`). It is never closed.
+            connections of our own; if on `:memory:`, the connection itself. Without
+            `check_same_thread=False`, only the thread that opened it can then use the store.
+            It is never closed.
         deserializer: Not used here; must be None.
         index: How documents are embedded. Vectors are compared in Python, all that lie below
             the namespace of a search: good for some ten thousand of them.
@@ -65,9 +75,7 @@ class BaseSqliteStore(DatabaseStore):
         if isinstance(conn, Saver):
             home = SharedHome(conn, _sharing(codec, clock, ttl), migrate)
         elif isinstance(conn, AnyConnection):
-            home = _home(
-                type(self).__name__, Settings(path=IN_MEMORY), conn, migrate, (codec, clock, ttl)
-            )
+            home = _home_of(type(self).__name__, conn, migrate, (codec, clock, ttl))
         else:
             raise UsageError(
                 f"{type(self).__name__} takes a SqliteSaver, or an open connection of sqlite3 or "
@@ -158,6 +166,27 @@ def _home(
 
     # A connection that was given is its owner's to close.
     return Home(make, migrate=migrate, name=name, warns=borrowed is None)
+
+
+def _home_of(
+    name: str, connection: AnyConnection, migrate: Migrate, makings: Makings
+) -> Home[OwnSqlite]:
+    file = file_at_once(connection)
+    if file:
+        return _home(name, Settings(path=file), None, migrate, makings)
+    home = _home(name, Settings(path=IN_MEMORY), connection, migrate, makings)
+    if not is_bound_to_thread(connection):
+        return home
+    # Only this thread may use the connection: its loop is home, or one that stands until this
+    # thread waits for it.
+    try:
+        home.settle(asyncio.get_running_loop())
+    except RuntimeError:
+        loop = asyncio.new_event_loop()
+        note_runner(loop)
+        home.settle(loop)
+        weakref.finalize(home, loop.close)
+    return home
 
 
 def _sharing(codec: Codec, clock: Clock, ttl: TTLConfig | None) -> Any:
