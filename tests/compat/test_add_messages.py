@@ -120,10 +120,31 @@ BAD: list[Any] = [
 @pytest.mark.parametrize("plain", PLAIN, ids=repr)
 def test_plain_messages_say_what_langgraph_makes_of_them(plain: Any) -> None:
     (their,), (mine,) = theirs.add_messages([], [plain]), ours.add_messages([], [plain])
-    assert type(mine) is dict
+    assert isinstance(mine, dict)
     again = lc.convert_to_messages([mine])[0]
     assert again.id == mine["id"]
     assert again == their.model_copy(update={"id": mine["id"]})
+
+
+ATTRIBUTES = (
+    "content", "type", "name", "tool_calls", "invalid_tool_calls", "additional_kwargs",
+    "response_metadata", "tool_call_id",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("plain", PLAIN, ids=repr)
+def test_plain_messages_are_read_as_langgraphs_are(plain: Any) -> None:
+    """Code that reads attributes of messages reads the same."""
+    (their,), (mine,) = theirs.add_messages([], [plain]), ours.add_messages([], [plain])
+    for name in ATTRIBUTES:
+        if hasattr(their, name):
+            assert getattr(mine, name) == getattr(their, name), name
+    assert mine.id == mine["id"]
+    assert (mine.role, mine.content) == (mine.get("role", mine.role), mine["content"])
+    with pytest.raises(AttributeError, match="no 'color'"):
+        mine.color  # noqa: B018
+    mine.content = "changed"
+    assert mine["content"] == "changed"
 
 
 @pytest.mark.parametrize("bad", BAD, ids=repr)

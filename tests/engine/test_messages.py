@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Annotated, Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from stepwell.checkpoint.base import Saver
 from stepwell.errors import UsageError
 from stepwell.graph import END, START, MessagesState, StateGraph, add_messages
-from stepwell.graph.message import REMOVE_ALL_MESSAGES, RemoveMessage
+from stepwell.graph.message import REMOVE_ALL_MESSAGES, Message, RemoveMessage
 from stepwell.types import Command, Overwrite, interrupt
 
 THREAD: Any = {"configurable": {"thread_id": "t"}}
@@ -186,3 +187,38 @@ async def test_a_reducer_given_in_any_of_its_forms_knows_what_it_changes(saver: 
     app = graph.compile(saver)
     result = await app.ainvoke({"messages": [], "other": []}, THREAD)
     assert [result[k][0]["content"] for k in ("messages", "other")] == ["y", "x"]
+
+
+async def test_plain_messages_are_stored_as_plain_dicts_and_come_back_as_messages(
+    saver: Saver,
+) -> None:
+    """No tag, no copy of the class's name: what any tool reads is JSON."""
+    app = answering([("ai", "yo")]).compile(saver)
+    await app.ainvoke({"messages": "hi"}, THREAD)
+    loaded = (await app.aget_state(THREAD)).values["messages"]
+    assert [(type(m), m.type, m.content) for m in loaded] == [
+        (Message, "human", "hi"),
+        (Message, "ai", "yo"),
+    ]
+    encoded = app._program.codec.encode(loaded)
+    assert (encoded.tagged, encoded) == (
+        False,
+        app._program.codec.encode([dict(m) for m in loaded]),
+    )
+    odd = Message(role="user", content=("a tuple", {1}), id="1")
+    assert app._program.codec.encode(odd) == app._program.codec.encode(dict(odd))
+    assert type(copy.deepcopy(loaded)[0]) is type(copy.copy(loaded[0])) is Message
+
+
+async def test_a_message_in_a_key_that_knows_nothing_of_messages(saver: Saver) -> None:
+    """It is a dict there, and equal."""
+
+    class State(MessagesState):
+        last: Any
+
+    graph = StateGraph(State).add_node("keep", lambda s: {"last": s["messages"][-1]})
+    app = graph.add_edge(START, "keep").compile(saver)
+    result = await app.ainvoke({"messages": "hi"}, THREAD)
+    loaded = (await app.aget_state(THREAD)).values
+    assert loaded == result
+    assert type(loaded["last"]) is dict

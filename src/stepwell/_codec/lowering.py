@@ -17,6 +17,7 @@ from stepwell._codec.late import builtin_of_class
 from stepwell._codec.opaque import Opaque, is_document
 from stepwell._codec.refusal import Refusal, too_deep, unregistered
 from stepwell._codec.registry import Registry
+from stepwell._messages.shape import Message
 
 LEVELS_MAX: Final = 200
 """Deepest document written. A list or dict is one level, anything tagged two or three. orjson
@@ -43,7 +44,14 @@ def document(lowered: Any) -> bytes:
     Raises:
         TypeError: It holds something else than JSON.
     """
-    return orjson.dumps(lowered, None, _OPTIONS)
+    return orjson.dumps(lowered, _plain, _OPTIONS)
+
+
+def _plain(value: Any) -> Any:
+    """The one subclass that is written as what it derives from."""
+    if type(value) is Message:
+        return dict(value)
+    raise TypeError(type(value).__name__)
 
 
 class Lowering:
@@ -63,7 +71,7 @@ class Lowering:
         kind = type(value)
         if kind is str:
             return value if value.isascii() or _is_sound(value) else _tagged(TEXT, value)
-        if kind is dict:
+        if kind is dict or kind is Message:
             return self._lower_dict(value, depth)
         if kind is list:
             return self._lower_list(value, depth)
@@ -101,7 +109,7 @@ class Lowering:
                     low = self.lower(item, depth)
                 elif kind is bool or item is None:
                     continue
-                elif kind is dict:
+                elif kind is dict or kind is Message:
                     low = self._lower_dict(item, depth)
                 elif kind is list:
                     low = self._lower_list(item, depth)
@@ -131,7 +139,7 @@ class Lowering:
                     if item.isascii():
                         continue
                     low = self.lower(item, depth)
-                elif kind is dict:
+                elif kind is dict or kind is Message:
                     low = self._lower_dict(item, depth)
                 elif kind is list:
                     low = self._lower_list(item, depth)

@@ -115,7 +115,7 @@ def _messages(value: Any, *, dicts: bool) -> Iterator[Any]:
     """The messages that a value is or holds; dicts count where messages are expected."""
     items = value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
     for item in items:
-        if is_plain(item) if type(item) is dict and dicts else is_object(item):
+        if (dicts and is_plain(item)) or is_object(item):
             yield item
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
@@ -22,10 +23,46 @@ ROLES: Final = {
     "system": "system", "developer": "developer", "tool": "tool", "function": "function",
 }  # fmt: skip
 """What a message may say of its speaker -> the role a dict made by us says."""
+_TYPES: Final = {
+    "user": "human", "human": "human", "assistant": "ai", "ai": "ai", "developer": "system",
+}  # fmt: skip
 _ENVELOPES: Final = {
     "HumanMessage": "human", "AIMessage": "ai", "SystemMessage": "system", "ToolMessage": "tool",
     "FunctionMessage": "function", "RemoveMessage": "remove",
 }  # fmt: skip
+
+
+class Message(dict[str, Any]):
+    """A plain message of a conversation: a dict, whose keys can be read as attributes too.
+
+    So code that was written for objects of LangChain reads it as it reads those: `content`,
+    `id`, `name`, `tool_calls` and whatever else it holds; `type` ("human", "ai", ...) is told
+    from `role`, and the other way round. It is equal to a dict of the same keys.
+    """
+
+    __slots__ = ()
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self:
+            return self[name]
+        if name == "type":
+            return _TYPES.get(self.get("role", ""), self.get("role"))
+        if name == "role":
+            return ROLES.get(self.get("type", ""), self.get("type"))
+        if name in ("id", "name", "tool_call_id"):
+            return None
+        if name in ("tool_calls", "invalid_tool_calls"):
+            return []
+        if name in ("additional_kwargs", "response_metadata"):
+            return {}
+        msg = f"The message has no {name!r}: it has {', '.join(self)}."
+        raise AttributeError(msg, name=name, obj=self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Message:
+        return Message(deepcopy(dict(self), memo))
 
 
 class MessageError(StepwellError, ValueError, NotImplementedError):
@@ -59,8 +96,9 @@ class RemoveMessage:
 
 def is_object(value: Any) -> bool:
     """Whether this is a message object: LangChain's, or one of the same shape."""
-    kind = type(value)
-    return kind is not dict and all(hasattr(value, name) for name in ("id", "content", "type"))
+    return not isinstance(value, dict) and all(
+        hasattr(value, name) for name in ("id", "content", "type")
+    )
 
 
 def is_plain(value: Any) -> bool:
@@ -82,7 +120,7 @@ def is_removal(message: Any) -> bool:
 
 def is_foreign(message: Any) -> bool:
     """Whether this is an object of LangChain, not a dict or one of ours."""
-    return type(message) not in (dict, RemoveMessage) and not _is_opaque(message)
+    return not isinstance(message, (dict, RemoveMessage)) and not _is_opaque(message)
 
 
 def _is_opaque(message: Any) -> bool:
@@ -113,14 +151,14 @@ def whole(message: Any) -> Any:
 def normalise(message: Any, new_id: Callable[[], str] = RANDOM_IDS.message_id) -> Any:
     """A message in the form it is kept in, with an id.
 
-    Text and (role, content) pairs become dicts; a dict without an id is copied; an object is
-    given its id where it is, and a chunk becomes the message it stands for.
+    Text, (role, content) pairs and dicts become a `Message`; an object is given its id where it
+    is, and a chunk becomes the message it stands for.
 
     Raises:
         MessageError: It is no message, or does not say in known words who speaks.
     """
     if isinstance(message, str):
-        return {"role": "user", "content": message, "id": new_id()}
+        return Message(role="user", content=message, id=new_id())
     if isinstance(message, dict):
         return _normalise_dict(message, new_id)
     if isinstance(message, (tuple, list)):
@@ -139,7 +177,7 @@ def normalise(message: Any, new_id: Callable[[], str] = RANDOM_IDS.message_id) -
     return message
 
 
-def _normalise_dict(message: dict[str, Any], new_id: Callable[[], str]) -> dict[str, Any]:
+def _normalise_dict(message: dict[str, Any], new_id: Callable[[], str]) -> Message:
     if message.get("lc") == 1 and message.get("type") == "constructor":
         message = _unpacked(message)
     speaker = message.get("role", message.get("type"))
@@ -151,21 +189,23 @@ def _normalise_dict(message: dict[str, Any], new_id: Callable[[], str]) -> dict[
         raise MessageError(msg)
     known = message.get("id")
     if known is not None:
-        return {**message, "id": str(known)} if type(known) is int else message
+        if type(known) is int:
+            return Message(message, id=str(known))
+        return message if type(message) is Message else Message(message)
     if speaker == "remove":
         msg = f"A message that removes another one needs its id, got {message!r:.300}"
         raise MessageError(msg)
-    return {**message, "id": new_id()}
+    return Message(message, id=new_id())
 
 
-def _normalise_pair(message: Any, new_id: Callable[[], str]) -> dict[str, Any]:
+def _normalise_pair(message: Any, new_id: Callable[[], str]) -> Message:
     if len(message) != 2:
         msg = f"Message as a sequence must be (role string, content), got {message!r:.300}"
         raise MessageError(msg)
     speaker, content = message
     if speaker not in ROLES:
         raise MessageError(_unknown(speaker))
-    return {"role": ROLES[speaker], "content": content, "id": new_id()}
+    return Message(role=ROLES[speaker], content=content, id=new_id())
 
 
 def _unknown(speaker: Any) -> str:
@@ -194,6 +234,13 @@ def prepared(value: Any) -> Any:
     return value if all(a is b for a, b in zip(items, value, strict=True)) else items
 
 
+def revived(value: Any) -> Any:
+    """A list of messages as it was before it was stored: its dicts are messages again."""
+    if type(value) is not list or dict not in set(map(type, value)):
+        return value
+    return [Message(m) if type(m) is dict else m for m in value]
+
+
 def _prepared_one(message: Any) -> Any:
     try:
         return normalise(message)
@@ -202,6 +249,6 @@ def _prepared_one(message: Any) -> Any:
 
 
 __all__ = [
-    "REMOVE_ALL", "ROLES", "MessageError", "RemoveMessage", "id_of", "is_foreign", "is_object",
-    "is_plain", "is_removal", "normalise", "prepared", "whole",
+    "REMOVE_ALL", "ROLES", "Message", "MessageError", "RemoveMessage", "id_of", "is_foreign",
+    "is_object", "is_plain", "is_removal", "normalise", "prepared", "revived", "whole",
 ]  # fmt: skip

@@ -72,7 +72,8 @@ class BinaryOperatorAggregate(BaseChannel[Value, Value, Value]):
     Concatenating lists with `operator.add` is recorded as the items that were added. So is what
     a reducer does that has a method `merge_splices(left, right)`: it returns the merged list and
     how it differs from `left` (`Edit.splices`; None: it is another list). Such a reducer may
-    also have a method `prepare(write)`, which is applied before a write is stored.
+    also have a method `prepare(write)`, which is applied before a write is stored, and one
+    `revive(value)`, which is applied to a value that was read.
     """
 
     __slots__ = ("_added", "_edit", "operator", "value")
@@ -104,6 +105,8 @@ class BinaryOperatorAggregate(BaseChannel[Value, Value, Value]):
         BaseChannel.__init__(fresh, self.typ, self.key)
         fresh.operator = self.operator
         fresh.value = _initial(self.typ) if checkpoint is MISSING else checkpoint
+        if (revive := getattr(self.operator, "revive", None)) is not None:
+            fresh.value = revive(fresh.value)
         fresh._added = fresh._edit = None  # noqa: SLF001  # an object of this very class
         return fresh
 

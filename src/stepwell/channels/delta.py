@@ -84,6 +84,8 @@ class DeltaChannel(BaseChannel[Any, Any, Any]):
     def from_checkpoint(self, checkpoint: Any) -> DeltaChannel:
         fresh = self.of_type(self.typ)
         fresh.value = self.typ() if checkpoint is MISSING else checkpoint
+        if (revive := getattr(self.reducer, "revive", None)) is not None:
+            fresh.value = revive(fresh.value)
         return fresh
 
     def replay_writes(self, writes: Iterable[tuple[Any, Any, Any]]) -> None:

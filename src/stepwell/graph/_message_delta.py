@@ -7,7 +7,7 @@ from inspect import unwrap
 from typing import Any
 
 from stepwell._messages.merge import Merged, splices_of
-from stepwell._messages.shape import id_of, is_removal, normalise, prepared
+from stepwell._messages.shape import id_of, is_removal, normalise, prepared, revived
 from stepwell.channels.delta import DeltaChannel
 
 
@@ -41,6 +41,11 @@ class MessageDelta:
     def prepare(value: Any) -> Any:
         """A write with ids in it, before it is stored."""
         return prepared(value)
+
+    @staticmethod
+    def revive(value: Any) -> Any:
+        """The list as it was before it was stored."""
+        return revived(value)
 
     @staticmethod
     def fold_splices(state: list[Any], writes: Sequence[Any]) -> Merged:

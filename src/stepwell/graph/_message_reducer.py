@@ -10,24 +10,26 @@ from stepwell._messages import langchain
 from stepwell._messages.merge import Merged, merge_by_id
 from stepwell._messages.shape import (
     REMOVE_ALL,
+    Message,
     RemoveMessage,
     id_of,
     is_foreign,
     is_removal,
     normalise,
     prepared,
+    revived,
 )
 from stepwell.errors import UsageError
 from stepwell.graph.ui import UIReducer, ui_message_reducer
 
 AnyMessage: TypeAlias = Any
-"""A message: a dict with role and content, or an object of LangChain."""
+"""A `Message` (a dict with role and content), or an object of LangChain."""
 Messages: TypeAlias = Any
 """What may be written: a message, text, a (role, content) pair, or a list of these."""
 Format: TypeAlias = Literal["langchain-openai"]
 
 _UNKNOWN = "Attempting to delete a message with an ID that doesn't exist ('{id}')"
-_PLAIN = {dict, RemoveMessage}
+_PLAIN = {Message, RemoveMessage}
 
 
 class MessageReducer:
@@ -70,8 +72,13 @@ class MessageReducer:
         if not self.objects:
             return value
         if not isinstance(value, list):
-            return langchain.convert([value])[0] if type(value) is dict else value
+            return langchain.convert([value])[0] if type(value) is Message else value
         return self._as_objects(value)
+
+    @staticmethod
+    def revive(value: Any) -> Any:
+        """The list as it was before it was stored."""
+        return revived(value)
 
     def merge_splices(self, left: Messages, right: Messages) -> Merged:
         """The merged list, and how it differs from `left`.
@@ -96,10 +103,10 @@ class MessageReducer:
 
     @staticmethod
     def _as_objects(messages: list[Any]) -> list[Any]:
-        """Dicts as objects of LangChain; the very list if there are none."""
-        if dict not in set(map(type, messages)):
+        """Plain messages as objects of LangChain; the very list if there are none."""
+        if Message not in set(map(type, messages)):
             return messages
-        return [langchain.convert([m])[0] if type(m) is dict else m for m in messages]
+        return [langchain.convert([m])[0] if type(m) is Message else m for m in messages]
 
 
 def _settled(messages: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -109,7 +116,7 @@ def _settled(messages: list[Any]) -> tuple[list[Any], list[Any]]:
     """
     kinds = set(map(type, messages))
     try:
-        if kinds == {dict}:
+        if kinds == {Message}:
             ids = [m["id"] for m in messages]
         elif kinds.isdisjoint((dict, str, tuple, list)) and not any(
             k.__name__.endswith("Chunk") for k in kinds
@@ -128,7 +135,7 @@ def _settled(messages: list[Any]) -> tuple[list[Any], list[Any]]:
 def _speaks_langchain(left: list[Any], right: list[Any]) -> bool:
     """Whether plain messages and objects of LangChain would stand in one list."""
     kinds = set(map(type, left)) | set(map(type, right))
-    return dict in kinds and any(
+    return Message in kinds and any(
         langchain.type_id_of(base) is not None for kind in kinds - _PLAIN for base in kind.__mro__
     )
 

@@ -18,13 +18,14 @@ from typing import Annotated, Any, Final, TypedDict
 from stepwell._context import running_task
 from stepwell._messages.shape import (
     REMOVE_ALL,
+    Message,
     MessageError,
     RemoveMessage,
     is_object,
     normalise,
 )
 from stepwell.graph._message_delta import messages_delta_reducer
-from stepwell.graph._message_reducer import AnyMessage, MessageReducer, add_messages
+from stepwell.graph._message_reducer import AnyMessage, MessageReducer, Messages, add_messages
 from stepwell.graph.state import StateGraph
 from stepwell.warnings import LangGraphDeprecatedSinceV10
 
@@ -92,6 +93,6 @@ class MessageGraph(StateGraph):
 
 
 __all__ = [
-    "REMOVE_ALL_MESSAGES", "AnyMessage", "MessageGraph", "MessageReducer", "MessagesState",
-    "RemoveMessage", "add_messages", "push_message",
+    "REMOVE_ALL_MESSAGES", "AnyMessage", "Message", "MessageGraph", "MessageReducer",
+    "Messages", "MessagesState", "RemoveMessage", "add_messages", "push_message",
 ]  # fmt: skip
