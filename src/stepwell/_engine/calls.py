@@ -411,8 +411,8 @@ class Calls:
         if isinstance(call.failure, Exception):
             note_task(call, call.failure)
         run = call.run
-        durable = run.settle(call, others=True)
         try:
+            durable = run.settle(call, others=True)
             if durable is not None:
                 await durable
             elif run.rec is not None:
