@@ -44,10 +44,18 @@ def name_of(action: Any) -> str:
 def branch_name(path: Any) -> str:
     """The name of a branch: of the function, where it has one that says something."""
     if not callable(path):
-        return name_of(path) if hasattr(path, "get_name") else "condition"
+        return str(getattr(path, "name", None) or "condition")
     name = getattr(path, "__name__", None)
     known = isinstance(name, str) and name != "<lambda>"
     return str(name) if known or inspect.iscoroutinefunction(path) else "condition"
+
+
+def function_of(path: Any) -> Any:
+    """The function behind a runnable that wraps one; anything else is itself."""
+    if callable(path):
+        return path
+    own = getattr(path, "__dict__", {})  # not what it passes on from another one
+    return own.get("func") or own.get("afunc") or path
 
 
 def step_of_sequence(node: Any, known: Mapping[str, Any]) -> tuple[str, Any]:
@@ -112,6 +120,6 @@ def check_schema(schema: Any) -> None:
 
 
 __all__ = [
-    "MissingActionError", "branch_name", "check_schema", "former", "labelled", "name_and_action",
-    "name_of", "policies", "step_of_sequence",
+    "MissingActionError", "branch_name", "check_schema", "former", "function_of", "labelled",
+    "name_and_action", "name_of", "policies", "step_of_sequence",
 ]  # fmt: skip

@@ -28,6 +28,7 @@ from stepwell.graph._given import (
     branch_name,
     check_schema,
     former,
+    function_of,
     labelled,
     name_and_action,
     policies,
@@ -337,8 +338,8 @@ class StateGraph(Parametric[StateT, ContextT, InputT, OutputT]):
         elif path_map is not None:
             ends = {target: target for target in path_map}
         else:
-            ends = literal_targets(path)
-        schema = input_schema_of(path)
+            ends = literal_targets(function_of(path))
+        schema = input_schema_of(function_of(path))
         if schema is not None:
             self._add_schema(schema)
         self.branches[source][name] = BranchDef(bind(path, name), ends, schema)

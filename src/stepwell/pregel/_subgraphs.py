@@ -49,7 +49,7 @@ def subgraph_of(node_callable: Any) -> Pregel | None:
         elif steps := _steps(candidate):
             queue.extend((step, True) for step in steps)
         elif is_step:
-            queue.extend((_owner(value), False) for value in reached_values(candidate))
+            queue.extend((_owner(value), False) for value in reached_values(_behind(candidate)))
     return None
 
 
@@ -59,6 +59,14 @@ def _steps(candidate: Any) -> list[Any] | tuple[Any, ...] | None:
         return None
     steps = _attribute(candidate, "steps") or _attribute(candidate, "deps")
     return steps if isinstance(steps, (list, tuple)) else None
+
+
+def _behind(candidate: Any) -> Any:
+    """The function in a runnable that wraps one."""
+    if callable(candidate):
+        return candidate
+    own = _attribute(candidate, "__dict__") or {}
+    return own.get("func") or own.get("afunc") or candidate
 
 
 def _owner(value: Any) -> Any:

@@ -8,7 +8,7 @@ import warnings
 from typing import Annotated, Any, Literal, TypedDict
 
 from tests.compat.engines import Api, load
-from tests.compat.shapes import Log, LogCount, both, chain, warns
+from tests.compat.shapes import Log, LogCount, both, build, chain, warns
 
 
 def fresh(api: Api, *nodes: str) -> Any:
@@ -561,3 +561,49 @@ async def case_input_schema_of_a_node_is_inferred(api: Api) -> Any:
         "run": await api.invoke(graph, {"log": [], "n": 1}),
         "schemas": [n.input_schema.__name__ for n in graph.builder.nodes.values()],
     }
+
+
+@both
+async def case_langchain_runnables(api: Api) -> Any:
+    """LangChain's runnables as nodes and routers; what they are drawn and named as."""
+    lc = load("langchain_core.runnables")
+
+    def step(state: Any) -> Any:
+        return {"log": ["step"]}
+
+    async def astep(state: Any) -> Any:
+        return {"log": ["step"]}
+
+    def route(state: Any) -> Literal["z", "__end__"]:
+        return "z"
+
+    step_ = lc.RunnableLambda(step, astep)
+    routers = {
+        "lambda": lc.RunnableLambda(route),
+        "sequence": lc.RunnableLambda(lambda state: state) | lc.RunnableLambda(route),
+        "bound": lc.RunnableLambda(route).with_config(run_name="named"),
+    }
+    nodes = {
+        "plain": step_,
+        "sequence": step_ | lc.RunnableLambda(lambda update: {"log": [*update["log"], "more"]}),
+        "parallel": lc.RunnableParallel(log=lc.RunnableLambda(lambda state: ["parallel"])),
+        "passed": lc.RunnablePassthrough(),
+        "bound": step_.with_config(tags=["t"]),
+        "retried": step_.with_retry(),
+    }
+    out: dict[Any, Any] = {}
+    for label, node in nodes.items():
+        graph = chain(api, Log, {"n": node, "z": step_})
+        out[label] = [
+            [*api.StateGraph(Log).add_node(node).nodes], await api.invoke(graph, {"log": [0]}),
+            graph.get_graph().draw_mermaid(),
+        ]  # fmt: skip
+    for label, router in routers.items():
+        graph = build(api, Log, {"n": step_, "z": step_}, [(api.START, "n")], [("n", router)])
+        out["route", label] = [
+            [*graph.builder.branches["n"]], await api.invoke(graph, {"log": []}),
+            graph.get_graph().draw_mermaid(),
+        ]  # fmt: skip
+    inner = chain(api, Log, ["a"])
+    graph = chain(api, Log, {"n": lc.RunnableLambda(lambda state: inner.invoke({**state}))})
+    return out | {"inside": [name for name, _ in graph.get_subgraphs()]}
