@@ -28,6 +28,7 @@ _LISTENERS = "Callbacks of LangChain; `stepwell.observe` has events."
 _SAVER = "Stepwell's savers hand a journal to a driver; see docs/drivers.md for writing one."
 _SERDE = "One codec; classes come back by `stepwell.register`, encryption by `Keyring`."
 _DRAIN = "Internal to LangGraph's loop."
+_BUILT = "A compiled graph does not change; LangGraph's `compile` calls these."
 _EMPTY = "For LangGraph's own storage format."
 _PSYCOPG = "The PostgreSQL client is asyncpg; connections are opened by `from_conn_string`."
 _SHALLOW = "Deprecated there; retention keeps what is wanted."
@@ -42,6 +43,40 @@ VERDICTS: list[tuple[str, Status, str]] = [
     ("cache.redis.*", N, _REDIS),
     ("checkpoint.serde.*", N, _SERDE),
     ("checkpoint.postgres*Shallow*", N, _SHALLOW),
+    ("checkpoint.base.BaseCheckpointSaver.*get_delta_channel_history", N, _SAVER),
+    ("checkpoint.base.BaseCheckpointSaver.config_specs", N, _SAVER),
+    ("checkpoint.base.BaseCheckpointSaver.get_next_version", N, _SAVER),
+    ("checkpoint.base.BaseCheckpointSaver.with_allowlist", N, _SERDE),
+    ("checkpoint.base.DeltaChannelHistory", N, _SAVER),
+    ("checkpoint.base.id.*", N, _EMPTY),
+    ("checkpoint.memory.PersistentDict*", N, _EMPTY),
+    ("checkpoint.postgres.*Conn", N, _PSYCOPG),
+    ("checkpoint.sqlite.SqliteSaver.cursor", N, _EMPTY),
+    ("checkpoint.sqlite.utils.*", N, _EMPTY),
+    ("graph.state.CompiledStateGraph.a*tach_*", N, _BUILT),
+    ("graph.state.CompiledStateGraph.*stream_events", N, _BETA),
+    *(
+        (f"graph.state.CompiledStateGraph.{name}", N, _LANGCHAIN)
+        for name in (
+            "as_tool",
+            "assign",
+            "astream_log",
+            "atransform",
+            "bind",
+            "get_prompts",
+            "map",
+            "pick",
+            "pipe",
+            "transform",
+            "with_alisteners",
+            "with_fallbacks",
+            "with_listeners",
+            "with_retry",
+            "with_types",
+        )
+    ),
+    ("pregel.debug.*", N, _DRAIN),
+    ("pregel.protocol.StreamProtocol", N, _DRAIN),
     ("store.postgres.base.ANNIndexConfig", N, _VECTORS),
     ("store.postgres.base.HNSWConfig", N, _VECTORS),
     ("store.postgres.base.IVFFlatConfig", N, _VECTORS),

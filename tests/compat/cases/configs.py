@@ -295,3 +295,41 @@ async def case_callbacks_are_accepted(api: Api) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return await api.invoke(graph, {"n": 0}, {"callbacks": []})
+
+
+@both
+async def case_runtimes_are_combined(api: Api) -> Any:
+    seen: list[Any] = []
+
+    def look(state: Any, runtime: api.Runtime) -> Any:
+        other = runtime.override(context="other", previous=5)
+        merged = runtime.merge(api.Runtime(store="mine"))
+        patched = runtime.patch_execution_info(node_attempt=9)
+        ambient = api.get_runtime(str)
+        seen.append(
+            [
+                other.context, other.previous, runtime.context, merged.context, merged.store,
+                patched.execution_info.node_attempt, ambient.context,
+            ]
+        )  # fmt: skip
+        return {"n": 1}
+
+    graph = chain(api, Count, {"a": api.node(look)})
+    await api.invoke(graph, {"n": 0}, context="given")
+    return seen
+
+
+@both
+async def case_schemas_by_config(api: Api) -> Any:
+    from pydantic import BaseModel
+
+    class Numbered(BaseModel):
+        n: int = 0
+
+    graph = chain(api, Numbered, {"a": api.node(lambda s: {"n": 1})})
+    config = {"configurable": {"x": 1}}
+    return [
+        graph.get_input_jsonschema(config), graph.get_output_jsonschema(config),
+        graph.get_input_schema(config).__name__, graph.get_output_schema(config).__name__,
+        graph.validate() is graph,
+    ]  # fmt: skip
