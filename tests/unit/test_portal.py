@@ -461,6 +461,37 @@ async def test_cancelling_the_caller_cancels_the_call_and_waits_for_it(other):
     assert stopped == [True]
 
 
+async def test_a_call_that_is_cancelled_before_its_first_step_ends(other):
+    """Its loop learns of the call and of its end in one turn, and runs nothing of it."""
+    begun = []
+
+    async def work():
+        begun.append(1)
+
+    async def items():
+        begun.append(1)
+        yield 1
+
+    for wait in (lambda: run_on(other.loop, work), lambda: anext(iterate_on(other.loop, items))):
+        busy, go_on = threading.Event(), threading.Event()
+
+        def hold(busy=busy, go_on=go_on):
+            busy.set()
+            go_on.wait(10)
+
+        other.loop.call_soon_threadsafe(hold)
+        await asyncio.to_thread(busy.wait, 10)
+        waiting = asyncio.ensure_future(wait())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(waiting, 5)
+    assert not begun
+
+
 async def test_a_call_that_is_cancelled_over_there_is_cancelled_here(other):
     async def work():
         asyncio.current_task().cancel()

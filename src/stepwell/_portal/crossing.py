@@ -58,6 +58,12 @@ class Call(Generic[T]):
     def _start(self) -> None:
         if not self.outcome.done():
             self._task = self.loop.create_task(self._run())
+            self._task.add_done_callback(self._ended)
+
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        """A task that was cancelled before its first step has run nothing of `_run`."""
+        if not self.outcome.done():
+            self.outcome.set_exception(asyncio.CancelledError())
 
     async def _run(self) -> None:
         try:
@@ -211,7 +217,10 @@ async def await_for(call: Call[Any], future: Future[T]) -> T:
             call.cancel()
         else:
             if not waiter.done():
-                patience.check()
+                try:
+                    patience.check()
+                except UsageError as error:
+                    raise (cancelled or error) from None
     try:
         result = waiter.result()
     except asyncio.CancelledError:
