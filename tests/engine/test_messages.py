@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import copy
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import pytest
 
+from stepwell.channels import DeltaChannel
 from stepwell.checkpoint.base import Saver
 from stepwell.errors import UsageError
 from stepwell.graph import END, START, MessagesState, StateGraph, add_messages
-from stepwell.graph.message import REMOVE_ALL_MESSAGES, Message, RemoveMessage
+from stepwell.graph.message import (
+    REMOVE_ALL_MESSAGES,
+    Message,
+    RemoveMessage,
+    _messages_delta_reducer,
+)
 from stepwell.types import Command, Overwrite, interrupt
 
 THREAD: Any = {"configurable": {"thread_id": "t"}}
@@ -222,3 +228,20 @@ async def test_a_message_in_a_key_that_knows_nothing_of_messages(saver: Saver) -
     loaded = (await app.aget_state(THREAD)).values
     assert loaded == result
     assert type(loaded["last"]) is dict
+
+
+async def test_a_conversation_in_a_channel_of_batches_costs_what_is_said(saver: Saver) -> None:
+    """LangGraph's batch reducer of messages is known too."""
+
+    class State(TypedDict):
+        messages: Annotated[list[Any], DeltaChannel(_messages_delta_reducer)]
+
+    graph = StateGraph(State)
+    graph.add_node("answer", lambda _: {"messages": [NEW, RemoveMessage("m0003")]})
+    app = graph.add_edge(START, "answer").compile(saver)
+    await app.aupdate_state(THREAD, {"messages": TALK}, as_node=START)
+    before = await size(saver)
+    result = await app.ainvoke(None, THREAD)
+    assert await size(saver) - before < 700
+    assert result["messages"] == [*TALK[:3], *TALK[4:], NEW]
+    assert (await app.aget_state(THREAD)).values == result

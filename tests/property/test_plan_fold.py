@@ -19,6 +19,7 @@ from stepwell._plan.tasks import plan
 from stepwell.channels import (
     AnyValue,
     BinaryOperatorAggregate,
+    DeltaChannel,
     EphemeralValue,
     LastValue,
     LastValueAfterFinish,
@@ -29,12 +30,30 @@ from stepwell.channels import (
 from stepwell.channels.base import OpKind
 from stepwell.checkpoint.driver import CheckpointRow
 from stepwell.constants import START, TASKS
+from stepwell.graph._message_delta import MessageDelta
 from stepwell.graph.message import REMOVE_ALL_MESSAGES, MessageReducer, RemoveMessage
 from stepwell.types import Overwrite, Send
 from tests.property.strategies import same, sample_codec, supported_values
 
 NODES = ("a", "b", "c", "late")
-KEYS = ("last", "listed", "total", "merged", "talk", "topic", "once", "any", "secret")
+KEYS = (
+    "last",
+    "listed",
+    "total",
+    "merged",
+    "talk",
+    "batch",
+    "heap",
+    "topic",
+    "once",
+    "any",
+    "secret",
+)
+
+
+def extended(state: list[Any], writes: list[Any]) -> list[Any]:
+    """A reducer of batches that nobody knows."""
+    return [*state, *(item for write in writes for item in write)]
 
 
 def make_spec() -> GraphSpec:
@@ -45,6 +64,8 @@ def make_spec() -> GraphSpec:
         "total": BinaryOperatorAggregate(int, operator.add, key="total"),
         "merged": BinaryOperatorAggregate(dict, operator.or_, key="merged"),
         "talk": BinaryOperatorAggregate(list, MessageReducer(), key="talk"),
+        "batch": DeltaChannel(MessageDelta(), list, key="batch"),
+        "heap": DeltaChannel(extended, list, key="heap"),
         "topic": Topic(Any, accumulate=True, key="topic"),
         "once": EphemeralValue(Any, guard=False, key="once"),
         "any": AnyValue(Any, key="any"),
@@ -84,6 +105,9 @@ write = st.one_of(
     st.just(
         ("talk", [RemoveMessage(REMOVE_ALL_MESSAGES), {"role": "ai", "content": "", "id": "z"}])
     ),
+    st.tuples(st.just("batch"), st.lists(said, max_size=3)),
+    st.tuples(st.just("batch"), st.sampled_from("abcdefgh").map(RemoveMessage)),
+    st.tuples(st.just("heap"), st.lists(supported_values(), max_size=3)),
     st.tuples(st.just("topic"), st.one_of(small, st.lists(small, max_size=3))),
     st.tuples(st.just("once"), supported_values()),
     st.tuples(st.just("any"), small),
