@@ -235,3 +235,29 @@ async def case_schemas_under_names(api: Api) -> Any:
         graph.get_name("deep suffix", name="Other"), graph_of(api, int).get_name("x"),
         graph.get_input_jsonschema(),
     ]  # fmt: skip
+
+
+@warns
+async def case_verbs_of_shape_with_arguments(api: Api) -> Any:
+    """The config does not change the shape; it is accepted."""
+    config = {"configurable": {"thread_id": "t"}, "tags": ["x"]}
+    graph = graph_of(api, Data, context_schema=Inner)
+    outer = api.StateGraph(Data).add_node("sub", graph).add_edge(api.START, "sub").compile()
+    return {
+        "schemas": [
+            graph.get_input_schema(config).model_json_schema(),
+            graph.get_input_schema(config=config).__name__,
+            graph.get_output_schema(config).model_json_schema(),
+            graph.get_input_jsonschema(config),
+            graph.get_output_jsonschema(config=config),
+            graph.config_schema(include=["tags"]).model_json_schema(),
+            graph.get_config_jsonschema(include=["metadata", "run_name"]),
+        ],
+        "drawn": [
+            outer.get_graph(config, xray=1).draw_mermaid(),
+            (await outer.aget_graph(config, xray=True)).draw_mermaid(),
+            (await outer.aget_graph(config=config)).draw_mermaid(),
+        ],
+        "validated": outer.validate() is outer,
+        "found": [[n async for n, _ in outer.aget_subgraphs(namespace="sub", recurse=True)]],
+    }
