@@ -57,8 +57,9 @@ class Publisher:
     def ended(self, task: TaskRun) -> None:
         """A task has ended; of one that was cancelled because another failed nothing is shown."""
         sink, run = self.sink, self._run
-        cancelled = isinstance(task.failure, CancelledError)
-        if sink is None or task.task.node.hidden or task.paused or cancelled:
+        if sink is None or task.task.node.hidden or task.paused:
+            return
+        if isinstance(task.failure, CancelledError):
             return
         if task.is_call:
             self._call_ended(sink, task)
