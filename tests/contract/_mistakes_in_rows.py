@@ -201,7 +201,7 @@ async def _some_turns():
 
 @caught_by("test_history_holds_every_branch")
 class HistoryIsTheChain(MemoryDriver):
-    async def history(self, key, ns_name, upto):
+    async def history(self, key, ns_name, upto, *, current=False):
         page = await super().history(key, ns_name, upto)
         if not page.rows:
             return page

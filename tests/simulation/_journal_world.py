@@ -213,7 +213,9 @@ class Process:
         await self._call("load")
         return await self.database.rows.load(requests)
 
-    async def history(self, key: ThreadKey, ns_name: str, upto: int | None) -> HistoryPage:
+    async def history(
+        self, key: ThreadKey, ns_name: str, upto: int | None, *, current: bool = False
+    ) -> HistoryPage:
         await self._call("history")
         return await self.database.rows.history(key, ns_name, upto)
 

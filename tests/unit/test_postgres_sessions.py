@@ -465,3 +465,16 @@ async def test_other_verbs_cancelled_anywhere_leave_sound_sessions(pg_schema, ve
             if finished:
                 return
         raise AssertionError("the call never finished")
+
+
+async def test_reads_of_whoever_writes_do_not_go_to_the_replica(pg_dsn, pg_schema):
+    """`current=True` asks the database that commits go to."""
+    name = f"replica-{pg_schema}"
+    sign = "&" if "?" in pg_dsn else "?"
+    async with opened(pg_schema, read_url=f"{pg_dsn}{sign}application_name={name}") as driver:
+        alice = await take(driver, thread_key(), ALICE)
+        await alice.append(checkpoint(b"1"))
+        [answer] = await driver.load([LoadRequest(thread_key(), current=True)])
+        page = await driver.history(thread_key(), "", None, current=True)
+        assert bodies(answer.rows) == bodies(page.rows) == [b"1"]
+        assert await sessions(name) == []

@@ -40,7 +40,7 @@ class Replay:
 
     async def seq(self, opened: Opened, ns: str) -> int:
         """The newest checkpoint of a namespace that is older than the root's; 0 = none."""
-        page = await opened.journal.history(opened.key, ns, None)
+        page = await opened.journal.history(opened.key, ns, current=True)
         rows = chain(page.rows, page.segments)
         return max((row.seq for row in rows if row.record_no < self._bound), default=0)
 

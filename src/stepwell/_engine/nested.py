@@ -136,7 +136,7 @@ class _Start:
         loaded: Loaded | None = None
         if handle.may_exist(ns) and (parent.resuming or self.program.keeps_history or name):
             # Namespaces of tasks that were planned under this claim are new, and not looked up.
-            loaded = await opened.journal.load(LoadRequest(opened.key, ns, seq))
+            loaded = await opened.journal.load(LoadRequest(opened.key, ns, seq, current=True))
             handle.learn(loaded)
         head = handle.head_of(ns)
         replay = parent.family.replay
@@ -146,7 +146,7 @@ class _Start:
         if head and seq != 0:
             if loaded is None or seq != asked:
                 await handle.flushed()
-                loaded = await opened.journal.load(LoadRequest(opened.key, ns, seq))
+                loaded = await opened.journal.load(LoadRequest(opened.key, ns, seq, current=True))
             await self._look(opened, loaded, name, seq)
         view = self.view
         self.rec = Recorder(
@@ -171,7 +171,7 @@ class _Start:
         self.addressed = name is not None
         self.superseded = view is not None and view.row.seq != opened.handle.head_of(ns)
         if view is not None and self.superseded:
-            page = await opened.journal.history(key, ns, None)
+            page = await opened.journal.history(key, ns, current=True)
             view.pending = past_pending(program, program.codec, view, page)
 
     def run(self) -> Run:

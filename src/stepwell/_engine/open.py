@@ -104,7 +104,7 @@ class Opened:
         """
         await self.handle.flushed()
         seq = seq_of(self.checkpoint, self.key.thread_id)
-        loaded = await self.journal.load(LoadRequest(self.key, self.ns, seq))
+        loaded = await self.journal.load(LoadRequest(self.key, self.ns, seq, current=True))
         await self.look(loaded, self.checkpoint)
 
     async def look(self, loaded: Loaded, checkpoint: str | None) -> None:
@@ -122,7 +122,7 @@ class Opened:
             return
         self.superseded = self.view.row.seq != self.handle.head_of(self.ns)
         if self.superseded:
-            page = await self.journal.history(self.key, self.ns, None)
+            page = await self.journal.history(self.key, self.ns, current=True)
             self.view.pending = past_pending(self.program, self.codec, self.view, page)
 
 
@@ -174,7 +174,7 @@ async def claim_thread(
         opened = Opened(shown, shown.codec, journal, handle, checkpoint, ns=ns)
         if opened.unfinished and checkpoint is not None and inner is None:
             # The open run is finished at the head first; the old checkpoint comes after.
-            await opened.look(await journal.load(LoadRequest(key, ns, None)), None)
+            await opened.look(await journal.load(LoadRequest(key, ns, current=True)), None)
         else:
             await opened.look(handle.loaded, checkpoint)
     except BaseException:

@@ -235,7 +235,7 @@ class Core:
         deleted = await persist(self._around, "delete", call)
         if not deleted and tries > 1:
             # The reply of the try that did it may have been lost.
-            (loaded,) = await driver.load([LoadRequest(handle.key)])
+            (loaded,) = await driver.load([LoadRequest(handle.key, current=True)])
             deleted = loaded.thread is None
         if deleted:
             outbox.let_go_done = True

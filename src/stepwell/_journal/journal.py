@@ -205,9 +205,14 @@ class Journal:
         (loaded,) = await self._read("load", lambda: self._around.driver.load([request]))
         return loaded
 
-    async def history(self, key: ThreadKey, ns_name: str, upto: int | None = None) -> HistoryPage:
-        """Rows of one namespace with seq <= `upto` (None = all)."""
-        return await self._read("history", lambda: self._around.driver.history(key, ns_name, upto))
+    async def history(
+        self, key: ThreadKey, ns_name: str, upto: int | None = None, *, current: bool = False
+    ) -> HistoryPage:
+        """Rows of one namespace with seq <= `upto` (None = all). `current`: no replica's."""
+        driver = self._around.driver
+        return await self._read(
+            "history", lambda: driver.history(key, ns_name, upto, current=current)
+        )
 
     async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
         """One page of threads."""

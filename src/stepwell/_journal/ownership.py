@@ -213,7 +213,7 @@ class Claimer:
             await asyncio.sleep(pause)
             try:
                 async with asyncio.timeout(self.patience_s(deadline)):
-                    (loaded,) = await around.driver.load([LoadRequest(key, seq=0)])
+                    (loaded,) = await around.driver.load([LoadRequest(key, seq=0, current=True)])
             except (StorageError, TimeoutError) as error:
                 _log.debug("Could not see who has a thread: %s", error)
                 break  # the claim that follows knows how to wait for a database

@@ -233,7 +233,14 @@ class MemoryDriver:
             runs=thread.runs_of(rows),
         )
 
-    async def history(self, key: ThreadKey, ns_name: str, upto: int | None) -> HistoryPage:
+    async def history(
+        self,
+        key: ThreadKey,
+        ns_name: str,
+        upto: int | None,
+        *,
+        current: bool = False,  # noqa: ARG002  # there is no replica
+    ) -> HistoryPage:
         """Read the rows of one namespace over all branches, oldest first."""
         thread = self._threads.get(key)
         if thread is None:

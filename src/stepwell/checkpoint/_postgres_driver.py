@@ -277,11 +277,17 @@ class PostgresDriver:
 
     async def load(self, requests: Sequence[LoadRequest]) -> list[Loaded]:
         """Read each chain in one consistent snapshot. Never locks."""
-        return await reading.load(self._db, requests, primary=False) if requests else []
+        return await self._load(requests) if requests else []
 
-    async def history(self, key: ThreadKey, ns_name: str, upto: int | None) -> HistoryPage:
+    async def _load(self, requests: Sequence[LoadRequest]) -> list[Loaded]:
+        primary = any(request.current for request in requests)
+        return await reading.load(self._db, requests, primary=primary)
+
+    async def history(
+        self, key: ThreadKey, ns_name: str, upto: int | None, *, current: bool = False
+    ) -> HistoryPage:
         """Rows of one namespace with seq <= `upto` (None = all), one snapshot."""
-        return await reading.history(self._db, key, ns_name, upto)
+        return await reading.history(self._db, key, ns_name, upto, primary=current)
 
     async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
         """One page of thread rows; their `namespaces` hold the root only."""

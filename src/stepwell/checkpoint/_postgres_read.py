@@ -134,10 +134,12 @@ async def load(db: Postgres, requests: Sequence[LoadRequest], *, primary: bool) 
     ]
 
 
-async def history(db: Postgres, key: ThreadKey, ns_name: str, upto: int | None) -> HistoryPage:
+async def history(
+    db: Postgres, key: ThreadKey, ns_name: str, upto: int | None, *, primary: bool = False
+) -> HistoryPage:
     """Read every row of a namespace up to a seq, over all branches, in one snapshot."""
     chain = _Chain(key_of(key))
-    async with db.snapshot(primary=False) as link:
+    async with db.snapshot(primary=primary) as link:
         thread = (await _threads(db.sql, link, [(chain.key, ns_name)])).get(chain.key)
         if thread is None:
             return HistoryPage(thread=None)

@@ -294,7 +294,14 @@ class SqliteDriver:
         now = self._leases.now()
         return await self._opened().read(lambda cursor: reading.load(cursor, requests, now))
 
-    async def history(self, key: ThreadKey, ns_name: str, upto: int | None) -> HistoryPage:
+    async def history(
+        self,
+        key: ThreadKey,
+        ns_name: str,
+        upto: int | None,
+        *,
+        current: bool = False,  # noqa: ARG002  # there is no replica
+    ) -> HistoryPage:
         """Rows of one namespace with seq <= `upto` (None = all), one snapshot."""
         now = self._leases.now()
         return await self._opened().read(

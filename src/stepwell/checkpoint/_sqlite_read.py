@@ -121,7 +121,7 @@ def _runs(cursor: Cursor, t: int, numbers: set[int]) -> dict[int, RunRow]:
 def load(cursor: Cursor, requests: Iterable[LoadRequest], now: LeaseTime) -> list[Loaded]:
     """Each chain that was asked for, in order."""
     answers: list[Loaded] = []
-    for key, ns_name, seq in requests:
+    for key, ns_name, seq, _ in requests:
         raw = read_thread(cursor, key)
         answers.append(
             Loaded(thread=None) if raw is None else load_chain(cursor, raw, ns_name, seq, now)

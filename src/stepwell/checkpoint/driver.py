@@ -214,11 +214,13 @@ class ThreadRow(NamedTuple):
 
 
 class LoadRequest(NamedTuple):
-    """Ask for the chain of one checkpoint. `seq` None = head of the namespace."""
+    """Ask for the chain of one checkpoint. `seq` None = head of the namespace; `current`: not
+    from a replica that may lag (whoever asks writes the thread)."""
 
     key: ThreadKey
     ns_name: str = ""
     seq: int | None = None
+    current: bool = False
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -455,8 +457,11 @@ class Driver(Protocol):
     async def load(self, requests: Sequence[LoadRequest]) -> list[Loaded]:
         """Read each chain in one consistent snapshot per request. Never locks."""
 
-    async def history(self, key: ThreadKey, ns_name: str, upto: int | None) -> HistoryPage:
-        """Rows of one namespace with seq <= `upto` (None = all), one snapshot."""
+    async def history(
+        self, key: ThreadKey, ns_name: str, upto: int | None, *, current: bool = False
+    ) -> HistoryPage:
+        """Rows of one namespace with seq <= `upto` (None = all), one snapshot. `current`: as in
+        a `LoadRequest`."""
 
     async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
         """One page of thread rows (their `namespaces` may hold the root only, and say nothing

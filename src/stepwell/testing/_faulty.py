@@ -286,9 +286,13 @@ class FaultyDriver:
         """See `Driver.load`."""
         return await self._call("load", lambda: self.driver.load(requests))
 
-    async def history(self, key: ThreadKey, ns_name: str, upto: int | None) -> HistoryPage:
+    async def history(
+        self, key: ThreadKey, ns_name: str, upto: int | None, *, current: bool = False
+    ) -> HistoryPage:
         """See `Driver.history`."""
-        return await self._call("history", lambda: self.driver.history(key, ns_name, upto))
+        return await self._call(
+            "history", lambda: self.driver.history(key, ns_name, upto, current=current)
+        )
 
     async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
         """See `Driver.threads`."""
