@@ -6,11 +6,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import random
 import sqlite3
 import subprocess
 import sys
 import threading
-import warnings
 
 import aiosqlite
 import asyncpg
@@ -33,7 +33,7 @@ from stepwell.store.base._gathering import Gathering
 from stepwell.store.memory import InMemoryStore
 from stepwell.store.postgres import AsyncPostgresStore, PostgresStore
 from stepwell.store.sqlite import AsyncSqliteStore, SqliteStore
-from tests._postgres import execute, pg_dsn, pg_schema, server_dsn
+from tests._postgres import execute, fresh_name, pg_dsn, pg_schema
 
 NS = ("a",)
 
@@ -529,6 +529,65 @@ async def test_two_pools_that_write_the_same_keys_in_any_order(pg_dsn, pg_schema
             found = await one.asearch(NS, limit=200)
             assert len(found) == 100
             assert len({item.value["by"] for item in found}) == 1, "a batch is one transaction"
+
+
+def _use_from_everywhere(store, rounds=30):
+    """Threads that call, and loops whose tasks are cancelled at any moment: nobody is left."""
+    errors = []
+
+    def thread(seed):
+        chance = random.Random(seed)
+        try:
+            for _ in range(rounds):
+                key = str(chance.randrange(20))
+                store.put(("t", key), key, {"seed": seed})
+                store.get(("t", key), key)
+                store.search(("t",), filter={"seed": seed}, limit=5)
+                store.batch([PutOp(("t", key), key, None), PutOp(("t", key), key, {"seed": seed})])
+        except Exception as error:
+            errors.append(error)
+
+    async def tasks(seed):
+        chance = random.Random(seed)
+        for _ in range(rounds):
+            keys = [str(chance.randrange(20)) for _ in range(10)]
+            calls = [
+                asyncio.ensure_future(call)
+                for key in keys
+                for call in (
+                    store.aput(("t", key), key, {"seed": seed}),
+                    store.aget(("t", key), key),
+                )
+            ]
+            await asyncio.sleep(chance.random() * 0.002)
+            for call in calls:
+                if chance.random() < 0.3:
+                    call.cancel()
+            outcomes = await asyncio.gather(*calls, return_exceptions=True)
+            errors.extend(one for one in outcomes if isinstance(one, Exception))
+
+    workers = [threading.Thread(target=thread, args=(n,), daemon=True) for n in range(3)] + [
+        threading.Thread(target=lambda n=n: asyncio.run(tasks(n)), daemon=True) for n in range(3, 6)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(40)
+    assert errors == []
+    assert not any(worker.is_alive() for worker in workers)
+
+
+def test_threads_and_loops_share_a_store_on_sqlite(path):
+    with SqliteStore.from_conn_string(path) as store:
+        _use_from_everywhere(store)
+
+
+@pytest.mark.postgres
+def test_threads_and_loops_share_a_store_on_postgres(pg_dsn):
+    schema = fresh_name()
+    with PostgresStore.from_conn_string(pg_dsn, schema=schema) as store:
+        _use_from_everywhere(store)
+    asyncio.run(execute(f'DROP SCHEMA "{schema}" CASCADE'))
 
 
 def test_a_file_that_somebody_keeps_locked(path):
