@@ -81,6 +81,11 @@ def _join_is_kept(mine: Any, theirs: Any) -> None:
     assert theirs["ran"] == ["b", "__metadata__", "ask"]
 
 
+def _it_runs(mine: Any, theirs: Any) -> None:
+    assert mine == [{"log": ["b"]}] * 3
+    assert theirs == [{"log": ["b"]}, "raised AttributeError", {"log": ["b"]}]
+
+
 def _new_result(mine: Any, theirs: Any) -> None:
     assert mine["again"] == theirs["again"] == mine["shown"] == ["in", "u", "work 1"]
     assert theirs["shown"] == ["in", "u", "work 0"]
@@ -319,6 +324,9 @@ DIFFERENCES: dict[str, Difference] = {
     ),
     "join_that_is_half_full_in_exit_mode": Difference(
         "What a join waits for is what was recorded; LangGraph loses the join.", _join_is_kept
+    ),
+    "graph_that_keeps_nothing_inside_a_sync_run": Difference(
+        "It runs; LangGraph waits for a checkpoint that is never written.", _it_runs
     ),
     "task_that_runs_again_leaves_its_new_result": Difference(
         "The run's own last result counts, not the one that it replaced.", _new_result

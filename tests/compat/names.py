@@ -26,6 +26,7 @@ _BETA = "A protocol marked beta; `astream` has the same events."
 _LANGCHAIN = "Composition of LangChain's runnables."
 _LISTENERS = "Callbacks of LangChain; `stepwell.observe` has events."
 _SAVER = "Stepwell's savers hand a journal to a driver; see docs/drivers.md for writing one."
+_WRITES = "Records get into a saver by a claim of their thread: `UsageError`."
 _SERDE = "One codec; classes come back by `stepwell.register`, encryption by `Keyring`."
 _DRAIN = "Internal to LangGraph's loop."
 _BUILT = "A compiled graph does not change; LangGraph's `compile` calls these."
@@ -48,6 +49,10 @@ VERDICTS: list[tuple[str, Status, str]] = [
     ("checkpoint.base.BaseCheckpointSaver.get_next_version", N, _SAVER),
     ("checkpoint.base.BaseCheckpointSaver.with_allowlist", N, _SERDE),
     ("checkpoint.base.DeltaChannelHistory", N, _SAVER),
+    *(
+        (f"checkpoint.base.BaseCheckpointSaver.{name}", D, _WRITES)
+        for name in ("put", "put_writes", "aput", "aput_writes")
+    ),
     ("checkpoint.base.id.*", N, _EMPTY),
     ("checkpoint.memory.PersistentDict*", N, _EMPTY),
     ("checkpoint.postgres.*Conn", N, _PSYCOPG),

@@ -21,6 +21,13 @@ END = "__end__"
 START = "__start__"
 
 
+class Inner(TypedDict):
+    """The state of a graph that is a node: it shares `last` with the one around it."""
+
+    inner: Annotated[list, operator.add]
+    last: Annotated[str, lambda old, new: new]
+
+
 class State(TypedDict):
     log: Annotated[list, operator.add]
     count: Annotated[int, operator.add]
@@ -30,17 +37,20 @@ class State(TypedDict):
 
 KINDS = (
     "plain", "plain", "plain", "talk", "ask", "ask2", "command", "command", "nothing",
-    "flaky", "askflaky", "overwrite",
+    "flaky", "askflaky", "overwrite", "graph", "graph",
 )  # fmt: skip
+INNER = ("plain", "plain", "talk", "ask", "ask", "parent")
 FAILING = ("fail", "fail", "flaky", "askflaky")
 
 
 @dataclass(frozen=True)
 class Node:
     """`kind`: plain, ask, ask2, fail (its first run), flaky (and tried again), askflaky (fails
-    once it was answered, and is tried again), command, overwrite, talk, nothing.
+    once it was answered, and is tried again), command, overwrite, talk, nothing, graph.
 
-    `fails`: how many attempts of a flaky node fail; its policy allows two a run.
+    `fails`: how many attempts of a flaky node fail; its policy allows two a run. `inner`: what
+    the nodes of a graph do, one after the other: plain, talk, ask, parent (commands the graph
+    around it); `keeps`: its checkpointer.
     """
 
     name: str
@@ -48,6 +58,8 @@ class Node:
     deferred: bool = False
     goto: tuple[tuple[str, int], ...] = ()
     fails: int = 0
+    inner: tuple[str, ...] = ()
+    keeps: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +105,7 @@ def draw(seed: int) -> Plan:
                 edges.append(((name,), target))
         if rng.random() < 0.4:
             # A node that counts nothing must not multiply: its loops end by the limit alone.
-            quiet = nodes[i].kind == "nothing"
+            quiet = nodes[i].kind in ("nothing", "graph")
             branches.append(Branch(name, _options(rng, names, sends=not quiet)))
     if len(names) > 3 and rng.random() < 0.6:
         sources = tuple(rng.sample(names[:-1], rng.choice((2, 2, 3))))
@@ -111,11 +123,16 @@ def _breakpoints(rng: random.Random, names: list[str]) -> tuple[str, ...]:
 
 def _node(rng: random.Random, name: str, names: list[str], fails: bool) -> Node:
     kind = rng.choice(FAILING) if fails else rng.choice(KINDS)
-    goto = _option(rng, names) if kind == "command" else ()
+    goto = _option(rng, names) if kind in ("command", "graph") else ()
+    inner: tuple[str, ...] = ()
+    if kind == "graph":
+        inner = tuple(rng.choice(INNER) for _ in range(rng.choice((1, 2, 2, 3))))
+        goto = tuple((target, 0) for target, _ in goto)
+    keeps = False if rng.random() < 0.1 and "ask" not in inner else None
     # Only one node may fail a run: of two that fail at once, it is chance who is first.
     flaky = rng.choice((1, 2, 3)) if fails else 1
     count = flaky if kind in ("flaky", "askflaky") else 0
-    return Node(name, kind, rng.random() < 0.12, goto, count)
+    return Node(name, kind, rng.random() < 0.12, goto, count, inner, keeps if inner else None)
 
 
 def _option(
@@ -142,6 +159,9 @@ def smaller(plan: Plan) -> Iterator[Plan]:
     for node in plan.nodes:
         yield _without(plan, node.name)
     for i, node in enumerate(plan.nodes):
+        for k in range(len(node.inner) if len(node.inner) > 1 else 0):
+            fewer = replace(node, inner=node.inner[:k] + node.inner[k + 1 :])
+            yield replace(plan, nodes=(*plan.nodes[:i], fewer, *plan.nodes[i + 1 :]))
         if node.kind != "plain" or node.deferred:
             plain = Node(node.name)
             yield replace(plan, nodes=(*plan.nodes[:i], plain, *plan.nodes[i + 1 :]))
@@ -176,14 +196,14 @@ def targets(api: Api, option: tuple[tuple[str, int], ...]) -> Any:
     return chosen or END
 
 
-def body(api: Api, node: Node) -> Any:
+def body(api: Api, node: Node, pause: float) -> Any:
     failed: list[bool] = []
 
     async def fail(times: int) -> None:
         if len(failed) < times:
             failed.append(True)
             if node.fails != 1:  # it will not be tried again: let its siblings finish first
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(pause)
             raise (ConnectionError if node.fails else ValueError)(f"{node.name} fails")
 
     async def run(state: Any) -> Any:
@@ -211,6 +231,31 @@ def body(api: Api, node: Node) -> Any:
     return run
 
 
+def nested(api: Api, node: Node) -> Any:
+    """The graph that a node is."""
+
+    def step(number: int, kind: str) -> Any:
+        async def run(state: Any) -> Any:
+            label = f"{node.name}/{number}"
+            if kind == "ask":
+                label += f" {api.interrupt(f'{label} asks')}"
+            if kind == "talk":
+                api.get_stream_writer()(f"{label} talks")
+            update = {"inner": [label], "last": label}
+            if kind != "parent":
+                return update
+            goto = targets(api, node.goto)
+            return api.Command(graph=api.Command.PARENT, update={"last": label}, goto=goto)
+
+        return run
+
+    graph = api.StateGraph(Inner)
+    for number, kind in enumerate(node.inner):
+        graph.add_node(f"i{number}", step(number, kind))
+        graph.add_edge(f"i{number - 1}" if number else START, f"i{number}")
+    return graph.compile(checkpointer=node.keeps)
+
+
 def router(api: Api, branch: Branch, number: int) -> Any:
     def route(state: Any) -> Any:
         count = state.get("count", 0)
@@ -227,9 +272,11 @@ def build(api: Api, plan: Plan, saver: Any) -> Any:
     policy = api.RetryPolicy(
         max_attempts=2, initial_interval=0.001, jitter=False, retry_on=ConnectionError
     )
+    pause = 0.15 if any(node.inner for node in plan.nodes) else 0.03
     for node in plan.nodes:
         retry = policy if node.fails else None
-        graph.add_node(node.name, body(api, node), defer=node.deferred, retry_policy=retry)
+        action = nested(api, node) if node.inner else body(api, node, pause)
+        graph.add_node(node.name, action, defer=node.deferred, retry_policy=retry)
     for sources, target in plan.edges:
         graph.add_edge(sources[0] if len(sources) == 1 else list(sources), target)
     everything = [*(n.name for n in plan.nodes), END]

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +28,7 @@ STEERED = {
     "unreadable": "state_after_two_writers",
     "run again at the head": "task_that_runs_again_leaves_its_new_result",
     "joins at exit": "join_that_is_half_full_in_exit_mode",
+    "sync without a saver": "graph_that_keeps_nothing_inside_a_sync_run",
     "failed update": "updates_of_a_task_that_fails_after_its_answer",
 }
 """Why an operation is left out (or a plan ends): the difference by intention behind it."""
@@ -45,7 +48,7 @@ class Seen:
 
 WANTED = (
     "forks", "sends", "interrupts", "failures", "retries", "updates", "commands", "breakpoints",
-    "deferred", "overwrites", "exit",
+    "deferred", "overwrites", "exit", "graphs inside",
 )  # fmt: skip
 """What a run of some size must have met."""
 
@@ -140,7 +143,7 @@ class Engine:
         self.turn = 0
 
     async def look(self) -> tuple[Any, list[Any]]:
-        state = await self.api.state(self.graph, self.config)
+        state = await self.graph.aget_state(self.config, subgraphs=True)
         return state, await self.api.history(self.graph, self.config)
 
     async def do(self, op: Operation) -> Any:
@@ -206,8 +209,41 @@ class Engine:
         return [made, await self._run(None, self.config)]
 
     async def _run(self, input: Any, config: Any, **options: Any) -> Any:
-        chunks = await self.api.stream(self.graph, input, config, MODES, **options)
-        return in_order(without_updates_of_failed(chunks))
+        chunks = await self.api.stream(self.graph, input, config, MODES, subgraphs=True, **options)
+        return by_namespace(chunks)
+
+
+def by_namespace(chunks: list[Any]) -> list[Any]:
+    """The chunks of the graph itself; then those of each graph inside it, which run beside each
+    other, so that only the order in each of them is anybody's promise."""
+    outer: list[Any] = []
+    inner: dict[Any, list[Any]] = {}
+    for chunk in chunks:
+        if isinstance(chunk, Raised):
+            outer.append(chunk)
+        elif chunk[0]:
+            inner.setdefault(chunk[0], []).append(chunk[1:])
+        else:
+            outer.append(chunk[1:])
+    place = places(outer)
+    nested = [(ns, in_order(found, place)) for ns, found in inner.items()]
+    nested.sort(key=lambda n: IDS.sub(place, repr(n)))
+    result = in_order(without_updates_of_failed(outer), place)
+    # An error stays the last chunk.
+    end = result[-1:] if result and isinstance(result[-1], Raised) else []
+    return [*result[: len(result) - len(end)], *(("graph", n) for n in nested), *end]
+
+
+def places(chunks: list[Any]) -> Callable[[re.Match[str]], str]:
+    """Names ids by the order in which tasks begin, which is the same on both engines."""
+    known: dict[str, str] = {}
+    tasks = [c[1] for c in chunks if isinstance(c, tuple) and c[0] == "tasks"]
+    for begun in (task for task in tasks if "triggers" in task):
+        known.setdefault(begun["id"], f"<{len(known):04}>")
+    for ended in (task for task in tasks if "triggers" not in task):
+        for asked in ended["interrupts"]:
+            known[asked["id"]] = known.get(ended["id"], "") + str(asked["value"])
+    return lambda found: known.get(found[0], "")
 
 
 def without_updates_of_failed(chunks: list[Any]) -> list[Any]:
@@ -219,18 +255,18 @@ def without_updates_of_failed(chunks: list[Any]) -> list[Any]:
     return [c for c in chunks if isinstance(c, Raised) or c not in spurious]
 
 
-def in_order(chunks: list[Any]) -> list[Any]:
+def in_order(chunks: list[Any], place: Callable[[re.Match[str]], str]) -> list[Any]:
     """Which of the parallel tasks is done first is nobody's promise: sort their updates."""
+
+    def key(chunk: Any) -> str:
+        shown = chunk[1]["payload"] if chunk[0] == "debug" else chunk[1]
+        return f"{chunk[0]} {IDS.sub(place, repr(shown))}"
+
     out: list[Any] = []
     for of_a_task, group in itertools.groupby(chunks, _is_of_a_task):
         same = list(group)
-        out.extend(sorted(same, key=_without_ids) if of_a_task else same)
+        out.extend(sorted(same, key=key) if of_a_task else same)
     return out
-
-
-def _without_ids(chunk: Any) -> str:
-    shown = chunk[1]["payload"] if isinstance(chunk, tuple) and chunk[0] == "debug" else chunk[1]
-    return f"{chunk[0]} {IDS.sub('', repr(shown))}"
 
 
 def _is_of_a_task(chunk: Any) -> bool:
@@ -277,6 +313,9 @@ async def run(
             if op.durability == "exit" and any(len(sources) > 1 for sources, _ in plan.edges):
                 op = replace(op, durability=None)
                 seen.steered["joins at exit"] += 1
+            if op.durability == "sync" and any(node.keeps is False for node in plan.nodes):
+                op = replace(op, durability=None)
+                seen.steered["sync without a saver"] += 1
             before = state
             seen.operations.append(str(op))
             expected, actual = await first.do(op), await second.do(op)
@@ -338,3 +377,4 @@ def _count(
             what["deferred"] += node.deferred
             what["overwrites"] += node.kind == "overwrite"
             what["retries"] += bool(node.fails)
+            what["graphs inside"] += bool(node.inner)

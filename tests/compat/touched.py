@@ -81,9 +81,7 @@ def recording(function: Callable[..., Any], owner: type | None, name: str) -> Ca
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return function
-    bare = owner is None or isinstance(
-        inspect.getattr_static(owner, name, None), (staticmethod, classmethod)
-    )
+    bare = owner is None or isinstance(inspect.getattr_static(owner, name, None), staticmethod)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.compat.engines import Api
+from tests.compat.engines import Api, Raised
 from tests.compat.shapes import ALL_MODES, Log, both, build, chain, logger, record, warns
 
 
@@ -139,3 +139,16 @@ async def case_join_that_is_half_full_in_exit_mode(api: Api) -> Any:
     state = await api.state(graph, api.thread())
     chunks = await api.stream(graph, api.Command(resume="r"), api.thread(), "updates")
     return {"next": state.next, "ran": [name for chunk in chunks for name in chunk]}
+
+
+async def case_graph_that_keeps_nothing_inside_a_sync_run(api: Api) -> Any:
+    inner = chain(api, Log, ["b"], checkpointer=False)
+    graph = chain(api, Log, {"a": inner}, checkpointer=api.saver())
+    out = []
+    for durability in ("async", "sync", "exit"):
+        config = api.thread(durability)
+        try:
+            out.append(await api.invoke(graph, {"log": []}, config, durability=durability))
+        except AttributeError as error:
+            out.append(Raised(error))
+    return out
