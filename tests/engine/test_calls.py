@@ -304,6 +304,38 @@ async def test_a_task_that_failed_may_be_replaced(saver: Saver) -> None:
     assert await flow.ainvoke(None, thread()) == "fine"
 
 
+async def test_a_retry_may_take_another_way_after_a_failure(calls: list[Any]) -> None:
+    """But not where a call had finished: that is another order."""
+
+    @task(retry_policy=RetryPolicy(max_attempts=1))
+    async def primary() -> str:
+        raise ConnectionError("down")
+
+    @task
+    async def spare() -> str:
+        return "spare"
+
+    @task
+    async def other() -> str:
+        return "other"
+
+    @entrypoint(retry_policy=AGAIN)
+    async def falls_back(_: int) -> Any:
+        calls.append("attempt")
+        return await (primary if len(calls) == 1 else spare)()
+
+    @entrypoint(retry_policy=AGAIN)
+    async def changes_its_mind(_: int) -> Any:
+        calls.append("attempt")
+        await (spare if len(calls) == 1 else other)()
+        raise ConnectionError("again")
+
+    assert await falls_back.ainvoke(0) == "spare"
+    calls.clear()
+    with pytest.raises(TaskOrderError):
+        await changes_its_mind.ainvoke(0)
+
+
 async def test_names_with_odd_characters_do_not_confuse_the_order(saver: Saver) -> None:
     """A task's name is not a part of its place, whatever is in it."""
     names = ["a:b/0", "@x/1:y", "ü €", "%3A"]

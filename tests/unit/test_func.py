@@ -191,7 +191,8 @@ async def test_observers_hear_of_calls() -> None:
     assert started == ["flow", "slow", "fails"]
     assert ended == [("slow", "ok"), ("fails", "error"), ("flow", "ok")]
     took = {e.node: e.duration_s for e in events if isinstance(e, TaskFinished)}
-    assert took["slow"] >= 0.015 > took["fails"]
+    assert took["slow"] >= 0.015
+    assert took["slow"] + took["fails"] <= took["flow"]
     assert "secret" not in repr(events)
 
 

@@ -128,17 +128,17 @@ async def case_calls_when_their_caller_is_retried(api: Api) -> Any:
 
 
 async def case_idle_timeouts_of_callers(api: Api) -> Any:
-    limit = api.TimeoutPolicy(idle_timeout=0.15)
+    limit = api.TimeoutPolicy(idle_timeout=0.4)
 
     @api.task
     async def short() -> str:
-        await asyncio.sleep(0.08)
+        await asyncio.sleep(0.15)
         return "short"
 
     @api.task
     async def chatty() -> str:
         for i in range(5):
-            await asyncio.sleep(0.08)
+            await asyncio.sleep(0.15)
             api.get_stream_writer()(i)
         return "chatty"
 
