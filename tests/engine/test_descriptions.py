@@ -101,6 +101,21 @@ def test_unknown_keywords_are_refused(options):
         StateGraph(State).add_node("a", step, **options)
 
 
+async def test_a_builtin_is_a_reducer_and_a_type_is_none():
+    """LangGraph takes neither: `max` has no signature to look at."""
+
+    class Highest(TypedDict):
+        n: Annotated[int, max]
+
+    class Typed(TypedDict):
+        n: Annotated[int, int]
+
+    graph = StateGraph(Highest).add_node("a", lambda state: {"n": 3}).add_edge(START, "a").compile()
+    assert await graph.ainvoke({"n": 5}) == {"n": 5}
+    with pytest.raises(GraphDefinitionError, match="'n' has the type int in the place"):
+        StateGraph(Typed)
+
+
 def test_a_join_of_nothing_is_refused():
     with pytest.raises(GraphDefinitionError, match="no start nodes"):
         StateGraph(State).add_node("a", step).add_edge([], "a")

@@ -97,8 +97,14 @@ def _reduced(name: str, annotation: Any) -> BaseChannel[Any, Any, Any] | None:
         raise GraphDefinitionError(msg)
     try:
         parameters = inspect.signature(reducer).parameters.values()
-    except ValueError:
-        return BinaryOperatorAggregate(annotation, reducer)  # a builtin without a signature
+    except ValueError as unknown:
+        if not inspect.isclass(reducer):
+            return BinaryOperatorAggregate(annotation, reducer)  # a builtin, such as max
+        msg = (
+            f"Invalid reducer signature. Expected (a, b) -> c. Key {name!r} has the type "
+            f"{reducer.__name__} in the place of its reducer."
+        )
+        raise GraphDefinitionError(msg) from unknown
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if len(positional) == 2:
         return BinaryOperatorAggregate(annotation, reducer)
