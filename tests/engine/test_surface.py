@@ -9,11 +9,12 @@ from typing import Annotated, Any, TypedDict
 import pytest
 from pydantic import BaseModel
 
+from stepwell.channels import LastValue
 from stepwell.checkpoint.memory import InMemorySaver
 from stepwell.config import RunnableConfig
 from stepwell.errors import UsageError
 from stepwell.graph import START, StateGraph
-from stepwell.pregel import Pregel
+from stepwell.pregel import NodeBuilder, Pregel
 from stepwell.pregel._absent import INSTEAD
 from stepwell.types import Command, interrupt
 
@@ -212,3 +213,19 @@ async def test_answers_are_kept_out_when_they_do_not_fit() -> None:
     assert [i.value for i in again["__interrupt__"]] == ["q"]
     assert again["__interrupt__"][0].response_schema == {"type": "integer"}
     assert (await graph.ainvoke(Command(resume="4"), config))["log"] == [4]
+
+
+def test_graphs_of_channels_are_drawn_where_langgraph_cannot() -> None:
+    """Both nodes that input triggers, and a node that nothing follows."""
+    nodes = {
+        "one": NodeBuilder().subscribe_only("a").write_to("b"),
+        "two": NodeBuilder().subscribe_to("a", "b").write_to("c"),
+        "three": NodeBuilder().subscribe_only("c"),
+    }
+    channels: Any = {name: LastValue(int) for name in "abc"}
+    graph = Pregel(nodes=nodes, channels=channels, input_channels="a", output_channels="c")
+    edges = {(e.source, e.target) for e in graph.get_graph().edges}
+    assert edges == {
+        ("__start__", "one"), ("__start__", "two"), ("one", "two"), ("two", "three"),
+        ("three", "__end__"),
+    }  # fmt: skip

@@ -57,8 +57,25 @@ class _Mark(NamedTuple):
 
 def outline(spec: GraphSpec) -> Outline:
     """The edges of the graph, ends included."""
+    if START not in spec.channels:
+        return _of_channels(spec)
     walk = _Walk(spec)
     return Outline(walk.first, tuple(_with_ends(walk.links, tuple(walk.wrote))))
+
+
+def _of_channels(spec: GraphSpec) -> Outline:
+    """The edges of a graph of bare channels: from who writes one to whom it triggers."""
+    inputs = (spec.input_view,) if isinstance(spec.input_view, str) else spec.input_view
+    first = sorted({name for channel in inputs for name in spec.triggered_by.get(channel, ())})
+    links = [
+        Link(name, target, conditional=False, label=None)
+        for name, node in spec.nodes.items()
+        for entry in node.writer.entries
+        for target in spec.triggered_by.get(entry.channel, ())
+    ]
+    entries = [Link(START, name, conditional=False, label=None) for name in first]
+    found = _with_ends([*links, *entries], ())
+    return Outline(tuple(first), tuple(link for link in found if link.source != START))
 
 
 def _with_ends(found: Iterable[Link], last: tuple[str, ...]) -> Iterator[Link]:

@@ -297,3 +297,58 @@ async def case_by_hand_cached_nodes(api: Api) -> Any:
         out += [await api.invoke(graph, value) for value in ("x", "x", "y")]
         out.append(await api.stream(graph, "x", None, "updates"))
     return [*out, ran]
+
+
+@both
+async def case_by_hand_drawn(api: Api) -> Any:
+    graphs = [two_nodes(api), two_nodes(api, input_channels="a")]
+    out = []
+    for graph in graphs:
+        drawn = graph.get_graph()
+        out.append([sorted(drawn.nodes), sorted((e.source, e.target) for e in drawn.edges)])
+    return out
+
+
+@both
+async def case_by_hand_asks(api: Api) -> Any:
+    Pregel, Node = parts(api)
+
+    def ask(value: int) -> Any:
+        return api.interrupt("q") + value
+
+    graph = Pregel(
+        nodes={"n": Node().subscribe_only("a").do(api.node(ask)).write_to("b")},
+        channels={"a": api.EphemeralValue(int), "b": api.LastValue(int)},
+        input_channels="a",
+        output_channels="b",
+        checkpointer=api.saver(),
+    )
+    out = [await api.invoke(graph, 1, api.thread()), await api.state(graph, api.thread())]
+    out.append(await api.invoke(graph, api.Command(resume=5), api.thread()))
+    out.append(await api.invoke(graph, api.Command(update={"b": 100}), api.thread()))
+    await api.update(graph, api.thread(), 7)
+    return [*out, (await api.state(graph, api.thread())).values]
+
+
+@both
+async def case_by_hand_managed_and_reduced(api: Api) -> Any:
+    Pregel, Node = parts(api)
+    left = api.module("managed.is_last_step").RemainingStepsManager
+
+    def note(given: Any) -> Any:
+        return [given]
+
+    graph = Pregel(
+        nodes={
+            "n": Node().subscribe_to("a").read_from("left").do(api.node(note)).write_to("log"),
+            "m": Node().subscribe_only("a").write_to(log=lambda v: [v * 10]),
+        },
+        channels={
+            "a": api.EphemeralValue(int),
+            "log": api.BinaryOperatorAggregate(list, operator.add),
+            "left": left,
+        },
+        input_channels="a",
+        output_channels="log",
+    )
+    return await api.invoke(graph, 3, {"recursion_limit": 10})
