@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from anyio import to_thread
 
 from stepwell import open_saver
 from stepwell.checkpoint.base import Saver
@@ -396,6 +397,32 @@ async def test_a_sync_node_calls_a_graph_from_its_worker_thread(
     assert result["log"] == ["first", ["x", ["ask", "a"]]]
     assert (ran.times["x"], ran.times["ask"]) == (1, 2)
     assert threading.main_thread().name not in threads
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_more_sync_nodes_than_worker_threads_call_graphs(saver: Saver, streams: bool) -> None:
+    """Sixty plain functions wait for graphs of plain functions, two levels down: those that wait
+    do not take the threads that the others need."""
+
+    def work(state: Inner) -> dict[str, Any]:
+        return {"log": state["own"]}
+
+    def called(inner: CompiledStateGraph) -> CompiledStateGraph:
+        def call(state: Inner) -> dict[str, Any]:
+            given: Any = {"own": state["own"]}
+            if streams:
+                return list(inner.stream(given, stream_mode="values"))[-1]  # type: ignore[return-value]
+            return inner.invoke(given)  # type: ignore[return-value]
+
+        graph = StateGraph(Inner, output_schema=Told).add_node("call", call)
+        return graph.add_edge(START, "call").compile()
+
+    graph = StateGraph(Inner, output_schema=Told).add_node("work", work).add_edge(START, "work")
+    before = to_thread.current_default_thread_limiter().total_tokens
+    whole = spread(saver, called(called(graph.compile())), "async", count=60)
+    result = await asyncio.wait_for(whole.ainvoke({"log": []}, CONFIG), 40)
+    assert result["log"] == ["first", *range(60), "last"]
+    assert to_thread.current_default_thread_limiter().total_tokens == before
 
 
 async def test_invoke_in_an_async_node_names_ainvoke(saver: Saver, ran: Ran) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Generic, TypeVar
 
+from anyio import to_thread
+
+from stepwell._context import current_task
 from stepwell.errors import UsageError
 
 T = TypeVar("T")
@@ -26,7 +29,7 @@ class Call(Generic[T]):
     It begins with `begin`, in the context of whoever calls that.
     """
 
-    __slots__ = ("_make", "_task", "begun", "loop", "outcome")
+    __slots__ = ("_lends", "_make", "_task", "begun", "loop", "outcome")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, make: Callable[[], Awaitable[T]]) -> None:
         self.loop = loop
@@ -35,6 +38,8 @@ class Call(Generic[T]):
         self.begun = False
         self._make = make
         self._task: asyncio.Task[None] | None = None
+        self._lends = current_task.get() is not None and running_loop() is None
+        """Whether a synchronous node waits for it, whose worker thread does nothing meanwhile."""
 
     @property
     def taken_up(self) -> bool:
@@ -67,7 +72,11 @@ class Call(Generic[T]):
 
     async def _run(self) -> None:
         try:
-            result = await self._make()
+            if self._lends:
+                with _one_thread_more():
+                    result = await self._make()
+            else:
+                result = await self._make()
         except BaseException as error:  # noqa: BLE001  # whatever it is belongs to the caller
             self.outcome.set_exception(error)
         else:
@@ -83,6 +92,18 @@ class Call(Generic[T]):
             self._task.cancel()
         elif not self.outcome.done():
             self.outcome.set_exception(asyncio.CancelledError())
+
+
+@contextmanager
+def _one_thread_more() -> Iterator[None]:
+    """Let one worker thread more run: else nodes that wait for graphs which they have called
+    could hold all of them, and the nodes of those graphs would never get one."""
+    limiter = to_thread.current_default_thread_limiter()
+    limiter.total_tokens += 1
+    try:
+        yield
+    finally:
+        limiter.total_tokens -= 1
 
 
 class _Patience:
