@@ -65,12 +65,19 @@ class Killer:
         """thread -> task with a durable result -> how often it had been started by then."""
 
     def run(self, kills: int) -> Findings:
+        """At least so many kills; more, where none of them has met anything to lose yet."""
         self.length_s = self._measure()
         batch = 0
-        while self.findings.kills < kills:
+        while self.findings.kills < kills or (self._met_nothing() and batch < 10):
             batch += 1
-            self._batch(f"b{batch}", kills)
+            self._batch(f"b{batch}", max(kills, self.findings.kills + 2))
         return self.findings
+
+    def _met_nothing(self) -> bool:
+        found = self.findings
+        return (self.durability == "sync" and not found.acknowledged) or (
+            self.durability != "exit" and not found.durable_results
+        )
 
     def _spawn(self, batch: str) -> subprocess.Popen[bytes]:
         path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
@@ -117,8 +124,11 @@ class Killer:
             last_try = self.findings.kills >= kills or self.findings.kills - killed_before >= 4
             if not last_try:
                 pause = self.random.uniform(0.0, self.length_s)
+                began = time.monotonic()
                 try:
                     child.wait(pause)
+                    # It was quicker than measured: kills have to come sooner.
+                    self.length_s = min(self.length_s, time.monotonic() - began)
                 except subprocess.TimeoutExpired:
                     child.send_signal(signal.SIGKILL)
                     child.wait()
