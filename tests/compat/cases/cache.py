@@ -516,3 +516,26 @@ async def case_log_of_a_cached_node_is_its_own(api: Api) -> Any:
     compiled = graph.compile(cache=api.InMemoryCache())
     out = [await api.stream(compiled, {"log": []}, None, ["updates"]) for _ in range(3)]
     return [chunk for stream in out for _, chunk in stream if "f" in chunk]
+
+
+@both
+async def case_cache_with_a_serializer_of_its_own(api: Api) -> Any:
+    class Counting:
+        def __init__(self) -> None:
+            self.calls: list[str] = []
+
+        def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
+            self.calls.append("dumps")
+            return "repr", repr(obj).encode()
+
+        def loads_typed(self, stored: tuple[str, bytes]) -> Any:
+            self.calls.append("loads")
+            return [stored[0], stored[1].decode()]
+
+    out = []
+    for make in (api.InMemoryCache, lambda serde: api.SqliteCache(path=":memory:", serde=serde)):
+        serde = Counting()
+        cache = make(serde=serde)
+        cache.set({(("ns",), "k"): ({"v": 1}, None)})
+        out.append([cache.get([(("ns",), "k")]), serde.calls, cache.serde is serde])
+    return out

@@ -512,3 +512,13 @@ async def case_timeout_of_a_deferred_node(api: Api) -> Any:
     graph.add_node("f", slow, timeout=0.03, defer=True)
     graph.add_edge(api.START, "f")
     return shown(await api.raised(api.invoke(graph.compile(), {"log": []})))
+
+
+@both
+async def case_what_a_timeout_policy_is_made_of(api: Api) -> Any:
+    made = api.TimeoutPolicy(run_timeout=timedelta(seconds=2), idle_timeout=1)
+    coerced = [
+        api.TimeoutPolicy.coerce(value)
+        for value in (None, 3, 1.5, timedelta(seconds=4), made, api.TimeoutPolicy())
+    ]
+    return [repr(policy) for policy in coerced], api.TimeoutPolicy.coerce(coerced[4]) == coerced[4]
