@@ -18,14 +18,17 @@ CLASSES: Final = (
     "ToolMessageChunk", "FunctionMessageChunk", "ChatMessageChunk",
 )  # fmt: skip
 """The classes of messages that are stored; their type ids are `langchain_core.messages:<name>`."""
+TEXT: Final = f"{MODULE}.base:TextAccessor"
+"""The type id of what `message.text` is: a str that can also be called."""
 
 
 def class_under(type_id: str) -> type | None:
     """The class of a stored message, if it is in the table and LangChain has been imported."""
     module, _, name = type_id.partition(":")
-    if module != MODULE or name not in CLASSES or MODULE not in sys.modules:
+    known = type_id == TEXT or (module == MODULE and name in CLASSES)
+    if not known or module not in sys.modules:
         return None
-    found = getattr(sys.modules[MODULE], name, None)
+    found = getattr(sys.modules[module], name, None)
     return found if isinstance(found, type) else None
 
 
@@ -33,7 +36,7 @@ def type_id_of(cls: type) -> str | None:
     """The type id of a class in the table, None for any other."""
     if not cls.__module__.startswith(MODULE):
         return None
-    type_id = f"{MODULE}:{cls.__name__}"
+    type_id = TEXT if cls.__name__ == "TextAccessor" else f"{MODULE}:{cls.__name__}"
     return type_id if class_under(type_id) is cls else None
 
 

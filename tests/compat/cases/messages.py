@@ -586,3 +586,20 @@ async def case_callbacks_of_the_caller_reach_models(api: Api) -> Any:
     graph = talk(api, bare, given)
     await api.invoke(graph, GIVEN, {"callbacks": [ears]})
     return ears.heard
+
+
+@both
+async def case_text_of_a_message_in_the_state(api: Api) -> Any:
+    """What LangChain calls the text of a message is a kind of str."""
+
+    class Said(TypedDict):
+        said: str
+
+    def say(state: Any) -> Any:
+        return {"said": AIMessage("one two").text}
+
+    graph = chain(api, Said, {"a": api.node(say)}, checkpointer=api.saver())
+    return [
+        await api.invoke(graph, {"said": ""}, api.thread()),
+        (await api.state(graph, api.thread())).values,
+    ]
