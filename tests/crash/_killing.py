@@ -93,8 +93,11 @@ class Killer:
             env={**os.environ, "PYTHONPATH": path},
         )
         deadline = time.monotonic() + 30
-        while not any(a.get("ready") == child.pid for a in self._acks()):
-            if child.poll() is not None or time.monotonic() > deadline:
+        while True:
+            ended = child.poll() is not None  # asked first: what it wrote before is there
+            if any(a.get("ready") == child.pid for a in self._acks()):
+                break
+            if ended or time.monotonic() > deadline:
                 msg = f"the worker did not start (exit code {child.poll()})"
                 raise RuntimeError(msg)
             time.sleep(0.005)

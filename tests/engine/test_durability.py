@@ -120,6 +120,7 @@ async def test_state_changed_in_place_is_recorded(
     loaded = (await graph.aget_state(thread())).values
     assert loaded == result == {"n": 1, "log": ["ok", "smuggled"], "box": {"deep": [1, 2]}}
     assert "in place" in caplog.text
+    assert len([r for r in caplog.records if "in place" in r.message]) == 1
 
 
 async def test_a_value_mutated_and_returned_again_is_recorded(saver: Saver) -> None:

@@ -303,11 +303,16 @@ class Recorder:
                 "(the graph was compiled with strict=True)."
             )
             raise InvalidUpdateError(msg)
+        told = self._spec.told
+        if told.issuperset(mended):
+            return
+        told.update(mended)
         logger.warning(
-            "Nodes changed the values of %s in place; the changes were recorded. Return them as "
-            "updates instead: in-place changes are noticed only now and then.",
-            names,
-        )
+            "Nodes of graph %r changed the values of %s in place; the changes were recorded. "
+            "Return them as updates instead: in-place changes are noticed only now and then. "
+            "This is said once.",
+            self._spec.name, names,
+        )  # fmt: skip
 
     def metadata(self, metadata: Mapping[str, Any]) -> tuple[bytes, str]:
         """Metadata as exact bytes and as the JSON of what can be filtered on."""

@@ -60,6 +60,7 @@ async def get_state(
         return nothing
     ns = program.own_namespace(config.checkpoint_ns)
     journal = await saver.journal()
+    await journal.settled(key)
     seq = parsed[1] if parsed else None
     loaded = await journal.load(LoadRequest(key, ns, seq))
     view = revive(program, program.codec, key, loaded, seq, ns=ns)
@@ -117,6 +118,7 @@ async def history(
     thread_id = config.require_thread("get_state_history")
     key = saver.key(thread_id)
     journal = await saver.journal()
+    await journal.settled(key)
     upto = _upto(config.checkpoint_id, before)
     if upto == 0 or (limit is not None and limit < 1):
         return

@@ -265,6 +265,7 @@ async def _as_nodes(
 ) -> None:
     spec = run.spec
     entries, carried = _command_first(run)
+    run.stop = run.step + 2  # what routers are told of the steps that remain
     done, shown = _siblings_first(run)
     entries += shown
     for position, update in enumerate(updates):

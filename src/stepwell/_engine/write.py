@@ -21,9 +21,11 @@ from stepwell.errors import (
     ParentCommand,
     create_error_message,
 )
+from stepwell.managed.base import ManagedValueSpec, Scratchpad
 from stepwell.types import Command, Send, annotated_keys, update_tuples
 
 if TYPE_CHECKING:
+    from stepwell._engine.run import Run
     from stepwell._engine.task import TaskRun
 
 
@@ -35,7 +37,7 @@ def to_channel(node: str) -> str:
 class Branch:
     """One conditional edge: a router and what its answers stand for."""
 
-    __slots__ = ("ends", "keys", "mapper", "name", "passthrough", "router")
+    __slots__ = ("ends", "keys", "managed", "mapper", "name", "passthrough", "router")
 
     def __init__(
         self,
@@ -46,7 +48,9 @@ class Branch:
         keys: Sequence[str],
         mapper: Callable[[dict[str, Any]], Any] | None,
         passthrough: bool,
+        managed: Sequence[tuple[str, ManagedValueSpec]] = (),
     ) -> None:
+        self.managed = tuple(managed)
         self.name = name
         self.router = router
         self.ends = ends
@@ -54,8 +58,9 @@ class Branch:
         self.mapper = mapper
         self.passthrough = passthrough
 
-    def view(self, output: Any, state: ThreadState, writes: Sequence[Write]) -> Any:
+    def view(self, output: Any, run: Run, writes: Sequence[Write]) -> Any:
         """What the router is shown: the state with the node's own writes applied."""
+        state = run.state
         if self.keys == (ROOT,):
             value: Any = _fresh(state, ROOT, writes)
         else:
@@ -68,6 +73,8 @@ class Branch:
                         value[key] = fresh
                 elif key in state.values:
                     value[key] = state.values[key]
+            for key, managed in self.managed:
+                value[key] = managed.get(Scratchpad(run.step, run.stop))
             if self.mapper is not None:
                 return self.mapper(value)
             if self.passthrough and isinstance(output, dict):
@@ -153,7 +160,7 @@ class WriteRule:
         if task.sent:
             writes = [*task.sent, *writes]
         for branch in self.branches:
-            value = branch.view(output, task.run.state, writes)
+            value = branch.view(output, task.run, writes)
             router = branch.router
             answer = router.now(value, task) if router.now else await router.call(value, task)
             if hasattr(answer, "__await__"):

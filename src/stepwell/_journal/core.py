@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from stepwell._journal.batcher import Lane, stale_writer
 from stepwell._journal.bound import Bound
@@ -147,6 +148,15 @@ class Core:
             return False
         handle.outbox.notice(request, wanted=False)
         return True
+
+    async def settled(self, key: ThreadKey, seconds: float) -> None:
+        """See `Journal.settled`."""
+        handle = self._handles.get(key)
+        if handle is None or handle.record_no == handle.durable_no:
+            return
+        with suppress(TimeoutError):  # the reader is shown what is there
+            async with asyncio.timeout(seconds):
+                await handle.outbox.settled()
 
     # -- what handles ask for
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from stepwell._clock import SYSTEM_CLOCK, Clock
 from stepwell._ids import RANDOM_IDS, Ids
@@ -33,6 +33,9 @@ from stepwell.observe import Observers
 T = TypeVar("T")
 
 _NAMESPACES_PAGE = 1000
+
+SETTLE_MAX_S: Final = 1.0
+"""Seconds that a read waits for what its own process has appended."""
 
 _DEFAULT_OPTIONS = JournalOptions()
 
@@ -199,6 +202,15 @@ class Journal:
         return self._opened_core().ask(key, request)
 
     # -- reading
+
+    async def settled(self, key: ThreadKey) -> None:
+        """Wait until what a run of this journal has appended to a thread can be read.
+
+        Reads show what is durable. Whoever looks at a thread from the process that runs it
+        expects what its stream has shown already. It is not waited for longer than
+        `SETTLE_MAX_S`: while the database is away, a read shows what is there.
+        """
+        await self._opened_core().settled(key, SETTLE_MAX_S)
 
     async def load(self, request: LoadRequest) -> Loaded:
         """The chain of one checkpoint, in one snapshot."""

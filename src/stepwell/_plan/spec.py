@@ -90,6 +90,7 @@ class GraphSpec:
         "state_set",
         "state_view",
         "stepping",
+        "told",
         "triggered_by",
         "untracked",
     )
@@ -106,6 +107,8 @@ class GraphSpec:
     ) -> None:
         """`bare`: the state is the one key's value, as it is with `__root__`."""
         self.name = name
+        self.told: set[str] = set()
+        """Channels of which it was said that nodes change their values in place."""
         self.nodes = dict(nodes)
         self.channels = dict(channels)
         self.state_keys = tuple(state_keys)

@@ -245,6 +245,7 @@ def _branches(builder: StateGraph, nodes: dict[str, NodeSpec]) -> None:
                     keys=keys,
                     mapper=mapper_of(schema, list(keys)),
                     passthrough=branch.input_schema is None,
+                    managed=[(k, builder.managed[k]) for k in builder.managed_keys[schema]],
                 )
             )
         if branches:
