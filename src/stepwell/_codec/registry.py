@@ -212,17 +212,17 @@ class _Root(Registry):
     def by_class(self, cls: type) -> Entry | None:
         entry = self._by_class.get(cls)
         if entry is None and (type_id := type_id_of(cls)) is not None:
-            return self._message(cls, type_id)
+            return self._foreign(cls, type_id)
         return entry
 
     def by_id(self, type_id: str) -> Entry | None:
         entry = self._by_id.get(type_id)
         if entry is None and (cls := class_under(type_id)) is not None:
-            return self._message(cls, type_id)
+            return self._foreign(cls, type_id)
         return entry
 
-    def _message(self, cls: type, type_id: str) -> Entry:
-        """Learn a class of messages: of a package that somebody else has imported."""
+    def _foreign(self, cls: type, type_id: str) -> Entry:
+        """Learn a class of LangChain's: of a package that somebody else has imported."""
         entry = self._entry(cls, type_id, None, None)
         self._add(entry, (type_id,))
         return entry

@@ -1,7 +1,7 @@
 """What Stepwell knows of LangChain, without importing it.
 
 Everything here asks `sys.modules`: where nobody has imported LangChain there are no objects
-of it either. Which classes may be stored is decided by the table below alone, never by what
+of it either. Which classes may be stored is decided by the tables below alone, never by what
 is read.
 """
 
@@ -20,11 +20,24 @@ CLASSES: Final = (
 """The classes of messages that are stored; their type ids are `langchain_core.messages:<name>`."""
 TEXT: Final = f"{MODULE}.base:TextAccessor"
 """The type id of what `message.text` is: a str that can also be called."""
+PLAIN: Final = {
+    "langchain_core.documents.base": ("Document", "Blob"),
+    "langchain_core.prompt_values": (
+        "StringPromptValue", "ChatPromptValue", "ChatPromptValueConcrete", "ImagePromptValue",
+    ),
+    "langchain_core.agents": ("AgentAction", "AgentActionMessageLog", "AgentFinish", "AgentStep"),
+}  # fmt: skip
+"""Classes besides messages that only hold what they are given, by the module that defines them;
+their type ids are `<module>:<name>`, what a schema that names them stores as well."""
 
 
 def class_under(type_id: str) -> type | None:
-    """The class of a stored message, if it is in the table and LangChain has been imported."""
+    """The class of a stored object, if it is in a table and its module has been imported."""
     module, _, name = type_id.partition(":")
+    if name in PLAIN.get(module, ()):
+        # Not by getattr: a package may import what is asked of it.
+        found = vars(sys.modules[module]).get(name) if module in sys.modules else None
+        return found if isinstance(found, type) else None
     known = type_id == TEXT or (module == MODULE and name in CLASSES)
     if not known or module not in sys.modules:
         return None
@@ -33,7 +46,10 @@ def class_under(type_id: str) -> type | None:
 
 
 def type_id_of(cls: type) -> str | None:
-    """The type id of a class in the table, None for any other."""
+    """The type id of a class in a table, None for any other."""
+    if cls.__name__ in PLAIN.get(cls.__module__, ()):
+        type_id = f"{cls.__module__}:{cls.__name__}"
+        return type_id if class_under(type_id) is cls else None
     if not cls.__module__.startswith(MODULE):
         return None
     type_id = TEXT if cls.__name__ == "TextAccessor" else f"{MODULE}:{cls.__name__}"
@@ -59,4 +75,4 @@ def names_messages(annotation: Any) -> bool:
     return False
 
 
-__all__ = ["CLASSES", "MODULE", "class_under", "convert", "names_messages", "type_id_of"]
+__all__ = ["CLASSES", "MODULE", "PLAIN", "class_under", "convert", "names_messages", "type_id_of"]

@@ -5,8 +5,9 @@ holds a handler in `config["callbacks"]`, and models that are called without a c
 node's around them. What is here is for models that find neither: in a thread or executor of
 your own, or behind a library that makes configs anew.
 
-Messages of LangChain in a state need nothing either: their classes are stored under fixed
-names, `langchain_core.messages:HumanMessage` and so on. Subclasses of your own are registered
+Messages of LangChain in a state need nothing either, nor do documents, prompt values and agents'
+actions: their classes are stored under fixed names, `langchain_core.messages:HumanMessage` and so
+on. Subclasses of your own are registered
 with `stepwell.register`.
 """
 
