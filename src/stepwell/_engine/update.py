@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stepwell._clock import SYSTEM_CLOCK
-from stepwell._engine.arguments import ArgumentError, RunConfig
+from stepwell._engine.arguments import ArgumentError, RunConfig, refuse
 from stepwell._engine.begin import close_superstep
 from stepwell._engine.ending import change
 from stepwell._engine.open import Opened, claim_thread, give_back, parent_of
@@ -36,7 +36,7 @@ _UPDATE_TRIGGER = ("__interrupt__",)
 async def update_state(
     program: Program,
     config: RunConfig,
-    supersteps: Sequence[Sequence[StateUpdate]],
+    supersteps: Sequence[Sequence[StateUpdate | tuple[Any, ...]]],
     *,
     metadata: Mapping[str, Any] | None,
     on_conflict: str,
@@ -48,7 +48,8 @@ async def update_state(
     Args:
         program: The graph whose thread it is.
         config: Names the thread, and the checkpoint to update.
-        supersteps: Lists of updates.
+        supersteps: Lists of updates; a plain (values, as_node) or (values, as_node, task_id)
+            is one too.
         metadata: Own metadata of the checkpoints made.
         on_conflict: When the thread is busy: "wait" or "reject".
         lock_timeout: Seconds to wait for it; None = no limit.
@@ -58,6 +59,7 @@ async def update_state(
         The config of the last checkpoint made.
 
     Raises:
+        ArgumentError: `supersteps` is no list of lists of updates.
         InvalidUpdateError: An update does not say, or not unambiguously, which node it is
             from, or breaks a channel's rule. Nothing of its superstep was written.
         ThreadBusyError: A run holds the thread.
@@ -65,6 +67,7 @@ async def update_state(
     if not supersteps:
         msg = "No supersteps provided: pass at least one list of StateUpdate."
         raise ArgumentError(msg)
+    checked = [_updates(updates) for updates in _listed(supersteps)]
     shown = inner or program
     opened = await claim_thread(
         program, config, on_conflict=on_conflict, lock_timeout=lock_timeout,
@@ -75,15 +78,52 @@ async def update_state(
         if inner is None:
             opened.supersede()
         run.nested = inner is not None
-        for position, updates in enumerate(supersteps):
-            last = position == len(supersteps) - 1
-            await _superstep(run, opened, list(updates), metadata=metadata, last=last)
+        for position, updates in enumerate(checked):
+            last = position == len(checked) - 1
+            await _superstep(run, opened, updates, metadata=metadata, last=last)
         rec = _recorder(run)
         await rec.durable()
         place = Place(opened.key.thread_id, run.ns, b"")
         return place.config(rec.checkpoint_id, run.parents)
     finally:
         await give_back(opened.handle)
+
+
+def _listed(given: Any) -> Sequence[Any]:
+    """Supersteps, or the updates of one.
+
+    Raises:
+        ArgumentError: It is no list.
+    """
+    if isinstance(given, (str, bytes)) or not isinstance(given, Sequence):
+        raise refuse("supersteps", given, "a list of lists of StateUpdate")
+    return given
+
+
+def _updates(given: Any) -> list[StateUpdate]:
+    """One superstep's updates.
+
+    Raises:
+        ArgumentError: There are none, or one of them is no update.
+    """
+    updates = [_update(item) for item in _listed(given)]
+    if not updates:
+        msg = "No updates provided: pass at least one StateUpdate per superstep."
+        raise ArgumentError(msg)
+    return updates
+
+
+def _update(given: Any) -> StateUpdate:
+    if not isinstance(given, (tuple, list)) or not 2 <= len(given) <= 3:
+        msg = (
+            "supersteps must be a list of lists of StateUpdate(values, as_node) or of such tuples; "
+            f"in the place of an update there is {given!r:.100} ({type(given).__name__})"
+        )
+        raise ArgumentError(msg)
+    update = StateUpdate(*given)
+    if update.as_node is not None and not isinstance(update.as_node, str):
+        raise refuse("as_node", update.as_node, "the name of one node, or None")
+    return update
 
 
 def _recorder(run: Run) -> Recorder:
@@ -121,9 +161,6 @@ async def _superstep(
     metadata: Mapping[str, Any] | None,
     last: bool,
 ) -> None:
-    if not updates:
-        msg = "No updates provided: pass at least one StateUpdate per superstep."
-        raise ArgumentError(msg)
     values, as_node = updates[0].values, updates[0].as_node
     if as_node in (END, INPUT, COPY) and (as_node != END or values is None) and len(updates) > 1:
         msg = f"An update as {as_node} must be the only one of its superstep."
@@ -275,6 +312,12 @@ async def _as_nodes(
                 msg = "as_node is required when applying multiple updates"
                 raise InvalidUpdateError(msg)
             name = infer_node(run)
+        if name == END:
+            msg = (
+                f"An update as {END} takes no values: it only closes the open superstep. Pass "
+                "values=None, or the name of the node that the values come from."
+            )
+            raise InvalidUpdateError(msg)
         if name not in spec.nodes:
             msg = (
                 f"Node {name} does not exist: an update must come from one of "

@@ -415,3 +415,10 @@ async def case_copy_and_change_in_one(api: Api) -> Any:
             await api.raised(api.update(graph, history[3].config, [5], "__copy__"))
         ).family,
     }  # fmt: skip
+
+
+@both
+async def case_tuples_are_updates(api: Api) -> Any:
+    graph = chain(api, Log, ["a", "b"], checkpointer=api.saver())
+    await api.bulk_update(graph, api.thread(), [[({"log": ["one"]}, "a", None)]])
+    return await record(api, graph, api.thread())
