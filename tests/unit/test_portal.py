@@ -273,6 +273,20 @@ def test_ctrl_c_between_items_and_in_one_closes_the_iterator():
     assert closed == [True]
 
 
+def test_a_thread_that_the_loop_waits_for_can_drop_a_generator_that_another_has_begun():
+    """The collector may run in a thread that is just starting, and the loop waits for its start."""
+    items = iterate_sync(lambda: ticks(3), loop=None, name="items")
+    assert next(items) == 0
+
+    async def wait_for_the_closer():
+        closer = threading.Thread(target=items.close, daemon=True)
+        closer.start()
+        closer.join(5)
+        return closer.is_alive()
+
+    assert run_sync(wait_for_the_closer, loop=None, name="call") is False
+
+
 # --- inside a running loop ----------------------------------------------------------------------
 
 

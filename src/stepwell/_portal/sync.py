@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from typing import TypeVar
@@ -15,6 +16,15 @@ from stepwell.errors import UsageError
 T = TypeVar("T")
 
 _warned = False
+_thread = threading.local()
+
+
+def _this_thread() -> object:
+    """What stands for the calling thread. Its number would not do: a later one may get it."""
+    if not hasattr(_thread, "mark"):
+        _thread.mark = object()
+    mark: object = _thread.mark
+    return mark
 
 
 def _where(
@@ -92,7 +102,8 @@ def iterate_sync(
 ) -> Iterator[T]:
     """Iterate over an async iterator, blocking the calling thread for each item.
 
-    The iterator does nothing between two items. Closing the generator closes it.
+    The iterator does nothing between two items. Closing the generator closes it, and waits for
+    its end if the thread that closes is the one that asked for the items.
 
     Args:
         make: Makes the async iterator; called on the loop.
@@ -109,8 +120,10 @@ def _items(
     loop: asyncio.AbstractEventLoop, make: Callable[[], AsyncIterator[T]]
 ) -> Generator[T, None, None]:
     pump = Pump(loop, make)
+    asker = None
     try:
         while True:
+            asker = _this_thread()
             item = wait_for(pump.call, pump.ask())
             if isinstance(item, End):
                 break
@@ -123,6 +136,7 @@ def _items(
     finally:
         if not pump.call.outcome.done():
             pump.end()
-            # The collector may close a forgotten generator on the very thread it waits for.
-            if running_loop() is not loop:
+            # The collector may close a forgotten generator on any thread: on the one of the loop,
+            # or on one that the loop waits for, which a starting worker thread is.
+            if running_loop() is not loop and _this_thread() is asker:
                 wait_for_end(pump.call)
