@@ -116,7 +116,6 @@ class Publisher:
 
     def stopped(self) -> None:
         """The run stops at a breakpoint."""
-        self._shown = True
         if self.sink is not None:
             self.sink.put("updates", {INTERRUPT: ()})
 

@@ -352,3 +352,21 @@ async def case_by_hand_managed_and_reduced(api: Api) -> Any:
         output_channels="log",
     )
     return await api.invoke(graph, 3, {"recursion_limit": 10})
+
+
+@both
+async def case_by_hand_stopped_before_its_output(api: Api) -> Any:
+    """The output of an earlier run is not the output of one that stopped before it had any."""
+    Pregel, Node = parts(api)
+    graph = Pregel(
+        nodes={
+            "one": Node().subscribe_only("a").do(double(api)).write_to("b"),
+            "two": Node().subscribe_only("b").do(double(api)).write_to("c"),
+        },
+        channels={k: api.LastValue(int) for k in "abc"},
+        input_channels="a",
+        output_channels="c",
+        checkpointer=api.saver(),
+        interrupt_after_nodes=["one"],
+    )
+    return [await api.invoke(graph, given, api.thread()) for given in (1, None, 2, 3, None)]
