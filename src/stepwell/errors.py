@@ -388,6 +388,19 @@ def is_invalid_resume(error: BaseException) -> bool:
     return getattr(error, _INVALID_RESUME, False) is True
 
 
+def of_langgraph(value: Any) -> str:
+    """What to say of an object (or class) that LangGraph itself defines, met in a program that
+    is only half ported; "" for anything else. Asked where something is about to be refused."""
+    kind = value if isinstance(value, type) else type(value)
+    module = kind.__module__
+    if not module.startswith("langgraph."):
+        return ""
+    parts = module.split(".")[1:]
+    flat = parts[0] in ("types", "managed", "channels")
+    place = ".".join(["stepwell", *(parts[:1] if flat else parts)])
+    return f"this is LangGraph's {kind.__name__} ({module}); import it from {place}"
+
+
 def create_error_message(*, message: str, error_code: ErrorCode) -> str:
     """Append LangGraph's error code to a message."""
     return f"{message} [{error_code.value}]"
@@ -403,4 +416,5 @@ __all__ = [
     "StepwellError", "StorageError", "StorageFullError", "StorageUnavailableError", "TaskNotFound",
     "TaskOrderError", "ThreadBusyError", "UnknownInterruptError", "UnknownTypeError",
     "UnsupportedTypeError", "UsageError", "is_invalid_resume",
+    "of_langgraph",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 
 from stepwell._engine.arguments import ArgumentError
 from stepwell.checkpoint.memory import InMemorySaver
-from stepwell.errors import InvalidUpdateError
+from stepwell.errors import InvalidIdError, InvalidUpdateError, NotFoundError
 from stepwell.graph import END, START, StateGraph
 from stepwell.types import StateUpdate
 
@@ -62,3 +62,32 @@ async def test_an_update_as_end_takes_no_values() -> None:
     made = graph(checkpointer=InMemorySaver())
     with pytest.raises(InvalidUpdateError, match="as __end__ takes no values"):
         await made.aupdate_state(THREAD, {"x": 2}, as_node=END)
+
+
+@pytest.mark.parametrize("given", [[], 5, "str"])
+async def test_bad_input_is_told_what_input_is(given: Any) -> None:
+    with pytest.raises(InvalidUpdateError, match="input must be a dict of the state's keys"):
+        await graph().ainvoke(given)
+
+
+async def test_a_thread_id_with_nul_is_told_so() -> None:
+    made = graph(checkpointer=InMemorySaver())
+    with pytest.raises(InvalidIdError, match=r"contains NUL .* at position 1"):
+        await made.ainvoke({"x": 1}, {"configurable": {"thread_id": "a\0b"}})
+
+
+async def test_an_answer_that_is_not_in_the_path_map() -> None:
+    """A KeyError as in LangGraph, and one that says what was asked, and what would do."""
+
+    def choose(state: State) -> str:
+        return "yes"
+
+    builder = StateGraph(State).add_node("n", keep).add_edge(START, "n")
+    builder.add_conditional_edges("n", choose, {"y": "n", "no": END})
+    with pytest.raises(KeyError) as caught:
+        await builder.compile().ainvoke({"x": 1})
+    assert isinstance(caught.value, NotFoundError)
+    assert str(caught.value) == (
+        "Router 'choose' of node 'n' returned 'yes', which is not in its path_map. "
+        "It knows 'y', 'no', and takes Sends."
+    )

@@ -9,7 +9,7 @@ from typing import Any
 from stepwell._engine.ending import change
 from stepwell._engine.pending import NULL_TASK, Pending
 from stepwell._engine.run import INPUT, Run
-from stepwell._engine.write import goto_writes, prepare, to_channel
+from stepwell._engine.write import goto_writes, prepare, refuse_steering, to_channel
 from stepwell._journal.record import KIND_COMMAND, KIND_INPUT, Entry
 from stepwell._plan.apply import TaskWrites, apply, compose, deltas
 from stepwell._plan.output import input_writes
@@ -35,9 +35,12 @@ def begin(run: Run, given: Any, *, addressed: bool, superseded: bool) -> None:
     Raises:
         EmptyInputError: There is nothing to run.
         UnknownInterruptError: The resume value does not say which question it answers.
+        InvalidUpdateError: The input is LangGraph's `Command`.
     """
     run.stop = run.step + run.config.recursion_limit + 1
     is_command = isinstance(given, Command)
+    if not is_command and type(given) is not dict:
+        refuse_steering(given)
     resuming = run.state.started and (given is None or is_command)
     answers = is_command and given.resume is not None
     travels = addressed and not answers

@@ -17,7 +17,7 @@ from stepwell._codec import Codec
 from stepwell._ids import digest16
 from stepwell._plan.tasks import Write
 from stepwell.cache.base import BaseCache, FullKey, Namespace
-from stepwell.errors import CodecError, UnsupportedTypeError
+from stepwell.errors import CodecError, UnsupportedTypeError, of_langgraph
 from stepwell.types import CacheKey, CachePolicy
 
 if TYPE_CHECKING:
@@ -239,6 +239,8 @@ def use_cache(program: Program, cache: Any) -> None:
         return
     if not isinstance(cache, BaseCache):
         msg = f"cache must be a stepwell.cache.base.BaseCache or None, not {type(cache).__name__}"
+        if said := of_langgraph(cache):
+            msg = f"{msg}: {said}"
         raise TypeError(msg)
     program.cache = cache
     if any(node.cache is not None for node in program.spec.nodes.values()):

@@ -18,8 +18,10 @@ from stepwell.constants import END, START, TASKS
 from stepwell.errors import (
     ErrorCode,
     InvalidUpdateError,
+    NotFoundError,
     ParentCommand,
     create_error_message,
+    of_langgraph,
 )
 from stepwell.managed.base import ManagedValueSpec, Scratchpad
 from stepwell.types import Command, Send, annotated_keys, update_tuples
@@ -32,6 +34,27 @@ if TYPE_CHECKING:
 def to_channel(node: str) -> str:
     """The channel whose write triggers `node`."""
     return f"branch:to:{node}"
+
+
+_STEERING = ("Command", "Send")
+"""What LangGraph's programs steer with; an instance of LangGraph's own class is a mistake here."""
+
+
+class UnroutedError(NotFoundError, KeyError):
+    """A router's answer is not in its `path_map`; a KeyError, as in LangGraph."""
+
+    __str__ = Exception.__str__  # a KeyError shows the repr of its text
+
+
+def refuse_steering(value: Any, node: str | None = None) -> None:
+    """Refuse LangGraph's own `Command` or `Send`, which would otherwise mean nothing.
+
+    Raises:
+        InvalidUpdateError: It is one.
+    """
+    if type(value).__name__ in _STEERING and (said := of_langgraph(value)):
+        subject = f"Node {node!r} returned {value!r:.100}" if node else f"Got {value!r:.100}"
+        raise InvalidUpdateError(f"{subject}: {said}.", node=node)
 
 
 class Branch:
@@ -81,12 +104,13 @@ class Branch:
                 value = {**output, **value}
         return None if value is _EMPTY else value
 
-    def writes(self, answer: Any) -> list[Write]:
-        """The writes that the router's answer stands for.
+    def writes(self, answer: Any, node: str) -> list[Write]:
+        """The writes that the router's answer stands for, after `node`.
 
         Raises:
+            UnroutedError: The answer is not in the branch's `path_map`.
             ValueError: The answer names no destination.
-            InvalidUpdateError: A packet is addressed to END.
+            InvalidUpdateError: A packet is addressed to END, or is LangGraph's.
         """
         answers = answer if isinstance(answer, (list, tuple)) else (answer,)
         ends = self.ends
@@ -98,7 +122,20 @@ class Branch:
                     raise InvalidUpdateError(msg)
                 writes.append((TASKS, item))
                 continue
-            target = item if ends is None else ends[item]
+            if type(item) is not str:
+                refuse_steering(item)
+            if ends is None:
+                target = item
+            else:
+                try:
+                    target = ends[item]
+                except KeyError:
+                    known = ", ".join(repr(key) for key in ends)
+                    msg = (
+                        f"Router {self.name!r} of node {node!r} returned {item!r:.100}, which is "
+                        f"not in its path_map. It knows {known}, and takes Sends."
+                    )
+                    raise UnroutedError(msg, node=node) from None
             if target is None or target == START:
                 msg = (
                     f"Branch {self.name!r} did not return a valid destination: {item!r}. "
@@ -165,7 +202,7 @@ class WriteRule:
             answer = router.now(value, task) if router.now else await router.call(value, task)
             if hasattr(answer, "__await__"):
                 answer = await answer
-            writes.extend(branch.writes(answer))
+            writes.extend(branch.writes(answer, self.node))
         return writes
 
     def _updates(self, output: Any) -> list[Write]:
@@ -178,8 +215,21 @@ class WriteRule:
             return [(k, v) for k, v in output.update_as_tuples() if k in keys]
         if isinstance(output, (list, tuple)) and any(isinstance(o, Command) for o in output):
             return [w for o in output if o is not None for w in self._updates(o)]
+        refuse_steering(output, self.node)
         if annotated_keys(type(output)) and not hasattr(output, "ainvoke"):
             return list(update_tuples(output, self.ordered_keys))
+        for item in output if isinstance(output, (list, tuple)) else ():
+            refuse_steering(item, self.node)
+        if self.node == START:
+            msg = (
+                f"Expected dict, got {output!r:.100}: the input must be a dict of the state's keys "
+                f"({', '.join(self.ordered_keys)}), not {type(output).__name__}."
+            )
+            raise InvalidUpdateError(
+                create_error_message(
+                    message=msg, error_code=ErrorCode.INVALID_GRAPH_NODE_RETURN_VALUE
+                )
+            )
         msg = create_error_message(
             message=(
                 f"Expected dict, got {output!r}: node {self.node!r} must return a dict of updates, "
@@ -194,6 +244,8 @@ class WriteRule:
             return [] if output.graph == Command.PARENT else list(output.update_as_tuples())
         if isinstance(output, (list, tuple)) and any(isinstance(o, Command) for o in output):
             return [w for o in output for w in self._root_updates(o)]
+        if type(output).__name__ in _STEERING:
+            refuse_steering(output, self.node)
         return [(ROOT, output)]
 
 
@@ -249,6 +301,7 @@ def goto_writes(command: Command[Any]) -> list[Write]:
         raise ParentCommand(command)
     goto = command.goto
     if not isinstance(goto, (list, tuple, Send, str)):
+        refuse_steering(goto)
         msg = f"Command(goto=...) takes node names and Sends, not {goto!r:.100}."
         raise InvalidUpdateError(msg)
     targets: Sequence[Any] = [goto] if isinstance(goto, (Send, str)) else goto
@@ -257,6 +310,7 @@ def goto_writes(command: Command[Any]) -> list[Write]:
         if isinstance(target, Send):
             writes.append((TASKS, target))
         elif not isinstance(target, str):
+            refuse_steering(target)
             msg = (
                 f"Command(goto=...) takes node names and Sends, not {target!r:.100} "
                 f"({type(target).__name__})."
@@ -267,4 +321,7 @@ def goto_writes(command: Command[Any]) -> list[Write]:
     return writes
 
 
-__all__ = ["Branch", "PreparingRule", "WriteRule", "goto_writes", "prepare", "to_channel"]
+__all__ = [
+    "Branch", "PreparingRule", "UnroutedError", "WriteRule", "goto_writes", "prepare",
+    "refuse_steering", "to_channel",
+]  # fmt: skip

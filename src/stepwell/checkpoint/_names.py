@@ -47,10 +47,14 @@ def _storable(text: str, what: str) -> str:
         raise InvalidIdError(
             f"{what} contains a lone surrogate, which no database can store; use plain text."
         ) from None
-    if size > BYTES_MAX or "\0" in text:
+    if "\0" in text:
         raise InvalidIdError(
-            f"{what} must be at most {BYTES_MAX} bytes of UTF-8 without NUL; this one has "
-            f"{size} bytes."
+            f"{what} {text!r:.100} contains NUL ('\\x00') at position {text.index(chr(0))}, which "
+            "databases do not store; leave it out."
+        )
+    if size > BYTES_MAX:
+        raise InvalidIdError(
+            f"{what} must be at most {BYTES_MAX} bytes of UTF-8; this one has {size} bytes."
         )
     return text
 

@@ -19,7 +19,7 @@ from stepwell.channels.base import BaseChannel
 from stepwell.checkpoint.base import Saver
 from stepwell.config import RunnableConfig
 from stepwell.constants import NS_SEP
-from stepwell.errors import UsageError
+from stepwell.errors import UsageError, of_langgraph
 from stepwell.pregel._chunks import Mappers
 from stepwell.pregel._configs import Config, inherited, merge_configs
 from stepwell.pregel._shape import Shape
@@ -218,6 +218,8 @@ def _checked(checkpointer: Any) -> Saver | bool | None:
         "Invalid checkpointer provided. Expected a Stepwell saver (see stepwell.open_saver), "
         f"`True`, `False`, or `None`. Received {type(checkpointer).__name__}."
     )
+    if said := of_langgraph(checkpointer):
+        msg = f"{msg} Note: {said}."
     raise TypeError(msg)
 
 
