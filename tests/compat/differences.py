@@ -246,7 +246,32 @@ def _empty_contexts(mine: Any, theirs: Any) -> None:
             assert mine[key] == {"log": [["dict", "{}"]]}
 
 
+def _no_sentinel(mine: Any, theirs: Any) -> None:
+    assert (mine, theirs) == ({}, {"unset": "<object>"})
+
+
+def _copied(mine: Any, theirs: Any) -> None:
+    assert mine == ["done", [{"log": ["a"]}] * 2]
+    assert theirs[0] == "not implemented"
+
+
+def _deleted(mine: Any, theirs: Any) -> None:
+    assert mine == ["done", {}]
+    assert theirs == ["not implemented", {"log": ["a"]}]
+
+
 DIFFERENCES: dict[str, Difference] = {
+    "following_checkpoint_of_an_empty_channel": Difference(
+        "A channel without a value has none in the next checkpoint; LangGraph puts its mark for "
+        "a missing value there.",
+        _no_sentinel,
+    ),
+    "threads_are_copied": Difference(
+        "Every saver copies threads; none of LangGraph's does.", _copied
+    ),
+    "threads_of_runs_are_deleted": Difference(
+        "Every saver deletes what runs made; none of LangGraph's does.", _deleted
+    ),
     "calls_when_their_caller_is_retried": Difference(
         "A task that has finished is not run again by the next attempt of its caller.",
         _runs_its_calls_once,

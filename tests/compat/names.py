@@ -27,6 +27,7 @@ _LANGCHAIN = "Composition of LangChain's runnables."
 _LISTENERS = "Callbacks of LangChain; `stepwell.observe` has events."
 _SAVER = "Stepwell's savers hand a journal to a driver; see docs/drivers.md for writing one."
 _WRITES = "Records get into a saver by a claim of their thread: `UsageError`."
+_NO_SAVER = "None of LangGraph's savers has it; those here do."
 _SERDE = "One codec; classes come back by `stepwell.register`, encryption by `Keyring`."
 _DRAIN = "Internal to LangGraph's loop."
 _BUILT = "A compiled graph does not change; LangGraph's `compile` calls these."
@@ -52,6 +53,10 @@ VERDICTS: list[tuple[str, Status, str]] = [
     *(
         (f"checkpoint.base.BaseCheckpointSaver.{name}", D, _WRITES)
         for name in ("put", "put_writes", "aput", "aput_writes")
+    ),
+    *(
+        (f"checkpoint.base.BaseCheckpointSaver.{name}", D, _NO_SAVER)
+        for name in ("copy_thread", "acopy_thread", "delete_for_runs", "adelete_for_runs")
     ),
     ("checkpoint.base.id.*", N, _EMPTY),
     ("checkpoint.memory.PersistentDict*", N, _EMPTY),

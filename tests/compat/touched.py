@@ -199,6 +199,9 @@ def arguments_of(touched: Touched, name: str, entry: dict[str, Any]) -> set[str]
     if entry["kind"] in ("method", "property"):
         place, _, last = name.rpartition(".")
         cls = have[place]
+        if getattr(cls, "_is_protocol", False):
+            # Objects that satisfy it are not made here: cases ask whether they do.
+            return set() if id(cls) in touched.named else None
         calls = [
             a for (who, member), a in touched.called.items()
             if member == last and isinstance(who, type) and cls in who.__mro__
