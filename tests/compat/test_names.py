@@ -21,10 +21,16 @@ pytestmark = [pytest.mark.compat, pytest.mark.timeout(600)]
 AGAIN = "STEPWELL_WRITE_NAMES=1 python -m pytest tests/compat/test_names.py writes it anew"
 
 
-def record_of_all_cases() -> Touched:
-    """What the cases that hold touch; a case that fails is no evidence."""
+def record_of_all_cases(*, served: bool) -> Touched:
+    """What the cases that hold touch; a case that fails is no evidence.
+
+    Args:
+        served: Whether those on a PostgreSQL server count.
+    """
     record = Touched()
     for label in test_cases.CASES:
+        if label in test_cases.SERVED and not served:
+            continue
         try:
             seen, touched = test_cases.subject(label)
             holds = label.rpartition("-")[0] in DIFFERENCES or seen == test_cases.reference(label)
@@ -57,10 +63,25 @@ def test_what_is_not_planned_is_not_there() -> None:
     assert not there, "these exist after all: take them off VERDICTS"
 
 
+@pytest.mark.postgres
 def test_the_table_of_names_is_what_the_cases_show() -> None:
-    table = names.rows(record_of_all_cases())
+    if not test_cases.can_serve():
+        pytest.skip("no PostgreSQL server, or no psycopg")
+    table = names.rows(record_of_all_cases(served=True))
     wanted = names.text(table, importlib.metadata.version("langgraph"))
     if os.environ.get("STEPWELL_WRITE_NAMES"):
         names.TABLE.write_text(wanted)
     shown = names.TABLE.read_text() if names.TABLE.exists() else ""
     assert shown == wanted, AGAIN
+
+
+def test_without_a_server_the_rest_of_the_table_is_what_the_cases_show() -> None:
+    """What only cases on a PostgreSQL server call is left out."""
+    rows = names.rows(record_of_all_cases(served=False))
+    shown = [line for line in names.TABLE.read_text().splitlines() if line.startswith("| `")]
+    stale = [
+        row.name
+        for row, line in zip(rows, shown, strict=True)
+        if line != names.line(row) and not names.served(row.name)
+    ]
+    assert not stale, f"{AGAIN} (that needs a PostgreSQL server)"

@@ -8,10 +8,12 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from stepwell.checkpoint.memory import InMemorySaver
+from stepwell.checkpoint.postgres import PostgresSaver
 from stepwell.checkpoint.sqlite import SqliteSaver
 from stepwell.errors import NotFoundError, UsageError
 from stepwell.graph import START, StateGraph
 from stepwell.types import Command, interrupt
+from tests._postgres import fresh_schema, server_dsn
 
 
 class State(TypedDict, total=False):
@@ -20,8 +22,15 @@ class State(TypedDict, total=False):
     log: Annotated[list[Any], operator.add]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 async def saver(request, tmp_path):
+    if request.param == "postgres":
+        async with (
+            fresh_schema() as schema,
+            PostgresSaver.from_conn_string(server_dsn(), schema=schema) as made,
+        ):
+            yield made
+        return
     made = (
         InMemorySaver()
         if request.param == "memory"

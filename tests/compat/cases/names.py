@@ -217,7 +217,9 @@ async def case_saver_reads(api: Api) -> Any:
 async def case_saver_of_a_path(api: Api) -> Any:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         module = api.module("checkpoint.sqlite.aio")
-        async with module.AsyncSqliteSaver.from_conn_string(f"{folder}/threads.db") as saver:
+        async with module.AsyncSqliteSaver.from_conn_string(
+            conn_string=f"{folder}/threads.db"
+        ) as saver:
             await saver.setup()
             graph = chain(api, Log, ["a"], checkpointer=saver)
             await api.invoke(graph, {"log": []}, api.thread())

@@ -38,10 +38,21 @@ class BasePostgresSaver(Saver):
             self._home.settle(loop)
 
     @classmethod
-    def from_conn_string(cls, conn_string: str, /, **options: Unpack[PostgresOptions]) -> Self:
+    def from_conn_string(
+        cls,
+        conn_string: str,
+        *,
+        pipeline: bool = False,  # noqa: ARG003  # LangGraph's
+        **options: Unpack[PostgresOptions],
+    ) -> Self:
         """A saver for a `postgresql://` URL, whose query parameters are libpq's. No I/O yet.
 
         It is the saver itself: use it directly, in `with` or in `async with`.
+
+        Args:
+            conn_string: The database.
+            pipeline: LangGraph's; changes nothing.
+            options: `PostgresOptions`.
 
         Raises:
             UsageError: An option is unknown or has a value it cannot have, or the URL is none.

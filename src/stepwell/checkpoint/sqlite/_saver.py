@@ -39,7 +39,7 @@ class BaseSqliteSaver(Saver):
 
     @classmethod
     def from_conn_string(
-        cls, conn_string: str | os.PathLike[str], /, **options: Unpack[SqliteOptions]
+        cls, conn_string: str | os.PathLike[str], **options: Unpack[SqliteOptions]
     ) -> Self:
         """A saver for a path, `:memory:`, a `file:` URI or an `sqlite://` URL. No I/O yet.
 
