@@ -48,18 +48,18 @@ class Codec:
         self._lower = Lowering(allowed).lower
         self._revive = Reviving(allowed, keep_unknown=keep_unknown).revive
 
-    def encode(self, value: Any, *, channel: str | None = None) -> Encoded:
-        """The document of a value.
+    def encode(self, value: Any, *, channel: str | None = None, node: str | None = None) -> Encoded:
+        """The document of a value. `node`: who asks it or is answered by it, for errors.
 
         Raises:
             UnsupportedTypeError: Something in it cannot be stored faithfully; `channel`,
                 `path` and `type_name` say where and what.
         """
-        lowered, tagged = self.lower(value, channel=channel)
+        lowered, tagged = self.lower(value, channel=channel, node=node)
         try:
             return Encoded(document(lowered), tagged)
         except TypeError as exc:
-            raise unsupported(_changed(value), channel) from exc
+            raise unsupported(_changed(value), channel, node) from exc
 
     def decode(self, data: bytes, tagged: bool, *, channel: str | None = None) -> Any:
         """The value of a document. Classes that are not registered come back as `Opaque`.
@@ -77,7 +77,9 @@ class Codec:
             ) from exc
         return self.revive(node, channel=channel) if tagged else node
 
-    def lower(self, value: Any, *, channel: str | None = None) -> tuple[Any, bool]:
+    def lower(
+        self, value: Any, *, channel: str | None = None, node: str | None = None
+    ) -> tuple[Any, bool]:
         """A JSON tree that says the same, and whether it holds tags.
 
         Parts that need no tag are the very objects of `value`: write the tree out before
@@ -89,11 +91,11 @@ class Codec:
         try:
             lowered = self._lower(value)
         except Refusal as refusal:
-            raise unsupported(refusal, channel) from refusal.__cause__
+            raise unsupported(refusal, channel, node) from refusal.__cause__
         except RecursionError as exc:
-            raise unsupported(too_deep(type(value), LEVELS_MAX), channel) from exc
+            raise unsupported(too_deep(type(value), LEVELS_MAX), channel, node) from exc
         except RuntimeError as exc:  # a dict or set that changed its size
-            raise unsupported(_changed(value), channel) from exc
+            raise unsupported(_changed(value), channel, node) from exc
         return lowered, lowered is not value
 
     def revive(self, lowered: Any, *, channel: str | None = None) -> Any:

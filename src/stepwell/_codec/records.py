@@ -22,7 +22,7 @@ from stepwell._codec.refusal import Refusal, at_field, at_section
 
 HEAP_TYPE: Final = 1 << 9
 """Py_TPFLAGS_HEAPTYPE: set on classes made by a `class` statement."""
-_COMPLETE = "Set the field before the value is returned, or give it a default."
+_COMPLETE = "Set the field, or give it a default."
 
 
 class Field(NamedTuple):

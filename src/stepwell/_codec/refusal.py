@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
+from stepwell.constants import START, TASKS
 from stepwell.errors import UnsupportedTypeError
+from stepwell.types import Send
 
 
 class Place(str):
@@ -20,19 +22,64 @@ _STEPS_SHOWN = 40
 Step: TypeAlias = str | int | Place
 
 
+class Spot(NamedTuple):
+    """What somebody who reads an error calls the place a value was to be written to.
+
+    `before`: until when it can still be converted. `schema`: how a schema names the class of
+    what is written there, None where no schema speaks of it. `wrapped`: the outer steps of the
+    path that are the record's, not the value's.
+    """
+
+    where: str
+    before: str
+    schema: str | None = None
+    wrapped: int = 0
+
+
+_SPOTS = {
+    START: Spot("The input", "before it is passed in", "name it in the schema of the input"),
+    "__interrupt__": Spot("The question", "before it is asked", wrapped=2),
+    "__resume__": Spot("The answer", "before it is given", wrapped=1),
+    "__metadata__": Spot('config["metadata"]', "before it is put there"),
+    "__end__": Spot(
+        "What the entrypoint returns", "before it is returned", "name it in the return annotation"
+    ),
+    "__previous__": Spot(
+        "What the entrypoint saves", "before it is saved", "name it in the return annotation"
+    ),
+    "__return__": Spot(
+        "What the task returns", "before it is returned", "name it in the return annotation"
+    ),
+    "__root__": Spot("The state", "before it is written", "name it in the state schema"),
+}
+
+
 class Refusal(Exception):  # noqa: N818  # never leaves the codec
     """A value that cannot be stored. Gathers its path while it travels outwards.
 
     `steps` grows from the inside out. `chain` holds the containers passed, each with the
-    number of steps that lead from it to the value refused.
+    number of steps that lead from it to the value refused. `nameable`: a schema could name the
+    class, `convertible`: the value could become one of a supported type; the remedy goes on with
+    how, in words that depend on the place.
     """
 
-    def __init__(self, kind: type, problem: str, remedy: str, *, deep: bool = False) -> None:
+    def __init__(
+        self,
+        kind: type,
+        problem: str,
+        remedy: str,
+        *,
+        deep: bool = False,
+        convertible: bool = False,
+        nameable: bool = False,
+    ) -> None:
         super().__init__(problem)
         self.kind = kind
         self.problem = problem
         self.remedy = remedy
         self.deep = deep
+        self.convertible = convertible
+        self.nameable = nameable
         self.steps: list[Step] = []
         self.chain: list[tuple[Any, int]] = []
 
@@ -58,9 +105,8 @@ def unregistered(kind: type, base: type | None) -> Refusal:
     problem = f"an instance of {kind.__module__}.{name}, which cannot be stored as it is"
     if base is not None:
         problem += f" (that {base.__qualname__} can be does not cover its subclasses)"
-    convert = "onvert the value to a supported type before it is returned."
     if kind.__module__ == "builtins":  # functions, generators, classes, modules
-        return Refusal(kind, problem, f"C{convert}")
+        return Refusal(kind, problem, "", convertible=True)
     known = (
         base is not None
         or dataclasses.is_dataclass(kind)
@@ -69,27 +115,69 @@ def unregistered(kind: type, base: type | None) -> Refusal:
         or hasattr(kind, "__attrs_attrs__")
     )
     call = f"stepwell.register({name}{'' if known else ', encode=..., decode=...'})"
-    if known:
-        call += ", or name it in the state schema"
-    return Refusal(kind, problem, f"Register the class ({call}), or c{convert}")
+    remedy = f"Register the class ({call})"
+    return Refusal(kind, problem, remedy, convertible=True, nameable=known)
 
 
-def unsupported(refusal: Refusal, channel: str | None) -> UnsupportedTypeError:
-    """The error a user sees: what, where, and what to do."""
-    path = render_path(refusal.steps)
-    problem, remedy = refusal.problem, refusal.remedy
+def unsupported(
+    refusal: Refusal, channel: str | None, node: str | None = None
+) -> UnsupportedTypeError:
+    """The error a user sees: what, where, and what to do.
+
+    Args:
+        refusal: What was refused.
+        channel: Where it was to be written.
+        node: The node that asked or is answered, where that is what is written.
+    """
+    spot = _spot(refusal, channel, node)
+    steps = refusal.steps
+    del steps[max(0, len(steps) - spot.wrapped) :]
+    path = render_path(steps)
+    problem, remedy = refusal.problem, _remedy(refusal, spot)
     if refusal.deep and (circle := _find_circle(refusal)) is not None:
         start, path = circle
         problem = f"a reference back to {start}: the value contains itself"
         remedy = "Store a value without circular references."
-    where = f"Channel {channel!r}" if channel is not None else "The value"
     kind = refusal.kind
     return UnsupportedTypeError(
-        f"{where} holds, at {path}, {problem}. {remedy}",
+        f"{spot.where} holds, at {path}, {problem}. {remedy}",
         channel=channel,
         path=path,
         type_name=f"{kind.__module__}.{kind.__qualname__}",
     )
+
+
+def _spot(refusal: Refusal, channel: str | None, node: str | None) -> Spot:
+    """The place in the words of whoever wrote the graph or calls it."""
+    if channel is None:
+        return Spot("The value", "before it is stored")
+    if channel == TASKS:
+        outer = len(refusal.chain) - 1
+        for index in range(outer, max(-1, outer - 2), -1):  # one Send, or a list of them
+            if type(send := refusal.chain[index][0]) is Send:
+                where = f"The argument of Send to {send.node!r}"
+                schema = f"annotate the input of node {send.node!r} with it"
+                return Spot(where, "before it is sent", schema, outer - index + 1)
+        return Spot("A Send", "before it is sent")
+    spot = _SPOTS.get(channel)
+    if spot is None:
+        where = f"Channel {channel!r}"
+        return Spot(where, "before it is written", "name it in the state schema")
+    if node is not None:
+        said = " that node {!r} asks" if channel == "__interrupt__" else " given to node {!r}"
+        spot = spot._replace(where=spot.where + said.format(node))
+    return spot
+
+
+def _remedy(refusal: Refusal, spot: Spot) -> str:
+    if not refusal.convertible:
+        return refusal.remedy
+    ways = [refusal.remedy] if refusal.remedy else []
+    if refusal.nameable and spot.schema is not None:
+        ways.append(spot.schema)
+    ways.append(f"convert the value to a supported type {spot.before}")
+    text = ", or ".join(ways)
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def _find_circle(refusal: Refusal) -> tuple[str, str] | None:

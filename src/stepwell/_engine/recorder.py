@@ -357,13 +357,16 @@ class Recorder:
             return None
         return error
 
-    def asked(self, task_id: bytes, path: str, interrupts: Sequence[Interrupt]) -> None:
-        """A task asked a question that has no answer yet."""
-        self._control(task_id, SLOT_INTERRUPT, path, "__interrupt__", dump_interrupts(interrupts))
+    def asked(
+        self, task_id: bytes, path: str, interrupts: Sequence[Interrupt], *, node: str
+    ) -> None:
+        """A task of `node` asked a question that has no answer yet."""
+        asked = dump_interrupts(interrupts)
+        self._control(task_id, SLOT_INTERRUPT, path, "__interrupt__", asked, node=node)
 
-    def answered(self, task_id: bytes, path: str, answers: Sequence[Any]) -> None:
-        """The answers a task has been given so far."""
-        self._control(task_id, SLOT_RESUME, path, "__resume__", list(answers))
+    def answered(self, task_id: bytes, path: str, answers: Sequence[Any], *, node: str) -> None:
+        """The answers a task of `node` has been given so far."""
+        self._control(task_id, SLOT_RESUME, path, "__resume__", list(answers), node=node)
 
     def command(self, writes: Sequence[Write], answer: Sequence[Any] | None) -> None:
         """What a caller's command writes before the next superstep.
@@ -377,8 +380,18 @@ class Recorder:
         if answer is not None:
             self._control(NULL_TASK, SLOT_RESUME, "", "__resume__", list(answer))
 
-    def _control(self, task_id: bytes, slot: int, path: str, channel: str, value: Any) -> None:
-        self._write(task_id, slot, path, channel, self._encoder.value_body(value, channel=channel))
+    def _control(
+        self,
+        task_id: bytes,
+        slot: int,
+        path: str,
+        channel: str,
+        value: Any,
+        *,
+        node: str | None = None,
+    ) -> None:
+        body = self._encoder.value_body(value, channel=channel, node=node)
+        self._write(task_id, slot, path, channel, body)
 
     def _write(
         self, task_id: bytes, slot: int, path: str, channel: str | None, body: bytes

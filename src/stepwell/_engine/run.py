@@ -349,13 +349,13 @@ class Run:
             rec.finished(name, path, run.writes, run.encoded)
         elif run.interrupts:
             try:
-                rec.asked(name, path, run.interrupts)
+                rec.asked(name, path, run.interrupts, node=run.task.name)
             except CodecError as exc:
                 run.interrupts, run.failure = (), exc
         if run.failure is not None:
             rec.failed(name, path, described(run.failure))
         if run.new_answers:
-            rec.answered(name, path, run.answers)
+            rec.answered(name, path, run.answers, node=run.task.name)
         if run.took_answer and self.root.rec is not None:
             self.root.rec.command((), [])
 

@@ -151,9 +151,9 @@ class BodyEncoder:
         kept = {k: v for k, v in value.arg.items() if k not in self._untracked}
         return Send(value.node, kept, timeout=value.timeout)
 
-    def value_body(self, value: Any, *, channel: str) -> bytes:
-        """The body of a pending write in a control slot."""
-        encoded = self._codec.encode(value, channel=channel)
+    def value_body(self, value: Any, *, channel: str, node: str | None = None) -> bytes:
+        """The body of a pending write in a control slot, for a task of `node`."""
+        encoded = self._codec.encode(value, channel=channel, node=node)
         document: dict[str, Any] = {"v": orjson.Fragment(encoded.data)}
         if encoded.tagged:
             document["t"] = 1
