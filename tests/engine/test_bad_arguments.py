@@ -8,7 +8,12 @@ import pytest
 
 from stepwell._engine.arguments import ArgumentError
 from stepwell.checkpoint.memory import InMemorySaver
-from stepwell.errors import InvalidIdError, InvalidUpdateError, NotFoundError
+from stepwell.errors import (
+    GraphDefinitionError,
+    InvalidIdError,
+    InvalidUpdateError,
+    NotFoundError,
+)
 from stepwell.graph import END, START, StateGraph
 from stepwell.types import StateUpdate
 
@@ -91,3 +96,32 @@ async def test_an_answer_that_is_not_in_the_path_map() -> None:
         "Router 'choose' of node 'n' returned 'yes', which is not in its path_map. "
         "It knows 'y', 'no', and takes Sends."
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"retry_policy": "x"}, "retry_policy must be a RetryPolicy or a list of them, not 'x'"),
+        ({"retry_policy": [5]}, "retry_policy must be a RetryPolicy or a list of them, not 5"),
+        ({"cache_policy": "x"}, "cache_policy must be a CachePolicy or None, not 'x'"),
+        ({"defer": "x"}, "defer must be True or False, not 'x'"),
+        ({"timeout": "x"}, "timeout must be seconds as a number or timedelta, .* not 'x'"),
+        ({"timeout": []}, "timeout must be seconds as a number or timedelta"),
+        ({"metadata": "x"}, "metadata must be a mapping, not 'x'"),
+    ],
+)
+def test_options_of_nodes_are_checked_when_they_are_given(option: Any, said: str) -> None:
+    """Not when a node fails, or never."""
+    with pytest.raises(GraphDefinitionError, match=said):
+        StateGraph(State).add_node("n", keep, **option)
+
+
+def test_a_store_is_something_of_a_store() -> None:
+    with pytest.raises(GraphDefinitionError, match="store must be a store"):
+        graph(store="x")
+
+
+@pytest.mark.parametrize("given", [keep, "abc", 5])
+def test_a_sequence_is_a_list(given: Any) -> None:
+    with pytest.raises(GraphDefinitionError, match="must be a list of functions"):
+        StateGraph(State).add_sequence(given)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import pytest
 
 import stepwell.types
 from stepwell.checkpoint.memory import InMemorySaver
-from stepwell.errors import InvalidUpdateError, of_langgraph
+from stepwell.errors import GraphDefinitionError, InvalidUpdateError, of_langgraph
 from stepwell.graph import START, StateGraph
 
 theirs = pytest.importorskip("langgraph.types")
@@ -85,3 +85,41 @@ def test_their_saver_and_cache_are_refused_by_name() -> None:
         builder.compile(memory.InMemorySaver())
     with pytest.raises(TypeError, match=r"import it from stepwell\.cache\.memory"):
         builder.compile(cache=caches.InMemoryCache())
+
+
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ("retry_policy", "RetryPolicy"),
+        ("cache_policy", "CachePolicy"),
+        ("timeout", "TimeoutPolicy"),
+    ],
+)
+def test_their_policies_are_refused(option: str, name: str) -> None:
+    policy = getattr(theirs, name)()
+    with pytest.raises(GraphDefinitionError, match=f"this is LangGraph's {name} "):
+        StateGraph(State).add_node("n", keep, **{option: policy})
+
+
+def test_their_managed_values_and_channels_are_refused() -> None:
+    """Some of their classes would pass for a reducer, and their channels for nothing at all."""
+    managed = pytest.importorskip("langgraph.managed")
+    channels = pytest.importorskip("langgraph.channels")
+    for kind, place in (
+        (managed.RemainingSteps, "managed"),
+        (managed.IsLastStep, "managed"),
+        (Annotated[int, channels.EphemeralValue], "channels"),
+        (Annotated[int, channels.EphemeralValue(int)], "channels"),
+    ):
+        schema: Any = TypedDict("schema", {"x": kind})  # type: ignore[misc]  # made in a loop
+        with pytest.raises(GraphDefinitionError, match=f"State key 'x' .*from stepwell.{place}"):
+            StateGraph(schema)
+
+
+def test_their_graph_as_a_node_is_warned_of() -> None:
+    graphs = pytest.importorskip("langgraph.graph")
+    inner = graphs.StateGraph(State).add_node("n", keep).add_edge(START, "n").compile()
+    with pytest.warns(UserWarning, match="called as a black box") as caught:
+        StateGraph(State).add_node("inner", inner)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__

@@ -5,17 +5,28 @@ from __future__ import annotations
 import inspect
 import typing
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from stepwell._engine.binding import NotCallableError
-from stepwell.errors import GraphDefinitionError
-from stepwell.types import RetryPolicy
+from stepwell.errors import GraphDefinitionError, of_langgraph
+from stepwell.types import CachePolicy, RetryPolicy, TimeoutPolicy
 from stepwell.warnings import LangGraphDeprecatedSinceV05, LangGraphDeprecationWarning
 
 
 class MissingActionError(GraphDefinitionError, RuntimeError):
     """A node has a name and nothing to run; a RuntimeError, as in LangGraph."""
+
+
+class WrongKindError(GraphDefinitionError, TypeError):
+    """An option is of a kind that nothing could be done with."""
+
+
+def _wrong(name: str, value: Any, wanted: str) -> WrongKindError:
+    said = of_langgraph(value)
+    msg = f"{name} must be {wanted}, not {value!r:.100} ({type(value).__name__})"
+    return WrongKindError(f"{msg}: {said}." if said else f"{msg}.")
 
 
 def name_and_action(
@@ -26,6 +37,13 @@ def name_and_action(
     Raises:
         GraphDefinitionError: There is nothing to run.
     """
+    graph = node if action is None else action
+    if hasattr(graph, "aget_state") and (said := of_langgraph(graph)):
+        warnings.warn(
+            f"A graph of LangGraph as a node is called as a black box: {said}. Its questions "
+            "(interrupt), streams and state do not reach this graph.",
+            stacklevel=3,
+        )
     if not isinstance(node, str):
         return name_of(node), node
     if action is None:
@@ -81,8 +99,95 @@ def step_of_sequence(node: Any, known: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def policies(given: RetryPolicy | Sequence[RetryPolicy] | None) -> tuple[RetryPolicy, ...]:
-    """Retry policies, given as one or as several."""
-    return (given,) if isinstance(given, RetryPolicy) else tuple(given or ())
+    """Retry policies, given as one or as several.
+
+    Raises:
+        GraphDefinitionError: They are none.
+    """
+    if isinstance(given, RetryPolicy):
+        return (given,)
+    wanted = "a RetryPolicy or a list of them"
+    if of_langgraph(given) or isinstance(given, str) or not isinstance(given or (), Iterable):
+        raise _wrong("retry_policy", given, wanted)
+    found = tuple(given or ())
+    for policy in found:
+        if not isinstance(policy, RetryPolicy):
+            raise _wrong("retry_policy", policy, wanted)
+    return found
+
+
+def limits(given: Any) -> TimeoutPolicy | None:
+    """A node's timeout, in seconds.
+
+    Raises:
+        GraphDefinitionError: It is none.
+        ValueError: It is not positive.
+    """
+    try:
+        return TimeoutPolicy.coerce(given)
+    except (TypeError, ValueError) as error:
+        if isinstance(given, (int, float, timedelta, TimeoutPolicy)):
+            raise
+        wanted = "seconds as a number or timedelta, or a TimeoutPolicy"
+        raise _wrong("timeout", given, wanted) from error
+
+
+def caching(given: Any) -> CachePolicy[Any] | None:
+    """A node's cache policy.
+
+    Raises:
+        GraphDefinitionError: It is none.
+    """
+    if given and not isinstance(given, CachePolicy):
+        raise _wrong("cache_policy", given, "a CachePolicy or None")
+    return given or None
+
+
+def flag(name: str, given: Any) -> bool:
+    """An option that is on or off.
+
+    Raises:
+        GraphDefinitionError: It is something else, such as the name of another option.
+    """
+    if given is not None and not isinstance(given, int):
+        raise _wrong(name, given, "True or False")
+    return bool(given)
+
+
+def labels(given: Any) -> Mapping[str, Any]:
+    """A node's metadata.
+
+    Raises:
+        GraphDefinitionError: It is no mapping.
+    """
+    if given and not isinstance(given, Mapping):
+        raise _wrong("metadata", given, "a mapping")
+    return given or {}
+
+
+def steps(given: Any) -> Any:
+    """The members of `add_sequence`.
+
+    Raises:
+        GraphDefinitionError: They are not several.
+    """
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise _wrong("add_sequence(nodes)", given, "a list of functions or (name, function) pairs")
+    return given
+
+
+_STORE_VERBS = ("abatch", "batch", "aget", "get", "asearch", "search")
+
+
+def storing(given: Any) -> Any:
+    """A store; one of another library's will do, as nodes are only handed it.
+
+    Raises:
+        GraphDefinitionError: It has nothing of a store.
+    """
+    if given is not None and not any(hasattr(given, verb) for verb in _STORE_VERBS):
+        raise _wrong("store", given, "a store (stepwell.store) or None")
+    return given
 
 
 def labelled(destinations: Mapping[str, str] | Sequence[str]) -> Mapping[str, str | None]:
@@ -120,6 +225,7 @@ def check_schema(schema: Any) -> None:
 
 
 __all__ = [
-    "MissingActionError", "branch_name", "check_schema", "former", "function_of", "labelled",
-    "name_and_action", "name_of", "policies", "step_of_sequence",
+    "MissingActionError", "WrongKindError", "branch_name", "caching", "check_schema", "flag",
+    "former", "function_of", "labelled", "labels", "limits", "name_and_action", "name_of",
+    "policies", "step_of_sequence", "steps", "storing",
 ]  # fmt: skip

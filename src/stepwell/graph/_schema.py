@@ -22,7 +22,7 @@ from stepwell.channels.base import BaseChannel
 from stepwell.channels.binop import BinaryOperatorAggregate
 from stepwell.channels.delta import DeltaChannel
 from stepwell.channels.last_value import LastValue
-from stepwell.errors import GraphDefinitionError
+from stepwell.errors import GraphDefinitionError, of_langgraph
 from stepwell.graph._message_delta import known_channel
 from stepwell.graph._message_reducer import known_reducer
 from stepwell.managed.base import ManagedValueMapping, ManagedValueSpec, is_managed_value
@@ -66,13 +66,17 @@ def _channel(name: str, annotation: Any) -> BaseChannel[Any, Any, Any]:
     except UnicodeEncodeError:
         msg = f"State key {name!r} has a lone surrogate in its name, which cannot be stored."
         raise GraphDefinitionError(msg) from None
-    channel = _declared(annotation) or _reduced(name, annotation) or LastValue(annotation)
+    channel = _declared(name, annotation) or _reduced(name, annotation) or LastValue(annotation)
     channel.key = name
     return channel
 
 
-def _declared(annotation: Any) -> BaseChannel[Any, Any, Any] | None:
-    """The channel named in an `Annotated[...]`, as an instance or as a class."""
+def _declared(name: str, annotation: Any) -> BaseChannel[Any, Any, Any] | None:
+    """The channel named in an `Annotated[...]`, as an instance or as a class.
+
+    Raises:
+        GraphDefinitionError: It is LangGraph's, or a managed value of LangGraph.
+    """
     if get_origin(annotation) is not Annotated:
         return None
     for item in annotation.__metadata__:
@@ -82,6 +86,10 @@ def _declared(annotation: Any) -> BaseChannel[Any, Any, Any] | None:
             return item.copy()
         if inspect.isclass(item) and issubclass(item, BaseChannel):
             return item(annotation.__origin__)
+        said = of_langgraph(item)
+        if said.endswith(("from stepwell.channels", "from stepwell.managed")):
+            msg = f"State key {name!r} is annotated with {item!r:.100}: {said}."
+            raise GraphDefinitionError(msg)
     return None
 
 

@@ -26,13 +26,19 @@ from stepwell.graph._compile import (
 from stepwell.graph._compiled_graph import CompiledStateGraph, without
 from stepwell.graph._given import (
     branch_name,
+    caching,
     check_schema,
+    flag,
     former,
     function_of,
     labelled,
+    labels,
+    limits,
     name_and_action,
     policies,
     step_of_sequence,
+    steps,
+    storing,
 )
 from stepwell.graph._schema import (
     Channels,
@@ -43,14 +49,7 @@ from stepwell.graph._schema import (
     literal_targets,
 )
 from stepwell.pregel._generic import ContextT, InputT, OutputT, Parametric, StateT
-from stepwell.types import (
-    All,
-    CachePolicy,
-    Durability,
-    RetryPolicy,
-    TimeoutPolicy,
-    TracePolicy,
-)
+from stepwell.types import All, CachePolicy, Durability, RetryPolicy, TimeoutPolicy, TracePolicy
 from stepwell.warnings import LangGraphDeprecatedSinceV10
 
 if TYPE_CHECKING:
@@ -187,7 +186,7 @@ class StateGraph(Parametric[StateT, ContextT, InputT, OutputT]):
             deprecated: `retry` and `input`, former names of `retry_policy` and `input_schema`.
 
         Raises:
-            GraphDefinitionError: The name is taken, reserved or not usable.
+            GraphDefinitionError: The name is taken, reserved or not usable; an option is.
             TypeError: An unknown keyword.
         """
         retry_policy = former(deprecated, "retry", "retry_policy", retry_policy)
@@ -206,15 +205,15 @@ class StateGraph(Parametric[StateT, ContextT, InputT, OutputT]):
         self.nodes[name] = NodeDef(
             bound=bound,
             input_schema=schema or self.state_schema,
-            metadata=metadata or {},
-            defer=defer,
+            metadata=labels(metadata),
+            defer=flag("defer", defer),
             retry=policies(retry_policy),
-            timeout=TimeoutPolicy.coerce(timeout),
+            timeout=limits(timeout),
             destinations=labelled(
                 command_targets(action) if destinations is None else destinations
             ),
             action=action,
-            cache=cache_policy,
+            cache=caching(cache_policy),
             error_handler=handler,
             identity=identity_of(action),
             trace=trace_policy,
@@ -255,11 +254,11 @@ class StateGraph(Parametric[StateT, ContextT, InputT, OutputT]):
         if retry_policy is not None:
             defaults.retry = policies(retry_policy)
         if cache_policy is not None:
-            defaults.cache = cache_policy
+            defaults.cache = caching(cache_policy)
         if error_handler is not None:
             defaults.error_handler = error_handler
         if timeout is not None:
-            defaults.timeout = TimeoutPolicy.coerce(timeout)
+            defaults.timeout = limits(timeout)
         return self
 
     def _check_name(self, name: str) -> None:
@@ -353,7 +352,7 @@ class StateGraph(Parametric[StateT, ContextT, InputT, OutputT]):
         Raises:
             GraphDefinitionError: The sequence is empty, or a name is taken.
         """
-        if not nodes:
+        if not steps(nodes):
             msg = "Sequence requires at least one node."
             raise GraphDefinitionError(msg)
         previous: str | None = None
@@ -482,7 +481,7 @@ class StateGraph(Parametric[StateT, ContextT, InputT, OutputT]):
             one_of("durability", durability, ("sync", "async", "exit"))
         program = assemble(self, text("name", name or "LangGraph"))
         use_cache(program, cache)
-        program.store = store
+        program.store = storing(store)
         program.interrupt_before = interrupt_before or ()
         program.interrupt_after = interrupt_after or ()
         program.on_conflict = on_conflict
