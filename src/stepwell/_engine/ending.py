@@ -49,9 +49,13 @@ def hold_back(run: Run) -> None:
     keeps one history) goes on from it.
     """
     rec = run.rec
-    if rec is not None and rec.exits:
+    if rec is None or not rec.exits:
+        return
+    run.family.at_exit[run.ns] = partial(_leave_all, run)
+    if rec.spoiled:  # a barrier has failed half-way: its state is of no use
+        run.family.spaces.pop(run.ns, None)
+    else:
         run.family.spaces[run.ns] = run
-        run.family.at_exit[run.ns] = partial(_leave_all, run)
 
 
 def _leave_all(run: Run) -> None:
@@ -75,11 +79,8 @@ def complete(run: Run) -> None:
         return
     run.tasks = []
     if run.nested:
-        if run.graph.keeps_history:
-            hold_back(run)
-        elif rec.exits:
-            run.family.spaces.pop(run.ns, None)
-            run.family.at_exit.pop(run.ns, None)
+        # Kept until the superstep around it is over: another attempt of the task goes on here.
+        hold_back(run)
         return
     if run.kin is not None:
         run.kin.write_held_back()

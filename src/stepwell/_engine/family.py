@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from stepwell._journal.load import chain
-from stepwell.constants import NS_END
+from stepwell.constants import NS_END, NS_SEP
 
 if TYPE_CHECKING:
     from stepwell._engine.open import Opened
@@ -62,6 +62,16 @@ class Family:
     def turn(self, ns: str) -> asyncio.Lock:
         """Runs in a namespace that outlives them follow each other."""
         return self._turns.setdefault(ns, asyncio.Lock())
+
+    def forget_below(self, ns: str) -> None:
+        """The tasks of a superstep are over: what ran inside them is of no use any more.
+
+        Namespaces without task ids outlive their tasks.
+        """
+        prefix = f"{ns}{NS_SEP}" if ns else ""
+        for held in (self.spaces, self.at_exit):
+            for name in [n for n in held if n.startswith(prefix) and NS_END in n]:
+                del held[name]
 
     def write_held_back(self) -> None:
         """Append what nested runs left (durability="exit")."""

@@ -69,6 +69,7 @@ async def _commanded(task: TaskRun, signal: ParentCommand) -> None:
         raise ParentCommand(replace(command, graph=plain_namespace(task.run.ns))) from None
     if command.graph not in (plain_namespace(task.ns), task.ns, task.name):
         raise signal
+    task.over = False
     try:
         task.writes = await task.task.node.writer.run(replace(command, graph=None), task)
     except Exception as exc:  # noqa: BLE001  # a router's failure is its task's

@@ -8,8 +8,9 @@ begun again by the task that it is part of.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from stepwell._context import current_task
@@ -27,7 +28,7 @@ from stepwell._ids import RANDOM_IDS
 from stepwell._plan.state import ThreadState
 from stepwell.checkpoint.driver import Loaded, LoadRequest
 from stepwell.constants import NS_SEP
-from stepwell.errors import NotFoundError
+from stepwell.errors import NotFoundError, UsageError
 from stepwell.types import Command
 
 
@@ -70,7 +71,43 @@ async def run_nested(
         GraphInterrupt: It stopped at questions, or at a breakpoint; so does its task.
         Exception: What a node raised.
     """
+    if outer.over:
+        msg = (
+            f"Graph {program.name!r} was called by what node {outer.name!r} left running when it "
+            "ended. Await the graphs that a node calls before it returns."
+        )
+        raise UsageError(msg, node=outer.name)
     ns = _namespace(program, outer)
+    with _listed(outer):
+        return await _run(program, given, config, outer, ns, configure)
+
+
+@contextlib.contextmanager
+def _listed(outer: TaskRun) -> Iterator[None]:
+    """Note where the graph runs, so that it can be stopped if its caller ends before it."""
+    here = asyncio.current_task()
+    if here is None:
+        yield
+        return
+    if outer.inner is None:
+        outer.inner = set()
+    nested = here in outer.inner
+    outer.inner.add(here)
+    try:
+        yield
+    finally:
+        if not nested:
+            outer.inner.discard(here)
+
+
+async def _run(
+    program: Program,
+    given: Any,
+    config: RunConfig,
+    outer: TaskRun,
+    ns: str,
+    configure: Callable[[Run], None],
+) -> Any:
     family = outer.run.family
     async with family.turn(ns) if program.keeps_history else contextlib.nullcontext():
         start = _Start(program, config, outer, ns)

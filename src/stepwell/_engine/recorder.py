@@ -12,7 +12,7 @@ import uuid
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from stepwell._codec import Codec, Encoded
 from stepwell._engine.pending import NULL_TASK, dump_interrupts
@@ -51,11 +51,16 @@ REPAIR_BYTES_MAX: Final = 256 << 10
 """Channels with a larger encoding are looked at only in strict mode."""
 
 
+Versions: TypeAlias = tuple[int, dict[str, int], dict[str, dict[str, int]]]
+"""(version, versions of channels, who has seen which) of a state."""
+
+
 class Recorder:
     """Writes the records of one run in one namespace."""
 
     __slots__ = (
         "_ahead",
+        "_before",
         "_codec",
         "_encoder",
         "_exit_no",
@@ -114,6 +119,8 @@ class Recorder:
         self._ahead: deque[Ticket] = deque()
         self._last: Ticket | None = None
         self._exit_ops: dict[str, Op] = {}
+        self._before: Versions | None = None
+        """Versions before the barrier that is being applied (durability="exit")."""
         self._exit_no = 0
         """The number that the one record of durability="exit" is to have."""
         self._held_back: tuple[int, int, Sequence[Entry], Mapping[str, Any] | None] | None = None
@@ -136,6 +143,17 @@ class Recorder:
     def _new_parents(self) -> Mapping[str, str] | None:
         parents, self._parents = self._parents, None
         return parents
+
+    def remember(self, state: ThreadState) -> None:
+        """A barrier is about to be applied, which may fail half-way (durability="exit": where
+        nothing is written until the end, the last good superstep is what has to be)."""
+        seen = {node: dict(versions) for node, versions in state.seen.items()}
+        self._before = (state.version, dict(state.versions), seen)
+
+    @property
+    def spoiled(self) -> bool:
+        """Whether a barrier has failed half-way, so that the state is not to be used."""
+        return self._before is not None
 
     @property
     def held_back(self) -> bool:
@@ -178,6 +196,7 @@ class Recorder:
             UnsupportedTypeError: A value cannot be stored. Nothing was appended.
         """
         if self.exits:
+            self._before = None
             self._exit_ops = compose(self._exit_ops, dict(ops), state.channels)
             self._held_back = (int(source), step, entries, metadata)
             # Each superstep has an id of its own: its tasks are named after it.
@@ -214,9 +233,9 @@ class Recorder:
             [Entry(e.name, e.kind, e.triggers, (), control=e.control) for e in entries],
             ops,
             interrupt_seen=state.interrupt_seen,
-            versions=(state.version, state.versions, state.seen),
+            versions=self._before or (state.version, state.versions, state.seen),
             parents=self._new_parents(),
-            check=state.channels,
+            check=None if self.spoiled else state.channels,
             check_bytes_max=self._bytes_max,
         )
         if mended:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 from stepwell._context import current_task
 from stepwell._engine.messages import emit_writes, surround
@@ -73,6 +73,7 @@ async def once(task: TaskRun) -> list[Write]:
     """One attempt: call the node and turn what it returned into writes."""
     node = task.task.node
     token = current_task.set(task)
+    task.over = False
     try:
         if task.run.surrounds:
             surround(task)
@@ -90,6 +91,20 @@ async def once(task: TaskRun) -> list[Write]:
         return writes
     finally:
         current_task.reset(token)
+        task.over = True
+        if task.inner:
+            await stop_inner(task.inner)
+
+
+async def stop_inner(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Stop the graphs that an attempt began and nobody waits for, as `asyncio.gather` leaves
+    them when another one fails: a task has one execution at a time."""
+    here = asyncio.current_task()
+    left = [each for each in tasks if each is not here]
+    for each in left:
+        each.cancel()
+    if left:
+        await asyncio.wait(left)
 
 
 async def attempts(task: TaskRun) -> list[Write]:

@@ -324,6 +324,8 @@ class Run:
                 run.encoded = rec.encode(run.writes)
             except CodecError as exc:
                 run.writes, run.failure = None, exc
+        if run.took_answer and self.nested and run.writes is not None:
+            self._take_back(run)
         if rec is not None and not rec.exits and (run.writes is None or others or self._broken()):
             self.leave(rec, run)
             left = True
@@ -356,11 +358,24 @@ class Run:
             rec.failed(name, path, described(run.failure))
         if run.new_answers:
             rec.answered(name, path, run.answers, node=run.task.name)
-        if run.took_answer and self.root.rec is not None:
-            self.root.rec.command((), [])
+        if run.took_answer:
+            self._take_back(run)
+
+    def _take_back(self, run: TaskRun) -> None:
+        """A task has used the caller's bare answer: nobody else may be given it.
+
+        Recorded before the task's result is: else the next question would find the answer
+        after a crash.
+        """
+        run.took_answer = False
+        rec = self.root.rec
+        if rec is not None and not rec.exits:
+            rec.command((), [])
 
     def _barrier(self, done: list[TaskWrites]) -> list[Task]:
         """Apply what the tasks wrote, record it, and plan what is due next."""
+        if self.rec is not None and self.rec.exits:
+            self.rec.remember(self.state)
         try:
             changed = apply(self.spec, self.state, done)
         except Exception:
@@ -382,6 +397,8 @@ class Run:
             self.watch.superstep_finished(step, len(self.tasks))
         self.pending = Pending() if self.pending else self.pending
         self.board = None
+        if rec is not None and rec.exits and self.family.spaces:
+            self.family.forget_below(self.ns)
         self.replaying = self.resuming = False
         self.resume_map = {}
         self.answer = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -42,11 +43,13 @@ class TaskRun:
         "graphs_called",
         "guard",
         "handled",
+        "inner",
         "interrupts",
         "kept",
         "left",
         "loaded",
         "new_answers",
+        "over",
         "run",
         "sent",
         "task",
@@ -73,6 +76,10 @@ class TaskRun:
         self.asked = 0
         self.graphs_called = 0
         """Graphs that this attempt has run as part of it."""
+        self.inner: set[asyncio.Task[Any]] | None = None
+        """Tasks of the event loop that run them now."""
+        self.over = False
+        """Whether the attempt has ended: what it left running may begin nothing more."""
         self.attempt = 1
         self.calls: Calls | None = None
         """The tasks it has called, once it has called one."""
