@@ -24,7 +24,7 @@ from stepwell.errors import (
     of_langgraph,
 )
 from stepwell.managed.base import ManagedValueSpec, Scratchpad
-from stepwell.types import Command, Send, annotated_keys, update_tuples
+from stepwell.types import Command, Overwrite, Send, annotated_keys, update_tuples
 
 if TYPE_CHECKING:
     from stepwell._engine.run import Run
@@ -266,11 +266,20 @@ class PreparingRule(WriteRule):
 
 
 def prepare(prepares: Mapping[str, Callable[[Any], Any]], writes: Sequence[Write]) -> list[Write]:
-    """Writes as they are stored. An `Overwrite` stays as it is: no reducer will see it."""
-    return [
-        (c, p(v)) if (p := prepares.get(c)) is not None and not unwrap_overwrite(v)[0] else (c, v)
-        for c, v in writes
-    ]
+    """Writes as they are stored.
+
+    An `Overwrite` stays as it is, for no reducer will see it, unless the channel has a way to
+    prepare replacements too.
+    """
+    return [(c, v if (p := prepares.get(c)) is None else _prepared(p, v)) for c, v in writes]
+
+
+def _prepared(prepare_one: Callable[[Any], Any], value: Any) -> Any:
+    is_overwrite, replacement = unwrap_overwrite(value)
+    if not is_overwrite:
+        return prepare_one(value)
+    replace = getattr(prepare_one, "replacement", None)
+    return value if replace is None else Overwrite(replace(replacement))
 
 
 def _control(output: Any) -> list[Write]:

@@ -22,6 +22,29 @@ def messages_delta_reducer(state: list[Any], writes: Sequence[Any]) -> list[Any]
     return MessageDelta().fold_splices(state, writes).items
 
 
+class NewIds:
+    """Gives the messages of a write ids before it is stored; an empty id of a dict is none."""
+
+    def __call__(self, value: Any) -> Any:
+        """The write with ids in it; what is no message stays as it is."""
+        if not isinstance(value, list):
+            return prepared(_without_empty_id(value))
+        return prepared([_without_empty_id(item) for item in value])
+
+    def replacement(self, value: Any) -> Any:
+        """The same for what an `Overwrite` holds: each item of a list or tuple is a message."""
+        if not isinstance(value, (list, tuple)):
+            return value
+        items = self(list(value))
+        return items if isinstance(value, list) else tuple(items)
+
+
+def _without_empty_id(message: Any) -> Any:
+    if isinstance(message, dict) and message.get("id") == "":
+        return {**message, "id": None}
+    return message
+
+
 class MessageDelta:
     """The same as an object that can also say what it changes."""
 
@@ -37,10 +60,7 @@ class MessageDelta:
     def __hash__(self) -> int:
         return hash(MessageDelta)
 
-    @staticmethod
-    def prepare(value: Any) -> Any:
-        """A write with ids in it, before it is stored."""
-        return prepared(value)
+    prepare = NewIds()
 
     @staticmethod
     def revive(value: Any) -> Any:

@@ -147,3 +147,41 @@ async def case_managed_value_of_the_users_own(api: Api) -> Any:
 
     graph = chain(api, State, {"a": api.node(look), "b": api.node(look)})
     return await api.invoke(graph, {"log": []}, {"recursion_limit": 3})
+
+
+@both
+async def case_shapes_of_messages_in_a_delta_channel(api: Api) -> Any:
+    """Whatever has no id, or an empty one, has one in the state, and keeps it; so has what an
+    `Overwrite` brings."""
+    reducer = api.module("graph.message")._messages_delta_reducer
+    spoken = {"role": "user", "content": "hello", "id": ""}
+    shapes = [
+        lambda: [HumanMessage("hello")], lambda: [HumanMessage("hello", id="")],
+        lambda: [dict(spoken)], lambda: dict(spoken), lambda: ("user", "hello"), lambda: "hello",
+        lambda: api.Overwrite([HumanMessage("hello")]), lambda: api.Overwrite(["hello"]),
+        lambda: api.Overwrite([("user", "hello")]), lambda: api.Overwrite([dict(spoken)]),
+        lambda: {"__overwrite__": [("user", "hello")]},
+    ]  # fmt: skip
+
+    class State(TypedDict):
+        messages: Annotated[list, api.DeltaChannel(reducer)]
+
+    def message(found: Any) -> Any:
+        known = found if isinstance(found, dict) else vars(found)
+        return known["content"], bool(known["id"])
+
+    seen = []
+    for n, shape in enumerate(shapes):
+        graph = chain(
+            api, State, {"a": api.node(lambda s, shape=shape: {"messages": shape()})},
+            checkpointer=api.saver(),
+        )  # fmt: skip
+        for given in ([HumanMessage("in", id="0")], shape()):
+            await api.invoke(graph, {"messages": given}, api.thread(f"t{n}"))
+        first, second = [
+            (await api.state(graph, api.thread(f"t{n}"))).values["messages"] for _ in range(2)
+        ]
+        seen.append(
+            ([message(m) for m in first], [a == b for a, b in zip(first, second, strict=True)])
+        )
+    return seen
