@@ -177,3 +177,17 @@ async def test_exit_keeps_nothing_of_graphs_whose_superstep_is_over(saver: Any) 
     compiled = graph.compile(saver, durability="exit")
     await compiled.ainvoke({"log": ["x"] * 5}, {**CONFIG, "recursion_limit": 30})
     assert max(kept) == 0
+
+
+@pytest.mark.parametrize("durability", DURABILITIES)
+async def test_a_question_that_cannot_be_stored_is_an_error(saver: Any, durability: Any) -> None:
+    """Whatever the durability: else its caller would wait for an answer that nobody can give."""
+
+    async def node(state: Log) -> Any:
+        return {"log": [interrupt(object())]}
+
+    graph = chain(("node", node), checkpointer=saver, durability=durability)
+    with pytest.raises(stepwell.errors.UnsupportedTypeError, match="node"):
+        await graph.ainvoke({"log": []}, CONFIG)
+    state = await graph.aget_state(CONFIG)
+    assert (state.next, state.interrupts) == (("node",), ())

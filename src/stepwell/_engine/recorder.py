@@ -383,6 +383,15 @@ class Recorder:
         asked = dump_interrupts(interrupts)
         self._control(task_id, SLOT_INTERRUPT, path, "__interrupt__", asked, node=node)
 
+    def try_question(self, interrupts: Sequence[Interrupt], *, node: str) -> None:
+        """See whether a question could be stored, where that is done at the end of the run.
+
+        Raises:
+            CodecError: It cannot.
+        """
+        asked = dump_interrupts(interrupts)
+        self._encoder.value_body(asked, channel="__interrupt__", node=node)
+
     def answered(self, task_id: bytes, path: str, answers: Sequence[Any], *, node: str) -> None:
         """The answers a task of `node` has been given so far."""
         self._control(task_id, SLOT_RESUME, path, "__resume__", list(answers), node=node)

@@ -324,6 +324,11 @@ class Run:
                 run.encoded = rec.encode(run.writes)
             except CodecError as exc:
                 run.writes, run.failure = None, exc
+        if rec is not None and rec.exits and run.interrupts:
+            try:
+                rec.try_question(run.interrupts, node=run.task.name)
+            except CodecError as exc:
+                run.interrupts, run.failure = (), exc
         if run.took_answer and self.nested and run.writes is not None:
             self._take_back(run)
         if rec is not None and not rec.exits and (run.writes is None or others or self._broken()):
