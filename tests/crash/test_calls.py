@@ -29,8 +29,11 @@ def _spawn(url: str, log: str) -> subprocess.Popen[bytes]:
         env={**os.environ, "PYTHONPATH": path},
     )
     deadline = time.monotonic() + 30
-    while not any(e["what"] == "ready" and e["pid"] == child.pid for e in read_log(log)):
-        if child.poll() is not None or time.monotonic() > deadline:
+    while True:
+        ended = child.poll() is not None  # asked first: what it wrote before is there
+        if any(e["what"] == "ready" and e["pid"] == child.pid for e in read_log(log)):
+            break
+        if ended or time.monotonic() > deadline:
             msg = f"the worker did not start (exit code {child.poll()})"
             raise RuntimeError(msg)
         time.sleep(0.002)
@@ -43,7 +46,9 @@ def _kill_until_done(url: str, log: str, chance: random.Random) -> int:
     while True:
         child = _spawn(url, log)
         try:
-            code = child.wait(60 if kills >= KILLS else chance.uniform(0.0, 0.12))
+            # The first kill comes early, before a quick worker has reached its end.
+            latest = 0.12 if kills else 0.01
+            code = child.wait(60 if kills >= KILLS else chance.uniform(0.0, latest))
         except subprocess.TimeoutExpired:
             child.send_signal(signal.SIGKILL)
             child.wait()
