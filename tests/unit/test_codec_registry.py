@@ -115,6 +115,18 @@ def test_a_class_statement_that_runs_again_replaces_its_class():
         Codec(registry).encode(old())
 
 
+def test_a_class_statement_that_runs_again_replaces_a_registered_class_for_its_graph():
+    """The older class was given to `register`; the newer one stands in the schema of a graph."""
+    parent = Registry()
+    old, new = (dataclass(type("Cell", (), {"__module__": "__main__"})) for _ in range(2))
+    parent.register(old)
+    child = Registry(parent)
+    child.register(new)
+    stored = Codec(child).encode(new())
+    assert type(Codec(child).decode(*stored)) is new
+    assert type(Codec(parent).decode(*stored)) is old
+
+
 def test_registering_again_is_harmless_under_the_same_id_only():
     registry = Registry()
     registry.register(A)

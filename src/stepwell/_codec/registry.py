@@ -129,8 +129,9 @@ class Registry:
         taken = self.by_id(name)
         if taken is None or taken.cls is cls:
             return
-        if _redefined(taken.cls, cls) and self._by_id.get(name) is taken:
-            self._by_class.pop(taken.cls, None)
+        if _redefined(taken.cls, cls):  # here the newer one counts; in a parent the older stays
+            if self._by_id.get(name) is taken:
+                self._by_class.pop(taken.cls, None)
             return
         raise errors.UsageError(
             f"The type id {name!r} belongs to {default_id(taken.cls)}; it cannot name "
