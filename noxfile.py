@@ -204,6 +204,13 @@ def kill(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/crash", *session.posargs, env=kills)
 
 
+@nox.session(default=False)
+def torture(session: nox.Session) -> None:
+    """Break things on purpose: -- --minutes 30 [--only T5,T9] [--seed S] [--record]."""
+    _install(session, "test")
+    session.run("python", "-m", "tests.torture", *session.posargs)
+
+
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure against peers; takes a while."""
