@@ -138,7 +138,8 @@ def load_chain(
     if ns is None:
         return Loaded(thread=thread, runs=_runs(cursor, t, {thread.run}))
     newest = thread.namespaces[ns][1] if seq is None else seq
-    if not cursor.execute(_EXISTS, (t, ns, newest, t, ns, newest, newest)).fetchone()[0]:
+    # Writes may be filed under "no checkpoint yet" (0), but not under one that is not there.
+    if newest and not cursor.execute(_EXISTS, (t, ns, newest, t, ns, newest, newest)).fetchone()[0]:
         return Loaded(thread=thread, ns=ns, runs=_runs(cursor, t, {thread.run}))
     rows: list[CheckpointRow] = []
     segments: list[SegmentRow] = []
@@ -187,7 +188,7 @@ def history(
         ns=ns,
         rows=rows,
         segments=list(map(SegmentRow._make, cursor.execute(_SEGMENTS, (t, ns, last, 1)))),
-        writes=list(map(WriteRow._make, cursor.execute(_WRITES, (t, ns, 1, last)))),
+        writes=list(map(WriteRow._make, cursor.execute(_WRITES, (t, ns, 0, last)))),
         runs=_runs(cursor, t, {thread.run, *(row.run for row in rows)}),
     )
 

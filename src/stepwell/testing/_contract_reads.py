@@ -126,6 +126,22 @@ class ReadContract(ContractBase):
         ]  # fmt: skip
         assert [row.task_path for row in (await loaded(driver, thread_key())).writes] == ["x"]
 
+    async def test_writes_may_come_before_any_checkpoint(
+        self, driver_factory: DriverFactory
+    ) -> None:
+        """What is filed under "no checkpoint yet" is read with that place, and with no other."""
+        driver = await driver_factory()
+        alice = await take(driver, thread_key(), ALICE)
+        await alice.append(pending("early", b"first"))
+        for seq in (None, 0):
+            answer = await loaded(driver, thread_key(), seq=seq)
+            assert (bodies(answer.rows), bodies(answer.writes)) == ([], [b"first"])
+        page = await driver.history(thread_key(), "", None)
+        assert bodies(page.writes) == [b"first"]
+        await alice.append(checkpoint(), pending("later", b"second"))
+        assert bodies((await loaded(driver, thread_key())).writes) == [b"second"]
+        assert bodies((await loaded(driver, thread_key(), seq=0)).writes) == [b"first"]
+
     async def test_runs_come_with_their_rows(self, driver_factory: DriverFactory) -> None:
         """A load names every run of its rows, and the newest run of the thread."""
         driver = await driver_factory()
