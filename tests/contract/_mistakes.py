@@ -7,7 +7,15 @@ import dataclasses
 
 from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint._memory_rows import Thread
-from stepwell.checkpoint.driver import Busy, Committed, Failed, Lost, Renewed, Stale
+from stepwell.checkpoint.driver import (
+    Busy,
+    Committed,
+    Failed,
+    Lost,
+    Renewed,
+    Stale,
+    ThreadKey,
+)
 from stepwell.errors import SequenceConflictError
 
 MISTAKES = []
@@ -152,6 +160,84 @@ class WantOutlivesTheClaim(MemoryDriver):
         wanted = request.key in self._threads and self._threads[request.key].wanted
         claim = super()._claim(request, now)
         self._threads[request.key].wanted = wanted
+        return claim
+
+
+@caught_by("test_a_request_reaches_the_owner")
+class RequestIsForgotten(MemoryDriver):
+    async def ask(self, asks):
+        return [self._ask(ask._replace(key=ThreadKey("", "nowhere"))) for ask in asks]
+
+
+@caught_by("test_a_request_reaches_the_owner")
+class HeartbeatKeepsTheRequest(MemoryDriver):
+    async def renew(self, worker, held, lease_ttl_s):
+        return [
+            Renewed(None, answer.wanted) if isinstance(answer, Renewed) else answer
+            for answer in await super().renew(worker, held, lease_ttl_s)
+        ]
+
+
+@caught_by("test_a_request_reaches_the_owner")
+class CommitKeepsTheRequest(MemoryDriver):
+    def _commit(self, piece, now, wall):
+        outcome = super()._commit(piece, now, wall)
+        if isinstance(outcome, Committed):
+            return dataclasses.replace(outcome, request=None)
+        return outcome
+
+
+@caught_by("test_a_request_reaches_the_owner")
+class AskDoesNotWant(MemoryDriver):
+    async def ask(self, asks):
+        answers = await super().ask(asks)
+        for ask in asks:
+            if ask.key in self._threads:
+                self._threads[ask.key].wanted = False
+        return answers
+
+
+@caught_by("test_a_request_stays_unless_replaced")
+class LastRequestWins(MemoryDriver):
+    async def ask(self, asks):
+        return await super().ask([ask._replace(replace=True) for ask in asks])
+
+
+@caught_by("test_a_request_stays_unless_replaced")
+class FirstRequestWins(MemoryDriver):
+    async def ask(self, asks):
+        return await super().ask([ask._replace(replace=False) for ask in asks])
+
+
+@caught_by("test_a_request_is_for_one_claim")
+class AnyClaimIsAsked(MemoryDriver):
+    async def ask(self, asks):
+        known = self._threads
+        return await super().ask(
+            [a._replace(epoch=known[a.key].epoch) if a.key in known else a for a in asks]
+        )
+
+
+@caught_by("test_a_request_is_for_one_claim")
+class NobodyIsAsked(MemoryDriver):
+    """A free thread takes requests: whoever asks believes that somebody was told."""
+
+    async def ask(self, asks):
+        owners = [(t, t.owner) for a in asks if (t := self._threads.get(a.key))]
+        for thread, owner in owners:
+            thread.owner = owner or b"nobody"
+        answers = await super().ask(asks)
+        for thread, owner in owners:
+            thread.owner = owner
+        return answers
+
+
+@caught_by("test_a_request_is_for_one_claim")
+class RequestOutlivesTheClaim(MemoryDriver):
+    def _claim(self, request, now):
+        asked = request.key in self._threads and self._threads[request.key].request
+        claim = super()._claim(request, now)
+        self._threads[request.key].request = asked or None
         return claim
 
 

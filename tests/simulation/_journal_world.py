@@ -15,6 +15,7 @@ from stepwell._journal.journal import Journal, JournalOptions
 from stepwell._journal.slices import Ticket
 from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.driver import (
+    Ask,
     Busy,
     Capability,
     Claim,
@@ -204,6 +205,10 @@ class Process:
         await self._call("want")
         self.wants += keys
         await self.database.rows.want(keys)
+
+    async def ask(self, asks: Sequence[Ask]) -> list[bool]:
+        await self._call("ask")
+        return await self.database.rows.ask(asks)
 
     async def landed(self, key: ThreadKey, record_no: int, epoch: int) -> bool:
         await self._call("landed")

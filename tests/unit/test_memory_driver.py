@@ -9,6 +9,7 @@ import pytest
 
 from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.driver import (
+    Ask,
     Busy,
     Claim,
     Committed,
@@ -99,6 +100,7 @@ def test_no_verb_suspends(driver):
         assert run_to_end(call) is None
     held = run_to_end(take(driver, thread_key(), ALICE)).held
     assert len(run_to_end(driver.renew(ALICE, [held], 1.0))) == 1
+    assert run_to_end(driver.ask([Ask(thread_key(), held.epoch, "interrupt:x")])) == [True]
     assert run_to_end(driver.unlock([held])) is None
     assert run_to_end(driver.delete(held, ALICE))
     assert run_to_end(driver.release(ALICE, [held])) is None

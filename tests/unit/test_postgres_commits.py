@@ -9,6 +9,7 @@ import pytest
 
 from stepwell.checkpoint._postgres_commit import CommitStatements
 from stepwell.checkpoint.driver import (
+    Ask,
     Busy,
     Claim,
     Committed,
@@ -94,6 +95,9 @@ async def test_every_verb_answers_while_a_stranger_holds_the_row(pg_schema):
                 assert (got.owner, got.lock_free) == (b"", None)
                 assert await one.renew(ALICE, [alice.held], 30.0) == [Renewed(extended=False)]
                 await two.want([alice.key])
+                asked = Ask(alice.key, alice.epoch, "interrupt:x")
+                with pytest.raises(StorageUnavailableError, match="stayed locked"):
+                    await two.ask([asked, asked._replace(key=thread_key("other"))])
                 assert (await loaded(two, alice.key)).thread is not None
                 with pytest.raises(StorageUnavailableError, match="stayed locked") as caught:
                     await one.delete(alice.held, ALICE)
@@ -406,6 +410,7 @@ async def test_no_statement_reads_a_whole_table(pg_schema):
             await writer.append(checkpoint(), checkpoint(ns=1), drop=[(0, 1)])
             await driver.renew(ALICE, [writer.held], 30.0)
             await driver.want([writer.key])
+            await driver.ask([Ask(writer.key, writer.epoch, "interrupt:x")])
             await driver.landed(writer.key, 1, writer.epoch)
             await driver.history(writer.key, "", None)
             await driver.runs(writer.key)

@@ -12,6 +12,7 @@ import pytest
 
 from stepwell.checkpoint._postgres_driver import PostgresDriver
 from stepwell.checkpoint.driver import (
+    Ask,
     Busy,
     Claim,
     Committed,
@@ -444,6 +445,7 @@ CALLS = {
     "load": lambda driver, w: driver.load([LoadRequest(w.key)]),
     "history": lambda driver, w: driver.history(w.key, "", None),
     "want": lambda driver, w: driver.want([w.key]),
+    "ask": lambda driver, w: driver.ask([Ask(w.key, w.epoch, "interrupt:x")]),
     "delete": lambda driver, w: driver.delete(w.held, ALICE),
     "landed": lambda driver, w: driver.landed(w.key, 1, w.epoch),
 }

@@ -13,6 +13,7 @@ from stepwell._db._sqlite_connection import BaseLane
 from stepwell._db._sqlite_host import LeaseTime
 from stepwell.checkpoint._sqlite_driver import SqliteDriver
 from stepwell.checkpoint.driver import (
+    Ask,
     Busy,
     Claim,
     Committed,
@@ -212,6 +213,7 @@ async def test_every_verb_is_one_hop_whatever_its_size(driver, hops):
         lambda: driver.landed(keys[0], 1, writers[0].epoch),
         lambda: driver.renew(ALICE, held, 30.0),
         lambda: driver.want(keys),
+        lambda: driver.ask([Ask(key, writers[0].epoch, "interrupt:x") for key in keys]),
         lambda: driver.delete(held[0], ALICE),
         lambda: driver.release(ALICE, held),
     ):

@@ -295,6 +295,28 @@ WITH want AS MATERIALIZED (
 SELECT w.i FROM want w JOIN {schema}.stepwell_thread t ON t.key = w.key
 WHERE t.epoch = w.epoch AND t.owner = $3 AND (w.i IN (SELECT d.i FROM done d)) IS NOT TRUE;
 
+-- name: ask
+-- $1 thread keys, $2 epochs, $3 requests, $4 whether each replaces one that is there. Returns
+-- the places of those whose thread is held under that epoch, and whether the request was put
+-- there: if not, the row was locked just now.
+WITH want AS MATERIALIZED (
+  SELECT * FROM unnest($1::uuid[], $2::int8[], $3::text[], $4::bool[])
+    WITH ORDINALITY AS w(key, epoch, request, replaces, i)
+), held AS MATERIALIZED (
+  SELECT w.i, w.request, w.replaces, t.key
+  FROM want w JOIN {schema}.stepwell_thread t ON t.key = w.key
+  WHERE t.epoch = w.epoch AND t.owner IS NOT NULL
+  FOR NO KEY UPDATE OF t SKIP LOCKED
+), done AS (
+  UPDATE {schema}.stepwell_thread t SET
+    request = CASE WHEN t.request IS NULL OR h.replaces THEN h.request ELSE t.request END,
+    wanted_at = coalesce(t.wanted_at, clock_timestamp())
+  FROM held h WHERE t.key = h.key RETURNING h.i
+)
+SELECT w.i, (w.i IN (SELECT d.i FROM done d)) IS TRUE
+FROM want w JOIN {schema}.stepwell_thread t ON t.key = w.key
+WHERE t.epoch = w.epoch AND t.owner IS NOT NULL;
+
 -- name: want
 -- $1 thread keys. Returns those not marked because their rows were locked just now.
 WITH held AS MATERIALIZED (

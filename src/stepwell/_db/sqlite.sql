@@ -170,6 +170,12 @@ WHERE scope = ? AND thread_id = ? AND epoch = ? AND owner = ?;
 UPDATE stepwell_thread SET wanted_at = ?
 WHERE scope = ? AND thread_id = ? AND wanted_at IS NULL;
 
+-- name: ask
+UPDATE stepwell_thread
+SET request = CASE WHEN request IS NULL OR ? THEN ? ELSE request END,
+  wanted_at = coalesce(wanted_at, ?)
+WHERE scope = ? AND thread_id = ? AND epoch = ? AND owner IS NOT NULL;
+
 -- name: record_epochs
 SELECT epoch FROM stepwell_tail WHERE t = ? AND record_no = ?
 UNION ALL

@@ -14,6 +14,7 @@ from typing import Literal
 from stepwell._clock import SYSTEM_CLOCK, Clock
 from stepwell.checkpoint._memory_rows import Thread
 from stepwell.checkpoint.driver import (
+    Ask,
     Busy,
     Capability,
     Claim,
@@ -149,6 +150,19 @@ class MemoryDriver:
             thread = self._threads.get(key)
             if thread is not None:
                 thread.wanted = True
+
+    async def ask(self, asks: Sequence[Ask]) -> list[bool]:
+        """Leave each request with the owner of its thread."""
+        return [self._ask(ask) for ask in asks]
+
+    def _ask(self, ask: Ask) -> bool:
+        thread = self._threads.get(ask.key)
+        if thread is None or thread.epoch != ask.epoch or thread.owner is None:
+            return False
+        if thread.request is None or ask.replace:
+            thread.request = ask.request
+        thread.wanted = True
+        return True
 
     async def delete(self, claim: Held, worker: bytes) -> bool:
         """Drop the thread if the claim is live; nothing of it stays behind."""

@@ -20,6 +20,7 @@ from stepwell.checkpoint._postgres_rows import (
     uuid_of,
 )
 from stepwell.checkpoint.driver import (
+    Ask,
     Busy,
     Capability,
     Claim,
@@ -220,6 +221,39 @@ class PostgresDriver:
             if turn:
                 await asyncio.sleep(PAUSE_S)
             waiting = [row[0] for row in await self._db.fetch("want", waiting)]
+
+    async def ask(self, asks: Sequence[Ask]) -> list[bool]:
+        """Put each request on the row of its thread.
+
+        Raises:
+            StorageUnavailableError: A row stayed locked by somebody else.
+        """
+        answers = [False] * len(asks)
+        waiting = list(range(len(asks)))
+        for turn in range(ROUNDS):
+            if not waiting:
+                return answers
+            if turn:
+                await asyncio.sleep(PAUSE_S)
+            left = [asks[place] for place in waiting]
+            rows = await self._db.fetch(
+                "ask", [key_of(ask.key) for ask in left], [ask.epoch for ask in left],
+                [ask.request for ask in left], [ask.replace for ask in left],
+            )  # fmt: skip
+            locked: list[int] = []
+            for i, done in rows:
+                answers[waiting[i - 1]] = done
+                if not done:
+                    locked.append(waiting[i - 1])
+            waiting = locked
+        if not waiting:
+            return answers
+        raise StorageUnavailableError(
+            f"PostgreSQL at {self._db.label}: the row of thread "
+            f"{asks[waiting[0]].key.thread_id!r} stayed locked by another transaction.",
+            outcome="none",
+            thread_id=asks[waiting[0]].key.thread_id,
+        )
 
     async def delete(self, claim: Held, worker: bytes) -> bool:
         """Delete the thread and all its rows, fenced by the claim."""

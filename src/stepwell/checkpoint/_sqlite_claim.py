@@ -11,10 +11,20 @@ from stepwell._db.sqlite import SQL, Cursor, LeaseClock, LeaseTime
 from stepwell._ids import Ids
 from stepwell.checkpoint._sqlite_commit import Numbers
 from stepwell.checkpoint._sqlite_read import load_chain, read_thread, read_thread_again
-from stepwell.checkpoint.driver import Busy, Claim, ClaimRequest, Held, Lost, Renewed, ThreadKey
+from stepwell.checkpoint.driver import (
+    Ask,
+    Busy,
+    Claim,
+    ClaimRequest,
+    Held,
+    Lost,
+    Renewed,
+    ThreadKey,
+)
 
 _INSERT, _CLAIM, _STATE = SQL["thread_insert"], SQL["thread_claim"], SQL["thread_state"]
 _RUN_ID, _RENEW, _RELEASE, _WANT = SQL["run_id"], SQL["renew"], SQL["release"], SQL["want"]
+_ASK = SQL["ask"]
 _DELETE = SQL["delete_thread"]
 _DELETE_ROWS = [
     SQL[name]
@@ -173,6 +183,15 @@ def release(cursor: Cursor, worker: bytes, held: Sequence[Held]) -> None:
 def want(cursor: Cursor, keys: Sequence[ThreadKey], wall: float) -> None:
     """Say that somebody waits, if nobody has said so since the last claim."""
     cursor.executemany(_WANT, [(wall, *key) for key in keys])
+
+
+def ask(cursor: Cursor, asks: Sequence[Ask], wall: float) -> list[bool]:
+    """Put requests on the rows of threads that are held under the epochs they name."""
+    answers = []
+    for key, epoch, request, replace in asks:
+        cursor.execute(_ASK, (replace, request, wall, *key, epoch))
+        answers.append(cursor.rowcount == 1)
+    return answers
 
 
 def delete(cursor: Cursor, claim: Held, worker: bytes) -> bool:

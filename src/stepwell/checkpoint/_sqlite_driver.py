@@ -26,6 +26,7 @@ from stepwell.checkpoint import _sqlite_claim as owning
 from stepwell.checkpoint import _sqlite_read as reading
 from stepwell.checkpoint._sqlite_commit import CommitBatch, Numbers
 from stepwell.checkpoint.driver import (
+    Ask,
     Busy,
     Capability,
     Claim,
@@ -275,6 +276,13 @@ class SqliteDriver:
         wall = self._clock.wall()
         if keys:
             await self._opened().write(lambda cursor: owning.want(cursor, keys, wall))
+
+    async def ask(self, asks: Sequence[Ask]) -> list[bool]:
+        """Put each request on the row of its thread."""
+        if not asks:
+            return []
+        wall = self._clock.wall()
+        return await self._opened().write(lambda cursor: owning.ask(cursor, asks, wall))
 
     async def delete(self, claim: Held, worker: bytes) -> bool:
         """Delete the thread and all its rows, fenced by the claim."""

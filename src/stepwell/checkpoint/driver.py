@@ -372,6 +372,16 @@ class Held(NamedTuple):
     lock_key: int | None = None
 
 
+class Ask(NamedTuple):
+    """A request to whoever holds the thread under `epoch`: text that only journals read. One
+    that is there already stays, unless `replace`; the next claim clears it."""
+
+    key: ThreadKey
+    epoch: int
+    request: str
+    replace: bool = False
+
+
 @dataclass(slots=True, frozen=True)
 class Renewed:
     """The claim is still ours; `request` and `wanted` are what others ask of the owner."""
@@ -450,6 +460,10 @@ class Driver(Protocol):
 
     async def want(self, keys: Sequence[ThreadKey]) -> None:
         """Say that somebody waits for these threads (sets `wanted_at` once)."""
+
+    async def ask(self, asks: Sequence[Ask]) -> list[bool]:
+        """Leave requests with owners, who learn of them by their next commit or heartbeat;
+        sets `wanted_at` too. False: nobody holds that thread under that epoch any more."""
 
     async def landed(self, key: ThreadKey, record_no: int, epoch: int) -> bool:
         """Is the record numbered `record_no`, written under `epoch`, in the database?"""

@@ -386,4 +386,5 @@ class CommitContract(ContractBase):
         await driver.release(ALICE, [])
         await driver.unlock([])
         await driver.want([])
+        assert await driver.ask([]) == []
         assert isinstance(await contest(driver, thread_key(), ALICE), Claim)

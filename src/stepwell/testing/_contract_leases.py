@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from stepwell.checkpoint.driver import (
+    Ask,
     Busy,
     Claim,
     Committed,
@@ -107,6 +108,62 @@ class LeaseContract(ContractBase):
         await alice.release()
         await take(one, thread_key(), BOB)
         assert not (await thread_row(one, thread_key())).wanted
+
+    async def test_a_request_reaches_the_owner(self, driver_factory: DriverFactory) -> None:
+        """`ask` reaches the owner with its next commit and heartbeat, as a wanted thread does,
+        and names threads one by one."""
+        one, two = await self.drivers(driver_factory, 2)
+        alice = await take(one, thread_key(), ALICE)
+        other = await take(one, thread_key("other"), ALICE)
+        assert await two.ask(
+            [
+                Ask(thread_key("no such thread"), alice.epoch, "interrupt:x"),
+                Ask(thread_key(), alice.epoch, "interrupt:run-2"),
+            ]
+        ) == [False, True]
+        assert await one.renew(ALICE, [other.held, alice.held], 30.0) == [
+            Renewed(),
+            Renewed("interrupt:run-2", wanted=True),
+        ]
+        assert await alice.send(alice.slice(checkpoint())) == Committed(
+            1, request="interrupt:run-2", wanted=True
+        )
+        row = await thread_row(two, thread_key())
+        assert (row.request, row.wanted, row.owner) == ("interrupt:run-2", True, ALICE)
+        assert (row.epoch, row.record_no) == (alice.epoch, 1)
+        assert (await loaded(one, thread_key("no such thread"))).thread is None
+
+    async def test_a_request_stays_unless_replaced(self, driver_factory: DriverFactory) -> None:
+        """The first request stands until one comes that says it replaces it."""
+        one, two = await self.drivers(driver_factory, 2)
+        alice = await take(one, thread_key(), ALICE)
+        for request, replace, seen in (
+            ("interrupt:1", False, "interrupt:1"),
+            ("cancel:2", False, "interrupt:1"),
+            ("rollback:3", True, "rollback:3"),
+            ("interrupt:4", False, "rollback:3"),
+            ("rollback:ü 5'\"%", True, "rollback:ü 5'\"%"),
+        ):
+            assert await two.ask([Ask(thread_key(), alice.epoch, request, replace)]) == [True]
+            assert await one.renew(ALICE, [alice.held], 30.0) == [Renewed(seen, wanted=True)]
+
+    async def test_a_request_is_for_one_claim(self, driver_factory: DriverFactory) -> None:
+        """A request names the epoch: another claim, or nobody, is not asked; and a claim
+        clears what was asked of the one before."""
+        one, two = await self.drivers(driver_factory, 2)
+        alice = await take(one, thread_key(), ALICE)
+        for epoch in (alice.epoch - 1, alice.epoch + 1):
+            assert await two.ask([Ask(thread_key(), epoch, "interrupt:x")]) == [False]
+        assert (await thread_row(two, thread_key())).request is None
+        assert await two.ask([Ask(thread_key(), alice.epoch, "interrupt:y")]) == [True]
+        await alice.release()
+        asked = [Ask(thread_key(), alice.epoch, "rollback:z", replace=True)]
+        assert await two.ask(asked) == [False]
+        bob = await take(one, thread_key(), BOB)
+        assert await two.ask(asked) == [False]
+        assert await bob.send(bob.slice(checkpoint())) == Committed(1)
+        row = await thread_row(two, thread_key())
+        assert (row.request, row.wanted) == (None, False)
 
     async def test_a_release_frees_the_thread(self, driver_factory: DriverFactory) -> None:
         """After a release the row has no owner, lock or lease, and anybody may claim."""

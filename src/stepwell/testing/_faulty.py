@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Literal, TypeVar
 
 from stepwell.checkpoint.driver import (
+    Ask,
     Busy,
     Capability,
     Claim,
@@ -37,7 +38,7 @@ ANY = "any"
 
 VERBS = (
     "open", "close", "migrate", "claim", "commit", "renew", "release", "unlock", "want",
-    "landed", "load", "history", "threads", "namespaces", "runs", "delete",
+    "ask",    "landed", "load", "history", "threads", "namespaces", "runs", "delete",
 )  # fmt: skip
 
 
@@ -277,6 +278,10 @@ class FaultyDriver:
     async def want(self, keys: Sequence[ThreadKey]) -> None:
         """See `Driver.want`."""
         await self._call("want", lambda: self.driver.want(keys))
+
+    async def ask(self, asks: Sequence[Ask]) -> list[bool]:
+        """See `Driver.ask`."""
+        return await self._call("ask", lambda: self.driver.ask(asks))
 
     async def landed(self, key: ThreadKey, record_no: int, epoch: int) -> bool:
         """See `Driver.landed`."""
