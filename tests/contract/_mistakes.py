@@ -88,12 +88,6 @@ class SuspicionIgnoresTheEpoch(MemoryDriver):
         return super()._claim(request, now)
 
 
-@caught_by("test_a_confirmed_suspicion_passes")
-class SuspicionNeverPasses(MemoryDriver):
-    def _claim(self, request, now):
-        return super()._claim(request._replace(confirmed=None), now)
-
-
 @caught_by("test_a_claim_reads_what_it_claimed")
 class ClaimReadsTooEarly(MemoryDriver):
     """The load that comes with a claim is that of the claim before."""

@@ -31,6 +31,16 @@ class LocksOutliveTheProcess(ProcessDriver):
         return
 
 
+class SuspicionNeverPasses(ProcessDriver):
+    def _claim(self, request, now):
+        return super()._claim(request._replace(confirmed=None), now)
+
+
+class SuspectsWithoutEvidence(ProcessDriver):
+    def probe(self, key):
+        return self.database.keys.get(key) is None or super().probe(key)
+
+
 class LooksAtNoLock(ProcessDriver):
     def probe(self, key):
         return True
@@ -89,6 +99,8 @@ class TakesTheOthersDown(ProcessDriver):
     [
         (LocksOutliveTheProcess, "test_a_dead_owner_frees_its_lock"),
         (LocksOutliveTheProcess, "test_a_confirmed_suspicion_passes"),
+        (SuspicionNeverPasses, "test_a_confirmed_suspicion_passes"),
+        (SuspectsWithoutEvidence, "test_without_a_key_nobody_is_suspected"),
         (LooksAtNoLock, "test_a_living_owner_holds_its_lock"),
         (ClaimsADeadOwnerAlive, "test_a_dead_owner_frees_its_lock"),
         (LocksUnasked, "test_a_claim_may_do_without_a_lock"),

@@ -1,5 +1,5 @@
-"""The PostgreSQL driver keeps the driver contract: on connections of its own, and out of a
-pool that the user made, where every transaction brings its own settings."""
+"""The PostgreSQL driver keeps the driver contract: on connections of its own, out of a pool that
+the user made, where every transaction brings its own settings, and through PgBouncer."""
 # ruff: noqa: F401, F811  # fixtures are imported by name
 
 import asyncpg
@@ -9,6 +9,7 @@ import pytest_asyncio
 from stepwell.checkpoint._postgres_driver import PostgresDriver
 from stepwell.checkpoint.driver import Capability
 from stepwell.testing import DriverContract
+from tests._pgbouncer import bouncer_dsn
 from tests._postgres import pg_dsn, pg_schema
 
 pytestmark = pytest.mark.postgres
@@ -53,3 +54,25 @@ class TestPostgresDriverOnAGivenPool(DriverContract):
             yield make
             for driver in opened:
                 await driver.close()
+
+
+class TestPostgresDriverThroughPgBouncer(DriverContract):
+    """Transaction pooling, by leases alone: the clients share three sessions of the server."""
+
+    capabilities = frozenset({Capability.MANY_PROCESSES})
+    short_lease_s = 0.5
+
+    @pytest_asyncio.fixture
+    async def driver_factory(self, bouncer_dsn, pg_schema):
+        opened = []
+
+        async def make():
+            driver = PostgresDriver(bouncer_dsn, schema=pg_schema, pgbouncer=True)
+            opened.append(driver)
+            await driver.open()
+            await driver.migrate("auto")
+            return driver
+
+        yield make
+        for driver in opened:
+            await driver.close()

@@ -59,6 +59,11 @@ class Line:
         """Number of the connection in use, counted from 1; None: there is none."""
         return self._sessions if self.connected else None
 
+    @property
+    def announced_pid(self) -> int | None:
+        """The backend that answered when the connection was made; a pooler makes one up."""
+        return None if self._link is None else self._link.get_server_pid()
+
     async def run(
         self, sql: str, *args: object, doing: str, sent: bool = True, reply_s: float | None = None
     ) -> list[asyncpg.Record]:

@@ -30,6 +30,7 @@ except ModuleNotFoundError as error:
 from stepwell._db._postgres_dsn import parse_dsn
 from stepwell._db._postgres_line import Line
 from stepwell._db._postgres_locks import KEYS_MAX, LockSession
+from stepwell._db._postgres_pooler import betrays_a_pooler, pooled, warn
 from stepwell._db._postgres_schema import (
     LEDGER,
     STORE_LEDGER,
@@ -107,6 +108,8 @@ class _Opened:
     replica: Source
     lane: Line
     control: Line
+    backend: int = 0
+    """The server's process that answered first."""
     schema: str = ""
     sql: Mapping[str, str] = field(default_factory=dict)
     locks: LockSession | None = None
@@ -121,7 +124,7 @@ class Postgres:
         pool_size_max: how many connections of our own at most, lane and control included.
         schema: everything lives in this schema; None: the first one of the search path.
         pgbouncer: a pooler in transaction mode stands between: no prepared statements, no
-            session settings, no advisory locks.
+            session settings, no advisory locks. One that is found at opening is treated alike.
         locks: "lease" takes no advisory locks.
         read_url: address of a replica for reads that may lag.
         connect: extra arguments of `asyncpg.connect`.
@@ -164,6 +167,7 @@ class Postgres:
         self._pool_size_max = pool_size_max
         self._schema = schema
         self._pgbouncer = pgbouncer
+        self._locks = locks
         self._ids = ids
         self._timeouts = timeouts
         self.advisory = locks == "advisory" and not pgbouncer
@@ -185,7 +189,40 @@ class Postgres:
             self._opening = asyncio.Lock()
         async with self._opening:
             if self._opened is None:
-                self._opened = await self._connect(loop)
+                self._opened = await self._connect_as_it_must_be(loop)
+
+    async def _connect_as_it_must_be(self, loop: asyncio.AbstractEventLoop) -> _Opened:
+        """Connect; where a pooler turns out to stand between, again, in its way."""
+        if self._pgbouncer:
+            return await self._connect(loop)
+        sign: StorageError | None = None
+        try:
+            opened = await self._connect(loop)
+            if not await self._found_pooled(opened):
+                return opened
+        except StorageError as error:
+            if not betrays_a_pooler(error):
+                raise
+            sign = error
+        self._pgbouncer, self.advisory = True, False
+        try:
+            opened = await self._connect(loop)
+        except StorageError as error:
+            # Next time as it was asked for: perhaps it was something else.
+            self._pgbouncer, self.advisory = False, self._locks == "advisory"
+            raise sign or error from error
+        warn(opened.source.label)
+        return opened
+
+    async def _found_pooled(self, opened: _Opened) -> bool:
+        """Look for a pooler; if there is one, what was opened is closed again."""
+        found = True
+        try:
+            found = await pooled(opened.lane, opened.control, opened.sql, opened.backend)
+        finally:
+            if found:
+                await _close(opened)
+        return found
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> _Opened:
         source, replica = self._sources()
@@ -222,7 +259,7 @@ class Postgres:
         label = opened.source.label
         sql = queries("")
         [row] = await opened.lane.run(sql["server_limits"], doing="connecting", sent=False)
-        version, lock_table, standby, _ = row
+        version, lock_table, standby, opened.backend = row
         if version < SERVER_MIN * 10_000:
             raise StorageError(
                 f"PostgreSQL at {label} has version {version // 10_000}; Stepwell needs "

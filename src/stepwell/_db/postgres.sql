@@ -42,6 +42,14 @@ SELECT current_setting('server_version_num')::int4,
     * (current_setting('max_connections')::int8 + current_setting('max_prepared_transactions')::int8),
   pg_is_in_recovery(), pg_backend_pid();
 
+-- name: backend
+SELECT pg_backend_pid();
+
+-- name: settings_unkept
+-- $1 names, $2 values: how many of these settings are not in effect.
+SELECT count(*) FROM unnest($1::text[], $2::text[]) AS s(name, value)
+WHERE current_setting(s.name, true) IS DISTINCT FROM s.value;
+
 -- name: lock
 -- $1 keys. The backend's pid tells whether the session is still the same.
 SELECT k, pg_try_advisory_lock(k), pg_backend_pid() FROM unnest($1::int8[]) AS k;

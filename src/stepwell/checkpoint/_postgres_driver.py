@@ -104,12 +104,14 @@ class PostgresDriver:
             ids=ids,
             timeouts=timeouts,
         )
-        self.capabilities: frozenset[Capability] = frozenset({Capability.MANY_PROCESSES}) | (
-            {Capability.ADVISORY_LOCKS} if self._db.advisory else frozenset()
-        )
+        self.capabilities = self._declared()
         self._claims = Claims(self._db)
         self._statements: CommitStatements | None = None
         self._chores: set[asyncio.Task[None]] = set()
+
+    def _declared(self) -> frozenset[Capability]:
+        locks = {Capability.ADVISORY_LOCKS} if self._db.advisory else frozenset()
+        return frozenset({Capability.MANY_PROCESSES}) | locks
 
     @property
     def database(self) -> Postgres:
@@ -119,12 +121,13 @@ class PostgresDriver:
     # --- lifecycle ------------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Connect. Idempotent.
+        """Connect. Idempotent. A transaction pooler that nobody spoke of is found, and warned of.
 
         Raises:
             StorageError: the server cannot be reached or refuses us; the message says which.
         """
         await self._db.open()
+        self.capabilities = self._declared()
         self._statements = CommitStatements(self._db.sql)
 
     async def close(self) -> None:

@@ -95,8 +95,8 @@ class ClaimBatch:
         lock_free = None
         if lock_key is not None and self._locks is not None:
             lock_free = self._locks.is_free(lock_key)
-        # Without evidence either way, who suspects has other reasons; a held lock refutes them.
-        if lock_free is not False and request.confirmed == (epoch, beat):
+        # A row without a key is no evidence of death: its lease decides.
+        if lock_free and request.confirmed == (epoch, beat):
             return self._take(cursor, request, raw, now, taken_over=True)
         run = cursor.execute(_RUN_ID, (raw[0], raw[15])).fetchone()
         return Busy(

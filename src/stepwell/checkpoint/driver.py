@@ -257,7 +257,8 @@ class ClaimRequest(NamedTuple):
 
     `fresh_no` is the random start of epoch and layout_no of a new row, `fresh_uid` its uid.
     `confirmed` = (epoch, beat) of a suspicion that the journal has confirmed: the claim may
-    then pass a live lease whose lock key is free, if neither has moved.
+    then pass a live lease whose lock key is free, if neither has moved. A row without a key
+    is no evidence of death: it is held until its lease ends, whatever was confirmed.
     `lock`: take a fresh advisory key for this claim (a driver without locks ignores it).
     """
 

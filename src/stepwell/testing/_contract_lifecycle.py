@@ -224,3 +224,15 @@ class LifecycleContract(ContractBase):
         busy = await contest(two, thread_key(), BOB)
         assert isinstance(busy, Busy)
         assert busy.lock_free is None
+
+    async def test_without_a_key_nobody_is_suspected(self, driver_factory: DriverFactory) -> None:
+        """A row that names no key is no evidence of death: not even a confirmed suspicion
+        passes its lease, and its owner writes on."""
+        self.needs(Capability.ADVISORY_LOCKS)
+        one, two = await self.drivers(driver_factory, 2)
+        alice = await take(one, thread_key(), ALICE, lock=False)
+        seen = await contest(two, thread_key(), BOB)
+        assert isinstance(seen, Busy)
+        again = await contest(two, thread_key(), BOB, confirmed=(seen.epoch, seen.beat))
+        assert isinstance(again, Busy)
+        await alice.append(checkpoint())
