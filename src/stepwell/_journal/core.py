@@ -6,17 +6,18 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from stepwell._journal.batcher import Lane, stale_writer
 from stepwell._journal.bound import Bound
 from stepwell._journal.gather import Gather
 from stepwell._journal.handle import ThreadHandle
 from stepwell._journal.heartbeat import Heartbeat
-from stepwell._journal.lineup import Lineups, Turn, busy_here
+from stepwell._journal.lineup import Lineups, Turn, busy_here, reentrant
 from stepwell._journal.options import Surroundings
 from stepwell._journal.outage import persist
 from stepwell._journal.outbox import Outbox
-from stepwell._journal.ownership import Claimer, Won
+from stepwell._journal.ownership import Claimer, Wish, Won
 from stepwell.checkpoint.driver import Held, LoadRequest, ThreadKey
 from stepwell.errors import StaleWriterError, StorageError, UsageError
 from stepwell.observe import LockWaited
@@ -46,26 +47,19 @@ class Core:
 
     # -- claiming
 
-    async def acquire(
-        self,
-        key: ThreadKey,
-        *,
-        wait: bool,
-        timeout: float | None,
-        load_ns: str,
-        load_seq: int | None,
-        held: Sequence[ThreadHandle],
-    ) -> ThreadHandle:
-        """See `Journal.acquire`."""
+    async def acquire(self, key: ThreadKey, wish: Wish, timeout: float | None) -> ThreadHandle:
+        """See `Journal.acquire`. Of `wish.mine`, claims that were let go do not count."""
         self._claimer.check_open()
         clock = self._around.clock
         began = clock.monotonic()
-        mine = [handle.turn for handle in held if not handle.turn.passed_on]
+        held = [handle for handle in wish.mine if not handle.turn.passed_on]
+        mine = [handle.turn for handle in held]
         self._refuse_reentry(key, mine)
-        wait = wait and (timeout is None or timeout > 0)
+        wait = wish.wait and (timeout is None or timeout > 0)
         if mine:
             timeout = _NESTED_WAIT_MAX_S if timeout is None else min(timeout, _NESTED_WAIT_MAX_S)
         deadline = began + timeout if wait and timeout is not None else None
+        wish = replace(wish, wait=wait, deadline=deadline, mine=held)
         turn = self._lines.try_take(key)
         lined_up = turn is None
         won: Won | None = None
@@ -73,10 +67,8 @@ class Core:
             own.awaits.append(key)
         try:
             if turn is None:
-                turn = await self._line_up(key, mine, wait=wait, deadline=deadline)
-            won = await self._claimer.claim(
-                turn, wait=wait, deadline=deadline, load_ns=load_ns, load_seq=load_seq
-            )
+                turn = await self._line_up(key, mine, wish)
+            won = await self._claimer.claim(turn, wish)
         finally:
             for own in mine:
                 own.awaits.remove(key)
@@ -92,32 +84,29 @@ class Core:
         return self._register(won, turn)
 
     def _refuse_reentry(self, key: ThreadKey, mine: Sequence[Turn]) -> None:
+        holder = self._lines.holder(key)
         for turn in mine:
-            if turn.key == key:
-                raise busy_here(
-                    turn,
-                    self._around.worker,
-                    f"Thread {key.thread_id!r} is held by the run that asks for it: it would "
-                    "wait for itself. Use another thread, or a subgraph.",
-                    "reentrant",
-                )
+            # A turn of another journal is one of another database, or shows when we claim.
+            if turn is holder:
+                raise reentrant(turn, self._around.worker)
 
-    async def _line_up(
-        self, key: ThreadKey, mine: Sequence[Turn], *, wait: bool, deadline: float | None
-    ) -> Turn:
+    async def _line_up(self, key: ThreadKey, mine: Sequence[Turn], wish: Wish) -> Turn:
         name, worker = key.thread_id, self._around.worker
         holder = self._lines.holder(key)
         if holder is not None:
             if mine and self._lines.would_wait_for_itself(key, mine):
                 msg = f"Waiting for thread {name!r} would close a circle of runs that wait."
                 raise busy_here(holder, worker, msg, "cycle")
-            if not wait:
+            if not wish.wait:
                 msg = f"Thread {name!r} is held by another run of this process."
                 raise busy_here(holder, worker, msg, "held")
+        if wish.demand is not None:
+            self.ask(key, wish.demand.text)
+        deadline = wish.deadline
         left = None if deadline is None else deadline - self._around.clock.monotonic()
         try:
             async with asyncio.timeout(left):
-                return await self._lines.take(key)
+                return await self._lines.take(key, wish.demand)
         except TimeoutError as error:
             holder = self._lines.holder(key) or Turn(key)
             msg = f"Thread {name!r} did not become free in time."
@@ -138,6 +127,8 @@ class Core:
         )
         handle = ThreadHandle(claim, outbox, bound=self._bound, keeper=self, turn=turn)
         self._handles[claim.key] = handle
+        if (demand := self._lines.demand(claim.key)) is not None:
+            outbox.notice(demand.text, wanted=False)
         self._heart.start()
         return handle
 

@@ -14,10 +14,13 @@ from typing import Any, Final, Literal, TypeVar
 from stepwell._clock import SYSTEM_CLOCK, Clock
 from stepwell._ids import RANDOM_IDS, Ids
 from stepwell._journal.core import Core
+from stepwell._journal.demand import Demand
 from stepwell._journal.handle import ThreadHandle
 from stepwell._journal.options import JournalOptions, Surroundings
 from stepwell._journal.outage import persist
+from stepwell._journal.ownership import Wish
 from stepwell.checkpoint.driver import (
+    Ask,
     Driver,
     HistoryPage,
     Loaded,
@@ -168,6 +171,7 @@ class Journal:
         load_ns: str = "",
         load_seq: int | None = None,
         held: Sequence[ThreadHandle] = (),
+        demand: Demand | None = None,
     ) -> ThreadHandle:
         """Become the one writer of a thread, and load it.
 
@@ -183,6 +187,7 @@ class Journal:
             held: Handles that the calling context holds already. Asking for one of their
                 threads is refused at once, and so is a wait that would close a circle; any
                 other wait is bounded by 30 s.
+            demand: What to ask of every run that holds the thread before.
 
         Raises:
             ThreadBusyError: `context["code"]` is "reentrant", "cycle", "held" or "timeout".
@@ -190,7 +195,9 @@ class Journal:
             UsageError: The journal is not open.
         """
         return await self._opened_core().acquire(
-            key, wait=wait, timeout=timeout, load_ns=load_ns, load_seq=load_seq, held=held
+            key,
+            Wish(wait=wait, load_ns=load_ns, load_seq=load_seq, mine=held, demand=demand),
+            timeout,
         )
 
     def ask(self, key: ThreadKey, request: str) -> bool:
@@ -200,6 +207,21 @@ class Journal:
             False: no run of this journal holds the thread.
         """
         return self._opened_core().ask(key, request)
+
+    async def ask_owner(self, key: ThreadKey, epoch: int, demand: Demand) -> bool:
+        """Put a demand to whoever holds a thread under `epoch`, in whatever process.
+
+        Returns:
+            False: nobody does any more.
+
+        Raises:
+            StorageError: The database did not answer within the outage budget.
+        """
+        if self.ask(key, demand.text):
+            return True
+        asks = [Ask(key, epoch, demand.text, demand.replaces)]
+        (asked,) = await self._read("ask", lambda: self._around.driver.ask(asks))
+        return asked
 
     # -- reading
 

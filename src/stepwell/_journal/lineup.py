@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 
+from stepwell._journal.demand import Demand
 from stepwell.checkpoint.driver import ThreadKey
 from stepwell.errors import ThreadBusyError
 
@@ -24,10 +25,12 @@ class Turn:
 
 
 class _Line:
-    __slots__ = ("turn", "waiting")
+    __slots__ = ("demands", "turn", "waiting")
 
     def __init__(self, turn: Turn) -> None:
         self.turn = turn
+        self.demands: list[Demand] = []
+        """What those who wait ask of whoever is before them."""
         self.waiting: deque[asyncio.Future[Turn]] = deque()
 
 
@@ -53,12 +56,29 @@ class Lineups:
         self._lines[key] = _Line(turn)
         return turn
 
-    async def take(self, key: ThreadKey) -> Turn:
+    def demand(self, key: ThreadKey) -> Demand | None:
+        """What those who wait in line ask of every run that has the thread before them: the
+        demand that asks most, of equal ones the oldest."""
+        line = self._lines.get(key)
+        if line is None or not line.demands:
+            return None
+        return max(line.demands, key=lambda demand: demand.replaces)
+
+    async def take(self, key: ThreadKey, demand: Demand | None = None) -> Turn:
         """Wait in line for the turn. A waiter that is cancelled leaves the line."""
         turn = self.try_take(key)
         if turn is not None:
             return turn
         line = self._lines[key]
+        if demand is None:
+            return await self._wait(line)
+        line.demands.append(demand)
+        try:
+            return await self._wait(line)
+        finally:
+            line.demands.remove(demand)
+
+    async def _wait(self, line: _Line) -> Turn:
         future: asyncio.Future[Turn] = self._loop.create_future()
         line.waiting.append(future)
         try:
@@ -111,6 +131,15 @@ class Lineups:
             seen.add(line.turn.key)
             todo += line.turn.awaits
         return False
+
+
+def reentrant(turn: Turn, worker: bytes) -> ThreadBusyError:
+    """The refusal of a thread that the calling run, or one around it, holds itself."""
+    msg = (
+        f"Thread {turn.key.thread_id!r} is held by the run that asks for it: it would wait for "
+        "itself. Use another thread, or a subgraph."
+    )
+    return busy_here(turn, worker, msg, "reentrant")
 
 
 def busy_here(turn: Turn, worker: bytes, message: str, code: str) -> ThreadBusyError:

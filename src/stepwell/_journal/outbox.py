@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from stepwell._journal.bound import Bound
+from stepwell._journal.demand import outranks
 from stepwell._journal.outage import Backoff
 from stepwell._journal.slices import Filed, Record, Ticket, elide, freeze
 from stepwell.checkpoint.driver import Loaded, Slice, ThreadKey
@@ -334,7 +335,8 @@ class Outbox:
         """Keep what a reply of the driver says of other processes' wishes."""
         if wanted:
             self.wanted = True
-        if request is not None and request != self.request:
+        known = self.request
+        if request is not None and (known is None or outranks(request, known)):
             self.request = request
             if self.on_request is not None:
                 self._tell(self.on_request, request)

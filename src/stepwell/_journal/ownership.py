@@ -8,15 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from stepwell._journal.courtesy import POLL_LEAST_S, POLL_MOST_S, Courtesy, poll_interval
+from stepwell._journal.demand import Demand
 from stepwell._journal.gather import Gather
+from stepwell._journal.handle import ThreadHandle
 from stepwell._journal.inline import InlineClaim
-from stepwell._journal.lineup import Lineups, Turn
+from stepwell._journal.lineup import Lineups, Turn, reentrant
 from stepwell._journal.options import Surroundings
 from stepwell._journal.outage import Backoff, persist
-from stepwell.checkpoint.driver import Busy, Claim, ClaimRequest, Held, LoadRequest, ThreadKey
+from stepwell.checkpoint.driver import (
+    Ask,
+    Busy,
+    Claim,
+    ClaimRequest,
+    Held,
+    LoadRequest,
+    ThreadKey,
+)
 from stepwell.errors import (
     StorageError,
     StorageUnavailableError,
@@ -38,6 +50,28 @@ class Won(NamedTuple):
     claim: Claim
     sent_at: float
     waited: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """How somebody wants a thread.
+
+    Args:
+        wait: False: refuse a busy thread at once.
+        deadline: On the journal's clock; None = no limit. It bounds the wait for the thread
+            and for an answer. An outage that is told does not count: it has its own budget.
+        load_ns: Namespace whose chain is loaded with the claim.
+        load_seq: Its checkpoint; None = the head.
+        mine: The live claims of the calling context.
+        demand: What is asked of every owner that is in the way.
+    """
+
+    wait: bool = True
+    deadline: float | None = None
+    load_ns: str = ""
+    load_seq: int | None = None
+    mine: Sequence[ThreadHandle] = ()
+    demand: Demand | None = None
 
 
 class Claimer:
@@ -100,25 +134,8 @@ class Claimer:
 
     # -- claiming
 
-    async def claim(
-        self,
-        turn: Turn,
-        *,
-        wait: bool,
-        deadline: float | None,
-        load_ns: str = "",
-        load_seq: int | None = None,
-    ) -> Won:
+    async def claim(self, turn: Turn, wish: Wish) -> Won:
         """Claim the thread whose turn this is; on failure the turn is passed on.
-
-        Args:
-            turn: Taken from the line of the thread.
-            wait: False: refuse a busy thread at once.
-            deadline: On the journal's clock; None = no limit. It bounds the wait for the
-                thread and for an answer. An outage that is told does not count: it has its
-                own budget.
-            load_ns: Namespace whose chain is loaded with the claim.
-            load_seq: Its checkpoint; None = the head.
 
         Raises:
             ThreadBusyError: Somebody else holds the thread.
@@ -133,23 +150,23 @@ class Claimer:
             fresh_no=around.ids.start_no(),
             fresh_uid=around.ids.uid(),
             lock=around.options.locks,
-            load_ns=load_ns,
-            load_seq=load_seq,
+            load_ns=wish.load_ns,
+            load_seq=wish.load_seq,
         )
         attempt = _Attempt(self, turn, request)
         try:
-            if wait:
-                await self._stay_away(turn.key, deadline)
-            return await self._claim(attempt, wait=wait, deadline=deadline)
+            if wish.wait:
+                await self._stay_away(turn.key, wish.deadline)
+            return await self._claim(attempt, wish)
         except BaseException:
             self._abandon(attempt)
             raise
 
-    async def _claim(self, attempt: _Attempt, *, wait: bool, deadline: float | None) -> Won:
-        around, key = self._around, attempt.turn.key
+    async def _claim(self, attempt: _Attempt, wish: Wish) -> Won:
+        around, key, deadline = self._around, attempt.turn.key, wish.deadline
         seen: tuple[int, float] | None = None
         busy: Busy | None = None
-        flagged: int | None = None
+        flagged: tuple[int, Demand | None] | None = None
         torn = 0
         while True:
             sent_at = around.clock.monotonic()
@@ -172,7 +189,8 @@ class Claimer:
                 continue
             self.courtesy.foreign(key)
             busy = answer
-            if not wait or (deadline is not None and now >= deadline):
+            self._refuse_reentry(busy, wish.mine)
+            if not wish.wait or (deadline is not None and now >= deadline):
                 raise self._refusal(answer)
             if seen is None or seen[0] != answer.epoch:
                 seen = answer.epoch, now
@@ -183,11 +201,11 @@ class Claimer:
                 pause = self._bounded(min(grace, answer.lease_left_s + 0.001), deadline)
                 if pause >= grace:
                     confirmed = answer.epoch, answer.beat
-            elif flagged != answer.epoch:
+            elif flagged != (told := (answer.epoch, wish.demand or self._lines.demand(key))):
                 # Ask again at once: if the epoch is the same then, its owner is still there
                 # and will see the flag; else the new claim has cleared it.
-                flagged = answer.epoch
-                await self._want(key, deadline)
+                flagged = told
+                await self._want(key, *told, deadline)
                 pause = 0.0
             else:
                 most = poll_interval(now - seen[1])
@@ -226,13 +244,34 @@ class Claimer:
             return None
         return max(_ANSWER_LEAST_S, deadline - self._around.clock.monotonic())
 
-    async def _want(self, key: ThreadKey, deadline: float | None) -> None:
+    async def _want(
+        self, key: ThreadKey, epoch: int, demand: Demand | None, deadline: float | None
+    ) -> None:
+        """Tell the owner that somebody waits, and what he asks of it."""
+        driver = self._around.driver
         try:
             async with asyncio.timeout(self.patience_s(deadline)):
-                await self._around.driver.want([key])
+                if demand is None:
+                    await driver.want([key])
+                else:
+                    await driver.ask([Ask(key, epoch, demand.text, demand.replaces)])
         except (StorageError, TimeoutError) as error:
             # Only courtesy: the next claim finds out whether the database is there.
             _log.debug("Could not say that a thread is wanted: %s", error)
+
+    def _refuse_reentry(self, busy: Busy, mine: Sequence[ThreadHandle]) -> None:
+        """Refuse to wait for a claim of our own that was made through another journal.
+
+        Raises:
+            ThreadBusyError: The calling run holds the thread.
+        """
+        for handle in mine:
+            if (handle.key, handle.epoch, handle.outbox.owner) == (
+                busy.key,
+                busy.epoch,
+                busy.owner,
+            ):
+                raise reentrant(handle.turn, busy.owner)
 
     def _refusal(self, busy: Busy) -> ThreadBusyError:
         left = self._around.options.grace_s if busy.lock_free else busy.lease_left_s
