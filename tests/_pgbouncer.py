@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import IO
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
@@ -104,34 +105,43 @@ async def pgbouncer(
     server, user = _server(dsn)
     with tempfile.TemporaryDirectory(prefix="stepwell-bouncer-") as folder:
         port = _free_port()
-        Path(folder, "users.txt").write_text("".join(f'"{u}" ""\n' for u in (user, *users)))
-        Path(folder, "bouncer.ini").write_text(
-            SETTINGS.format(server=server, port=port, folder=folder, pool_size=pool_size, more=more)
+        text = SETTINGS.format(
+            server=server, port=port, folder=folder, pool_size=pool_size, more=more
         )
-        arguments = [binary, "--quiet", f"{folder}/bouncer.ini"]
+        arguments, log = _prepare(Path(folder), text, (user, *users))
         if os.geteuid() == 0:  # it refuses to run as root
-            Path(folder).chmod(0o755)
-            arguments[1:1] = ["--user", _who_may_connect(dsn)]
-        with Path(folder, "log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(*arguments, stdout=log, stderr=log)
+            arguments += ["--user", _who_may_connect(dsn)]
+        process = await asyncio.create_subprocess_exec(
+            binary, *arguments, stdout=log, stderr=asyncio.subprocess.STDOUT
+        )
         try:
             through = f"postgresql://{user}@127.0.0.1:{port}{urlsplit(dsn).path}"
-            await _answers(through, process, Path(folder, "log"), ready=ready)
+            await _answers(through, process, log, ready=ready)
             yield through
         finally:
             if process.returncode is None:
                 process.kill()
             await process.wait()
+            log.close()
+
+
+def _prepare(folder: Path, text: str, users: Sequence[str]) -> tuple[list[str], IO[bytes]]:
+    """Write its files; its arguments, and a file for what it says."""
+    folder.chmod(0o755)
+    folder.joinpath("users.txt").write_text("".join(f'"{user}" ""\n' for user in users))
+    folder.joinpath("bouncer.ini").write_text(text)
+    return ["--quiet", f"{folder}/bouncer.ini"], folder.joinpath("log").open("w+b")
 
 
 async def _answers(
-    dsn: str, process: asyncio.subprocess.Process, log: Path, *, ready: bool
+    dsn: str, process: asyncio.subprocess.Process, log: IO[bytes], *, ready: bool
 ) -> None:
     """Wait until it lets a client through, or at least listens."""
     async with asyncio.timeout(20):
         while True:
             if process.returncode is not None:
-                raise RuntimeError(f"PgBouncer did not start: {log.read_text()}")
+                log.seek(0)
+                raise RuntimeError(f"PgBouncer did not start: {log.read().decode()}")
             try:
                 if not ready:
                     parts = urlsplit(dsn)
