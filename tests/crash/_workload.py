@@ -41,11 +41,16 @@ class Log:
     """Lines of JSON that are on the disk when `write` returns."""
 
     def __init__(self, path: str) -> None:
+        self.path = path
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
     def write(self, **entry: Any) -> None:
         os.write(self._file, orjson.dumps(entry) + b"\n")
         os.fdatasync(self._file)
+
+    def lines(self) -> bytes:
+        """What was written so far, by anybody."""
+        return Path(self.path).read_bytes()
 
 
 def read_log(path: str) -> list[dict[str, Any]]:

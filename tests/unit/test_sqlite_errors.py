@@ -338,3 +338,27 @@ def refuse_commits(monkeypatch, times):
         lambda connection: sqlite3.Connection.cursor(connection, Cursor),
     )
     return attempts
+
+
+def left_open(path):
+    """The descriptors of the database's files, and its log if that was not folded in."""
+    found = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.exists()]
+    log = Path(f"{path}-wal")
+    return [f for f in found if f.startswith(path)] + [str(log)] * log.exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="lists open files by /proc")
+@pytest.mark.parametrize("verb", ["write", "read"])
+async def test_a_connection_that_met_an_error_is_really_closed(driver, path, verb):
+    """Whoever keeps the error keeps its traceback, and with it the cursor of the transaction: an
+    unfinished statement would keep the file open, its locks, and the log beside it."""
+
+    def fail(cursor):
+        cursor.execute("SELECT 1 UNION ALL SELECT 2")  # not read to its end
+        raise native(sqlite3.SQLITE_IOERR_FSYNC)
+
+    with pytest.raises(StorageUnavailableError) as kept:
+        await getattr(driver.database, verb)(fail)
+    await driver.close()
+    assert left_open(path) == []
+    assert kept.value.__cause__ is not None

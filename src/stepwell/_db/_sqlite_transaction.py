@@ -1,7 +1,9 @@
 """Transactions, as functions that run in a connection's thread.
 
 Every function here ends with the connection outside a transaction, whatever happens, and
-raises `StorageError` in place of native errors.
+raises `StorageError` in place of native errors. It closes its cursor too: an error keeps its
+traceback, the traceback the cursor, and a cursor in the middle of a statement keeps the file
+open when the connection is closed.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -90,16 +93,16 @@ class Transactions:
     def _write(
         self, work: Callable[[Cursor], T], connection: sqlite3.Connection, waiting: Waiting
     ) -> T:
-        cursor = self._cursor(connection)
-        _patiently(cursor, _BEGIN_WRITE, waiting)
-        try:
-            result = work(cursor)
-            # BUSY leaves the transaction as it is: only the COMMIT is to be repeated.
-            _patiently(cursor, _COMMIT, waiting)
-        except BaseException:
-            _roll_back(connection)
-            raise
-        return result
+        with closing(self._cursor(connection)) as cursor:
+            _patiently(cursor, _BEGIN_WRITE, waiting)
+            try:
+                result = work(cursor)
+                # BUSY leaves the transaction as it is: only the COMMIT is to be repeated.
+                _patiently(cursor, _COMMIT, waiting)
+            except BaseException:
+                _roll_back(connection)
+                raise
+            return result
 
     def read(self, work: Callable[[Cursor], T], connection: sqlite3.Connection, hop: Hop[Any]) -> T:
         """Run `work` in one read transaction: everything it sees is of one moment.
@@ -107,19 +110,19 @@ class Transactions:
         `work` runs again from the start if the database was busy in the middle of it.
         """
         waiting = Waiting(self._busy_timeout_s, hop)
-        cursor = self._cursor(connection)
-        while True:
-            try:
-                cursor.execute(_BEGIN_READ)
-                return work(cursor)
-            except (sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
-                _roll_back(connection)
-                if isinstance(error, sqlite3.Error) and waiting.may_go_on(error):
-                    continue
-                hop.broken = must_reopen(error) or _is_stuck(connection)
-                raise storage_error(error, self.path, writing=False) from error
-            finally:
-                _roll_back(connection)
+        with closing(self._cursor(connection)) as cursor:
+            while True:
+                try:
+                    cursor.execute(_BEGIN_READ)
+                    return work(cursor)
+                except (sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
+                    _roll_back(connection)
+                    if isinstance(error, sqlite3.Error) and waiting.may_go_on(error):
+                        continue
+                    hop.broken = must_reopen(error) or _is_stuck(connection)
+                    raise storage_error(error, self.path, writing=False) from error
+                finally:
+                    _roll_back(connection)
 
     def _cursor(self, connection: sqlite3.Connection) -> Cursor:
         if connection.in_transaction:

@@ -12,6 +12,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -108,18 +109,18 @@ class Database:
         return Lane(self._settings.path, uri=self._settings.uri)
 
     def _prepare_writer(self, connection: sqlite3.Connection, hop: Hop[Any]) -> None:
-        cursor = connection.cursor()
-        if not self._settings.private:
-            self.file = database_file(connection)
-            if not self.file:
-                raise UsageError(
-                    f"{self._settings.path}: a database without a file has one connection "
-                    "only: ask for a private in-memory database instead."
-                )
-            self._enter_wal(cursor, hop)
-        cursor.execute(SQL[f"synchronous_{self._settings.synchronous}"])
-        cursor.execute(SQL["autocheckpoint"])
-        cursor.execute(SQL["journal_size_limit"])
+        with closing(connection.cursor()) as cursor:  # closed also when the error is kept
+            if not self._settings.private:
+                self.file = database_file(connection)
+                if not self.file:
+                    raise UsageError(
+                        f"{self._settings.path}: a database without a file has one connection "
+                        "only: ask for a private in-memory database instead."
+                    )
+                self._enter_wal(cursor, hop)
+            cursor.execute(SQL[f"synchronous_{self._settings.synchronous}"])
+            cursor.execute(SQL["autocheckpoint"])
+            cursor.execute(SQL["journal_size_limit"])
 
     def _enter_wal(self, cursor: Cursor, hop: Hop[Any]) -> None:
         remote = network_file_system(self.file)
