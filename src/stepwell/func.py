@@ -26,6 +26,7 @@ from stepwell._engine.recall import Caching, cache_namespace, use_cache
 from stepwell._engine.retry import NodePolicy
 from stepwell._engine.task import TaskRun
 from stepwell._engine.timed import sync_timeout
+from stepwell._plan.migrations import Migrations
 from stepwell._plan.spec import PREVIOUS, GraphSpec, NodeSpec
 from stepwell.cache.base import BaseCache
 from stepwell.channels.ephemeral_value import EphemeralValue
@@ -273,7 +274,7 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  # LangGraph's name
         program.on_conflict = self.on_conflict
         program.lock_timeout = self.lock_timeout
         program.durability = self.durability
-        program.state_version = self.state_version
+        program.migrations = Migrations({}, self.state_version)
         program.on_mismatch = self.on_mismatch
         program.strict = self.strict
         return _Workflow(program, self.checkpointer, self.context_schema)

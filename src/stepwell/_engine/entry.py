@@ -264,12 +264,8 @@ def _make_run(
     if unfinished is None:
         _configure(run, options)
     rec = Recorder(
-        opened.handle, opened.codec, program.spec,
-        ns=opened.ns, durability=durability, strict=program.strict,
-        run_row=row,
-        seq=0 if view is None else view.row.seq,
-        checkpoint="" if view is None else view.name,
-        stored={} if view is None else view.stored,
+        opened.handle, program, view,
+        ns=opened.ns, durability=durability, strict=program.strict, run_row=row,
     )  # fmt: skip
     metadata = dict(config.metadata)
     if config.run_id is not None:

@@ -185,14 +185,10 @@ class _Start:
                 await handle.flushed()
                 loaded = await opened.journal.load(LoadRequest(opened.key, ns, seq, current=True))
             await self._look(opened, loaded, name, seq)
-        view = self.view
         self.rec = Recorder(
-            handle, self.program.codec, self.program.spec,
+            handle, self.program, self.view,
             ns=ns, durability=parent.rec.durability, strict=parent.rec.strict,
             run_row=parent.rec.run_row,
-            seq=0 if view is None else view.row.seq,
-            checkpoint="" if view is None else view.name,
-            stored={} if view is None else view.stored,
         )  # fmt: skip
         self.rec.keep = True
 

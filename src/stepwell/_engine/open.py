@@ -225,6 +225,8 @@ def check_graph(program: Program, thread: ThreadRow | None) -> None:
         raise GraphMismatchError(msg, thread_id=name)
     if not thread.fingerprint or thread.fingerprint == program.fingerprint:
         return
+    if thread.state_version < program.state_version and program.migrations:
+        return  # another shape is what the migrations are for
     if program.on_mismatch == "accept":
         return
     msg = (
@@ -295,10 +297,8 @@ def revive(
     folded = Folded()
     for row in rows:
         add_row(folded, row)
-    _check_due(program, folded, key.thread_id)
-    return View(
-        program.spec,
-        codec,
+    view = View(
+        program,
         Place(key.thread_id, ns, loaded.thread.uid),
         row=rows[-1],
         parent=rows[-2] if len(rows) > 1 else None,
@@ -307,6 +307,8 @@ def revive(
         run=loaded.runs.get(rows[-1].run),
         track=track,
     )
+    _check_due(program, folded, key.thread_id)
+    return view
 
 
 def past_pending(program: Program, codec: Codec, view: View, page: HistoryPage) -> Pending:
@@ -319,7 +321,7 @@ def past_pending(program: Program, codec: Codec, view: View, page: HistoryPage) 
             for ancestor in ancestors(page, row.seq):
                 document = add_row(folded, ancestor)
             found = told(row, contributions(document, folded, codec))
-            add_contributions(program, view, pending, found)
+            add_contributions(program, view, pending, found, folded.state_version)
     return pending
 
 
@@ -341,9 +343,11 @@ def told(row: CheckpointRow, found: list[Contribution]) -> list[Contribution]:
 
 
 def add_contributions(
-    program: Program, view: View, pending: Pending, found: Iterable[Contribution]
+    program: Program, view: View, pending: Pending, found: Iterable[Contribution], version: int
 ) -> None:
     """File contributions of a checkpoint's child under the tasks they are from.
+
+    `version` is the one that the child's state is of.
 
     An update as a node counts as the result of that node's task; what a command wrote counts
     for the checkpoint itself.
@@ -352,6 +356,8 @@ def add_contributions(
     ids = [t.id(view.name, view.place.ns, view.row.step + 1) for t in tasks]
     names = {(t.name, t.index): i for t, i in zip(tasks, ids, strict=True)}
     for contribution in found:
+        if view.upgrade is not None:
+            view.upgrade.contribution(contribution, version)
         if contribution.kind == KIND_COMMAND:
             pending.outputs.setdefault(NULL_TASK, contribution.writes)
             continue

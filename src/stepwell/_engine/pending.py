@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -55,7 +55,9 @@ class Pending:
     not in `outputs` but in `calls`, by place.
     """
 
-    __slots__ = ("answers", "called", "calls", "errors", "handled", "interrupts", "outputs")
+    __slots__ = (
+        "answers", "called", "calls", "errors", "handled", "interrupts", "outputs", "versions",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.outputs: dict[bytes, list[Write]] = {}
@@ -66,6 +68,8 @@ class Pending:
         self.calls: dict[str, Called] = {}
         self.called: set[bytes] = set()
         """Ids of the calls that left something, whatever it was."""
+        self.versions: dict[bytes, int] = {}
+        """State versions of outputs, where they are not 0."""
 
     def __bool__(self) -> bool:
         return bool(self.outputs or self.errors or self.interrupts or self.answers or self.called)
@@ -80,7 +84,9 @@ class Pending:
             if row.idx != SLOT_OUTPUT:
                 pending.set(row.task_id, row.idx, pending_value(row, codec))
             elif row.task_id not in pending.called:
-                pending.outputs[row.task_id] = pending_writes(row, codec)
+                pending.outputs[row.task_id], version = pending_writes(row, codec)
+                if version:
+                    pending.versions[row.task_id] = version
         return pending
 
     def _add_call(self, row: WriteRow) -> None:
@@ -110,6 +116,11 @@ class Pending:
         for slot, value in found.control.items():
             self.set(task_id, slot, value)
 
+    def refile(self, names: Mapping[bytes, bytes]) -> None:
+        """File what tasks left under other task ids; what is there already is newer, and stays."""
+        for found in (self.outputs, self.errors, self.interrupts, self.answers, self.handled):
+            _refile(found, names)
+
     def handler_of(self, task: Task, task_id: bytes) -> bytes | None:
         """The id of the task that handles this one's failure, None if it has not failed."""
         if task_id not in self.handled or task.node.handler is None:
@@ -132,6 +143,13 @@ class Pending:
             if task_id not in self.outputs and task_id not in done
             for i in interrupts
         }
+
+
+def _refile(found: dict[bytes, Any], names: Mapping[bytes, bytes]) -> None:
+    for old, new in names.items():
+        if old in found:
+            left = found.pop(old)
+            found.setdefault(new, left)
 
 
 def _exception(stored: Any) -> BaseException:

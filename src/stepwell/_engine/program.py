@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 from stepwell._codec import Codec, Registry
+from stepwell._plan.migrations import Migrations
 from stepwell._plan.spec import GraphSpec
 from stepwell.constants import NS_END, NS_SEP
 from stepwell.types import CachePolicy, Durability, RetryPolicy
@@ -35,6 +36,7 @@ class Program:
         "interrupt_before",
         "keeps_history",
         "lock_timeout",
+        "migrations",
         "name",
         "on_conflict",
         "on_mismatch",
@@ -44,7 +46,6 @@ class Program:
         "retry",
         "saver",
         "spec",
-        "state_version",
         "step_timeout",
         "store",
         "strict",
@@ -70,7 +71,8 @@ class Program:
         self.on_mismatch: str = "warn"
         self.lock_timeout: float | None = None
         self.strict = False
-        self.state_version = 0
+        self.migrations = Migrations({}, 0)
+        """How the states of older versions are read; it knows today's version."""
         self.cache: BaseCache[Any] | None = None
         self.results: ResultCache | None = None
         """The cache, where there is one and a node that uses it."""
@@ -87,6 +89,11 @@ class Program:
         """Functions that were called as tasks, as this graph runs them (None: as they are)."""
         self.context_mapper: Callable[[dict[str, Any]], Any] | None = None
         """How a dict given as context becomes the graph's context schema."""
+
+    @property
+    def state_version(self) -> int:
+        """The version of the state's meaning that this graph reads and writes."""
+        return self.migrations.version
 
     def own_namespace(self, ns: str) -> str:
         """A namespace as this graph stores it: without task ids, if it keeps one history."""

@@ -14,8 +14,9 @@ from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from stepwell._codec import Codec, Encoded
+from stepwell._codec import Encoded
 from stepwell._engine.pending import NULL_TASK, dump_interrupts
+from stepwell._engine.upgrade import news_of
 from stepwell._ids import checkpoint_id
 from stepwell._journal.metadata import encode_metadata
 from stepwell._journal.record import (
@@ -29,7 +30,6 @@ from stepwell._journal.record import (
     Entry,
 )
 from stepwell._plan.apply import compose
-from stepwell._plan.spec import GraphSpec
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Write
 from stepwell.channels.base import Op
@@ -38,6 +38,8 @@ from stepwell.errors import InvalidUpdateError, UnsupportedTypeError
 from stepwell.types import Durability, Interrupt
 
 if TYPE_CHECKING:
+    from stepwell._engine.program import Program
+    from stepwell._engine.snapshot import View
     from stepwell._journal.handle import ThreadHandle
     from stepwell._journal.outbox import Ticket
 
@@ -68,6 +70,7 @@ class Recorder:
         "_held_back",
         "_last",
         "_mended_at",
+        "_migration",
         "_ns_name",
         "_ns_number",
         "_parents",
@@ -86,17 +89,15 @@ class Recorder:
     def __init__(
         self,
         handle: ThreadHandle,
-        codec: Codec,
-        spec: GraphSpec,
+        program: Program,
+        view: View | None,
         *,
         ns: str,
         durability: Durability,
         run_row: RunRow,
-        seq: int,
-        checkpoint: str,
-        stored: Mapping[str, bytes],
         strict: bool,
     ) -> None:
+        """`view`: the checkpoint that the run starts from; None: it is the first."""
         self.handle = handle
         self.home = asyncio.get_running_loop()
         """The loop that the thread's records are made on."""
@@ -106,16 +107,21 @@ class Recorder:
         """Whether the claim outlives the run (another one follows under it)."""
         self.durability = durability
         self.run_row = run_row
-        self.seq = seq
+        self.seq = 0 if view is None else view.row.seq
         """The checkpoint the next one extends; 0 = none yet."""
-        self.checkpoint_id = checkpoint
+        self.checkpoint_id = "" if view is None else view.name
         self.strict = strict
-        self._codec = codec
-        self._spec = spec
+        self._codec = program.codec
+        self._spec = program.spec
         self._ns_name = ns
         self._ns_number = 0 if ns == "" else -1
         self._parents: Mapping[str, str] | None = None
-        self._encoder = BodyEncoder(codec, untracked=spec.untracked, stored=stored)
+        self._encoder = BodyEncoder(
+            program.codec, untracked=program.spec.untracked, state_version=program.state_version,
+            stored={} if view is None else view.stored,
+        )  # fmt: skip
+        self._migration = news_of(program, view)
+        """What the next record has to say of the state's version."""
         self._ahead: deque[Ticket] = deque()
         self._last: Ticket | None = None
         self._exit_ops: dict[str, Op] = {}
@@ -197,6 +203,8 @@ class Recorder:
         """
         if self.exits:
             self._before = None
+            if self._migration is not None and not self._exit_ops:
+                self._exit_ops = dict(self._migration.ops)
             self._exit_ops = compose(self._exit_ops, dict(ops), state.channels)
             self._held_back = (int(source), step, entries, metadata)
             # Each superstep has an id of its own: its tasks are named after it.
@@ -204,9 +212,15 @@ class Recorder:
             self.checkpoint_id = self.name_of(self.handle.head_of(self._ns_name) + 1, self._exit_no)
             return
         looks = self._looks(step, last=let_go)
+        migrated = None
+        if (migration := self._migration) is not None:
+            self._migration = None
+            migrated = migration.told(ops)
+            ops = compose(dict(migration.ops), dict(ops), state.channels)
         body, mended = self._encoder.step_body(
             entries,
             ops,
+            migrated=migrated,
             interrupt_seen=interrupt_seen,
             parents=self._new_parents(),
             check=state.channels if looks else None,
@@ -232,12 +246,14 @@ class Recorder:
         body, mended = self._encoder.step_body(
             [Entry(e.name, e.kind, e.triggers, (), control=e.control) for e in entries],
             ops,
+            migrated=None if self._migration is None else self._migration.told(ops),
             interrupt_seen=state.interrupt_seen,
             versions=self._before or (state.version, state.versions, state.seen),
             parents=self._new_parents(),
             check=None if self.spoiled else state.channels,
             check_bytes_max=self._bytes_max,
         )
+        self._migration = None
         if mended:
             self._report(mended)
         self.handle.number_from(self._exit_no)

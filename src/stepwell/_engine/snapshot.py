@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stepwell._codec import Codec
 from stepwell._engine.pending import NULL_TASK, Pending
+from stepwell._engine.program import Program
 from stepwell._engine.stream import interrupt_dict
+from stepwell._engine.upgrade import upgrade_of
 from stepwell._ids import checkpoint_id
 from stepwell._journal.load import Folded, Revived
 from stepwell._journal.metadata import decode_metadata
@@ -78,13 +80,12 @@ class View:
 
     __slots__ = (
         "metadata", "name", "parent", "parents", "pending", "place", "row", "spec", "state",
-        "stored",
+        "stored", "upgrade", "version",
     )  # fmt: skip
 
     def __init__(
         self,
-        spec: GraphSpec,
-        codec: Codec,
+        program: Program,
         place: Place,
         *,
         row: CheckpointRow,
@@ -94,7 +95,19 @@ class View:
         run: RunRow | None,
         track: bool = False,
     ) -> None:
+        """Revive a checkpoint.
+
+        Raises:
+            GraphMismatchError: Its state is of a version that the graph cannot read.
+        """
+        spec, codec = program.spec, program.codec
+        self.upgrade = upgrade_of(program, folded, place.thread_id)
+        """How the stored state became that of today's version; None: it is of that version."""
+        self.version = folded.state_version
+        """The version that is stored."""
         revived = Revived(folded, codec, track=track)
+        if self.upgrade is not None:
+            revived.values = self.upgrade.values(revived.values)
         self.spec = spec
         self.place = place
         self.row = row
@@ -113,6 +126,8 @@ class View:
             interrupt_seen=folded.interrupt_seen,
         )
         self.metadata = {**row_metadata(row, run, codec), "parents": dict(folded.parents)}
+        if self.upgrade is not None and pending:
+            self.upgrade.pending(pending, self.state, (self.name, place.ns, row.step + 1))
 
 
 def row_metadata(row: CheckpointRow, run: RunRow | None, codec: Codec) -> dict[str, Any]:

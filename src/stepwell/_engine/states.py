@@ -181,7 +181,7 @@ def _views(
     branch_points = {r.parent for r in rows if r.parent is not None}
     saved: dict[int, Folded] = {}
     kept: dict[int, Folded] = {}
-    children: dict[int, list[list[Contribution]]] = {}
+    children: dict[int, list[tuple[list[Contribution], int]]] = {}
     current = Folded()
     for row in rows:
         if row.parent is not None:
@@ -190,7 +190,7 @@ def _views(
         parent = parent_of(row)
         if parent in chosen and shows_tasks(row):
             found = told(row, contributions(document, current.snapshot(), codec))
-            children.setdefault(parent, []).append(found)
+            children.setdefault(parent, []).append((found, current.state_version))
         if row.seq in branch_points:
             saved[row.seq] = current.snapshot()
         if row.seq in chosen:
@@ -199,13 +199,13 @@ def _views(
     for seq, folded in kept.items():
         row = by_seq[seq]
         view = View(
-            program.spec, codec, place,
+            program, place,
             row=row, parent=by_seq.get(parent_of(row)), folded=folded,
             pending=Pending.from_rows((w for w in page.writes if w.seq == seq), codec),
             run=page.runs.get(row.run),
         )  # fmt: skip
-        for found in children.get(seq, ()):
-            add_contributions(program, view, view.pending, found)
+        for found, version in children.get(seq, ()):
+            add_contributions(program, view, view.pending, found, version)
         views[seq] = view
     return views
 

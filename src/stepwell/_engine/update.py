@@ -138,12 +138,9 @@ def _run_for(program: Program, opened: Opened, config: RunConfig) -> Run:
     state = ThreadState(program.spec) if view is None else view.state
     run = Run(program, state, config, clock=SYSTEM_CLOCK, ids=RANDOM_IDS, run_id="", ns=opened.ns)
     run.rec = Recorder(
-        opened.handle, opened.codec, program.spec,
+        opened.handle, program, view,
         ns=opened.ns, durability="sync", strict=program.strict,
         run_row=RunRow(run=0, run_id="", status=int(RunStatus.DONE)),
-        seq=0 if view is None else view.row.seq,
-        checkpoint="" if view is None else view.name,
-        stored={} if view is None else view.stored,
     )  # fmt: skip
     run.checkpoint_id = run.rec.checkpoint_id
     run.step = -1 if view is None else view.row.step

@@ -7,7 +7,7 @@ tagged documents into Python values through the codec.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -15,6 +15,7 @@ import orjson
 from stepwell._codec import Codec
 from stepwell._codec.splice import apply_splice
 from stepwell._journal.record import FORMAT_JSON, KIND_COMMAND, KIND_PULL
+from stepwell._journal.renames import Renames
 from stepwell.checkpoint.driver import CheckpointRow, SegmentRow, WriteRow
 from stepwell.errors import CorruptRecordError
 
@@ -22,7 +23,10 @@ from stepwell.errors import CorruptRecordError
 class Folded:
     """The state after some row, as parsed JSON: channel values, versions, who has seen what."""
 
-    __slots__ = ("interrupt_seen", "parents", "seen", "tagged", "values", "version", "versions")
+    __slots__ = (
+        "interrupt_seen", "parents", "seen", "state_version", "tagged", "values", "version",
+        "versions",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.parents: dict[str, str] = {}
@@ -32,6 +36,8 @@ class Folded:
         self.seen: dict[str, dict[str, int]] = {}
         self.version = 0
         self.interrupt_seen = 0
+        self.state_version = 0
+        """Version of the state's meaning: what migrations lead from."""
 
     def snapshot(self) -> Folded:
         """A copy that later folding leaves alone (lists are extended in place)."""
@@ -43,10 +49,14 @@ class Folded:
         copy.version = self.version
         copy.parents = self.parents
         copy.interrupt_seen = self.interrupt_seen
+        copy.state_version = self.state_version
         return copy
 
     def add(self, document: dict[str, Any]) -> None:
         """Apply one checkpoint's parsed body."""
+        migrated: Collection[str] = ()
+        if "m" in document:
+            migrated = self._migrated(document["m"])
         versions = self.versions
         for entry in document["t"]:
             if entry[1] == KIND_COMMAND:
@@ -64,13 +74,33 @@ class Folded:
         self.version += 1
         for channel, op in document["c"].items():
             self._apply(channel, op, document["t"])
-            versions[channel] = self.version
+            if channel not in migrated:
+                versions[channel] = self.version
         if "i" in document:
             self.interrupt_seen = document["i"]
         if "z" in document:
             self.version, self.versions, self.seen = document["z"]
         if "p" in document:
             self.parents = document["p"]
+
+    def _migrated(self, told: dict[str, Any]) -> Collection[str]:
+        """Take note of a migration; returns the channels that it, and no task, has written."""
+        self.state_version = told["v"]
+        if "r" in told:
+            self.rename(told["r"])
+        alone: Collection[str] = told.get("k", ())
+        return alone
+
+    def rename(self, nodes: Mapping[str, str]) -> None:
+        """Give nodes other names, wherever a state knows them by name."""
+        names = Renames(nodes)
+        self.values = {names.channel(k): names.value(k, v) for k, v in self.values.items()}
+        self.tagged = {names.channel(k) for k in self.tagged}
+        self.versions = {names.channel(k): v for k, v in self.versions.items()}
+        self.seen = {
+            names.node(node): {names.channel(k): v for k, v in known.items()}
+            for node, known in self.seen.items()
+        }
 
     def _apply(self, channel: str, op: list[Any], entries: list[Any]) -> None:
         values, kind = self.values, op[0]
@@ -304,13 +334,14 @@ def _write_value(write: list[Any], ops: dict[str, Any], after: Folded, codec: Co
     return codec.revive(value, channel=channel) if channel in after.tagged else value
 
 
-def pending_writes(row: WriteRow, codec: Codec) -> list[tuple[str, Any]]:
-    """The writes that a finished task left behind.
+def pending_writes(row: WriteRow, codec: Codec) -> tuple[list[tuple[str, Any]], int]:
+    """The writes that a finished task left behind, and the state version they are of.
 
     Raises:
         CorruptRecordError: The body is damaged.
     """
-    return [(w[0], _value(w[1:], codec)) for w in parse(row)["w"]]
+    document = parse(row)
+    return [(w[0], _value(w[1:], codec)) for w in document["w"]], document.get("m", 0)
 
 
 def pending_value(row: WriteRow, codec: Codec) -> Any:

@@ -6,6 +6,10 @@ A checkpoint's body is one JSON document:
      "c": {channel: op, ...},    what happened to each persisted channel
      "i": n,                     breakpoints passed up to version n (only when that changed)
      "p": {ns: checkpoint id},   checkpoints of the graphs around this one (when they changed)
+     "m": {"v": n, "k": [channel, ...], "r": {old: new}},
+                                 the state is of version n from here on (when that changed): of
+                                 the channels in "c", those in "k" were written by a migration
+                                 alone; nodes have other names
      "z": [n, {...}, {...}]}     version, versions and seen after this record, where they are
                                  not what one superstep makes of them (durability="exit")
 
@@ -27,7 +31,8 @@ A checkpoint's body is one JSON document:
         "P", "E": tagged.
 
 So values stand in a record once, and a record needs no user code to be applied. A pending
-write's body is {"w": [write, ...]} or, in a control slot, {"v": value} / {"v": value, "t": 1}.
+write's body is {"w": [write, ...]}, with "m": n where they are of state version n > 0, or, in a
+control slot, {"v": value} / {"v": value, "t": 1}.
 """
 
 from __future__ import annotations
@@ -113,12 +118,18 @@ def _inner(data: bytes) -> bytes:
 class BodyEncoder:
     """Encodes the records of one namespace under one claim; keeps a `Track` per channel."""
 
-    __slots__ = ("_changed", "_codec", "_untracked", "tracks")
+    __slots__ = ("_changed", "_codec", "_state_version", "_untracked", "tracks")
 
     def __init__(
-        self, codec: Codec, *, untracked: frozenset[str], stored: Mapping[str, bytes] | None = None
+        self,
+        codec: Codec,
+        *,
+        untracked: frozenset[str],
+        stored: Mapping[str, bytes] | None = None,
+        state_version: int = 0,
     ) -> None:
         self._codec = codec
+        self._state_version = state_version
         self._untracked = untracked
         self._changed: list[str] = []
         """Channels that were found changed in place while the body was made."""
@@ -159,16 +170,16 @@ class BodyEncoder:
             document["t"] = 1
         return orjson.dumps(document)
 
-    @staticmethod
-    def writes_body(writes: Sequence[tuple[str, Any]], encoded: Sequence[Encoded | None]) -> bytes:
+    def writes_body(
+        self, writes: Sequence[tuple[str, Any]], encoded: Sequence[Encoded | None]
+    ) -> bytes:
         """The body of the pending write that holds a finished task's output."""
-        return orjson.dumps(
-            {
-                "w": [
-                    _write(c, e) for (c, _), e in zip(writes, encoded, strict=True) if e is not None
-                ]
-            }
-        )
+        document: dict[str, Any] = {
+            "w": [_write(c, e) for (c, _), e in zip(writes, encoded, strict=True) if e is not None]
+        }
+        if self._state_version:
+            document["m"] = self._state_version
+        return orjson.dumps(document)
 
     def step_body(
         self,
@@ -178,12 +189,14 @@ class BodyEncoder:
         interrupt_seen: int | None = None,
         versions: tuple[int, dict[str, int], dict[str, dict[str, int]]] | None = None,
         parents: Mapping[str, str] | None = None,
+        migrated: Mapping[str, Any] | None = None,
         check: Mapping[str, Any] | None = None,
         check_bytes_max: int | None = None,
     ) -> tuple[bytes, list[str]]:
         """The body of a checkpoint, and the channels that somebody had changed in place.
 
         Args:
+            migrated: What is to be said of a change of the state's version.
             check: The channels as they are now: those whose value is not what was recorded are
                 recorded anew, as a whole. None: do not look.
             check_bytes_max: Channels with a larger encoding are not looked at; None: all are.
@@ -214,6 +227,8 @@ class BodyEncoder:
             document["z"] = versions
         if parents is not None:
             document["p"] = parents
+        if migrated is not None:
+            document["m"] = migrated
         return orjson.dumps(document), mended
 
     def _entry(

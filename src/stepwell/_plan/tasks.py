@@ -74,14 +74,13 @@ class Task:
         """16 bytes that name this task among all tasks of the thread, the same at every
         re-execution of the superstep after `checkpoint`."""
         if self._id is None:
-            self._id = digest16(
-                checkpoint,
-                ns,
-                str(step),
-                self.node.name,
-                PULL if self.index < 0 else str(self.index),
-            )
+            self._id = task_id(checkpoint, ns, step, self.node.name, self.index)
         return self._id
+
+
+def task_id(checkpoint: str, ns: str, step: int, node: str, index: int) -> bytes:
+    """The id of the task that activates a node in the superstep after a checkpoint."""
+    return digest16(checkpoint, ns, str(step), node, PULL if index < 0 else str(index))
 
 
 class HandlerTask(Task):
@@ -213,5 +212,5 @@ def due_names(tasks: Sequence[Task]) -> tuple[str, ...]:
 
 __all__ = [
     "HANDLER", "PULL", "PUSH", "HandlerTask", "Task", "Write", "due_names", "handler_id", "is_due",
-    "plan", "read_input",
+    "plan", "read_input", "task_id",
 ]  # fmt: skip

@@ -319,7 +319,7 @@ def _metadata(row: CheckpointRow, run: RunRow | None, codec: Codec) -> dict[str,
 def _writes(row: WriteRow, codec: Codec) -> Iterable[tuple[str, str, Any]]:
     task = str(uuid.UUID(bytes=row.task_id))
     if row.idx == SLOT_OUTPUT:
-        for channel, value in pending_writes(row, codec):
+        for channel, value in pending_writes(row, codec)[0]:
             yield task, channel, value
         return
     value = pending_value(row, codec)

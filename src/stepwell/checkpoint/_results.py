@@ -106,6 +106,28 @@ class RunInfo(_Record):
     cursor: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrateReport(_Record):
+    """What bringing threads to a graph's state version did, or would do; thread ids.
+
+    Attributes:
+        state_version: The graph's.
+        dry_run: Whether nothing was written.
+        migrated: Threads that are of that version now (or would be).
+        waiting: Threads with an open superstep (a question, a failed task): they are migrated
+            when they go on, and left as they are until then.
+        busy: Threads that a run holds, or that an unfinished run has to be finished on first.
+        failed: Threads that cannot be migrated, and why.
+    """
+
+    state_version: int
+    dry_run: bool
+    migrated: tuple[str, ...]
+    waiting: tuple[str, ...]
+    busy: tuple[str, ...]
+    failed: dict[str, str]
+
+
 class CheckpointTuple(NamedTuple):
     """A checkpoint in the shape that LangGraph's savers give it.
 
@@ -120,4 +142,4 @@ class CheckpointTuple(NamedTuple):
     pending_writes: list[tuple[str, str, Any]] | None = None
 
 
-__all__ = ["CheckpointTuple", "RunInfo", "ThreadInfo"]
+__all__ = ["CheckpointTuple", "MigrateReport", "RunInfo", "ThreadInfo"]

@@ -155,6 +155,11 @@ class Saver(Upkeep):
             name="list_threads",
         )
 
+    @property
+    def scope(self) -> str:
+        """Whose threads this saver sees; "" unless it is a scoped view."""
+        return self._scope
+
     async def aget_thread(self, thread_id: Any) -> ThreadInfo | None:
         """One thread; None if there is none.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from stepwell._engine.arguments import nodes, one_of, seconds, text, whole
 from stepwell._engine.binding import bind
 from stepwell._engine.recall import use_cache
+from stepwell._plan.migrations import Migration, Migrations
 from stepwell.cache.base import BaseCache
 from stepwell.channels.last_value import LastValue
 from stepwell.constants import END, START
@@ -48,6 +49,7 @@ from stepwell.graph._schema import (
     input_schema_of,
     literal_targets,
 )
+from stepwell.graph._versions import Versions
 from stepwell.pregel._generic import ContextT, InputT, OutputT, Parametric, StateT
 from stepwell.types import All, CachePolicy, Durability, RetryPolicy, TimeoutPolicy, TracePolicy
 from stepwell.warnings import LangGraphDeprecatedSinceV10
@@ -63,7 +65,7 @@ Router = (
 )
 
 
-class StateGraph(Parametric[StateT, ContextT, InputT, OutputT]):
+class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
     """A graph whose nodes read and update a shared state.
 
     Args:
@@ -107,6 +109,7 @@ class StateGraph(Parametric[StateT, ContextT, InputT, OutputT]):
         self.managed_keys: dict[Any, tuple[str, ...]] = {}
         self.channels: Channels = {}
         self.managed: Managed = {}
+        self.migrations: dict[int, Migration] = {}
         self.compiled = False
         self.node_defaults = NodeDefaults()
         self.state_schema = state_schema
@@ -457,7 +460,7 @@ class StateGraph(Parametric[StateT, ContextT, InputT, OutputT]):
                 `ThreadBusyError` at once.
             lock_timeout: Seconds to wait for a busy thread; None for ever, 0 not at all.
             durability: Default of the runs: "async" | "sync" | "exit".
-            state_version: Version of the state's meaning; a thread of a newer one is refused.
+            state_version: Version of the state's meaning; see `add_migration`.
             on_mismatch: What to do when another graph wrote the thread.
             strict: Unknown keys and in-place changes of the state are errors.
 
@@ -487,7 +490,7 @@ class StateGraph(Parametric[StateT, ContextT, InputT, OutputT]):
         program.on_conflict = on_conflict
         program.lock_timeout = seconds("lock_timeout", lock_timeout)
         program.durability = durability
-        program.state_version = whole("state_version", state_version, 0)
+        program.migrations = Migrations(self.migrations, whole("state_version", state_version, 0))
         program.on_mismatch = on_mismatch
         program.strict = bool(strict)
         graph = CompiledStateGraph(self, program, checkpointer)

@@ -32,6 +32,7 @@ from stepwell.pregel._batch import BatchVerbs
 from stepwell.pregel._chunks import DEBUG_PRINTS, Envelope, Version
 from stepwell.pregel._configs import Config
 from stepwell.pregel._generic import ContextT, InputT, OutputT, Parametric, StateT
+from stepwell.pregel._migrating import MigrationVerbs
 from stepwell.pregel._node import NodeBuilder, PregelNode
 from stepwell.pregel._policies import PolicyVerbs
 from stepwell.pregel._schemas import Schemas
@@ -64,6 +65,7 @@ class RunArguments(TypedDict, total=False):
 
 class Pregel(
     StateVerbs,
+    MigrationVerbs,
     BatchVerbs,
     PolicyVerbs,
     Schemas,
