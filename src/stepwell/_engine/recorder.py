@@ -61,30 +61,11 @@ class Recorder:
     """Writes the records of one run in one namespace."""
 
     __slots__ = (
-        "_ahead",
-        "_before",
-        "_codec",
-        "_encoder",
-        "_exit_no",
-        "_exit_ops",
-        "_held_back",
-        "_last",
-        "_mended_at",
-        "_migration",
-        "_ns_name",
-        "_ns_number",
-        "_parents",
-        "_spec",
-        "checkpoint_id",
-        "durability",
-        "ended",
-        "handle",
-        "home",
-        "keep",
-        "run_row",
-        "seq",
+        "_ahead", "_before", "_codec", "_encoder", "_exit_no", "_exit_ops", "_held_back", "_last",
+        "_mended_at", "_migration", "_ns_name", "_ns_number", "_parents", "_spec",
+        "checkpoint_id", "durability", "ended", "handle", "home", "keep", "run_row", "seq",
         "strict",
-    )
+    )  # fmt: skip
 
     def __init__(
         self,

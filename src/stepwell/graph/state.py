@@ -59,10 +59,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("stepwell")
 
-Router = (
-    Callable[..., Hashable | Sequence[Hashable]]
-    | Callable[..., Awaitable[Hashable | Sequence[Hashable]]]
-)
+_Answer = Hashable | Sequence[Hashable]
+Router = Callable[..., _Answer] | Callable[..., Awaitable[_Answer]]
 
 
 class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
