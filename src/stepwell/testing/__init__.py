@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stepwell.testing._case import Violation
+from stepwell.testing._check import acheck_history, check_history
+from stepwell.testing._effects import Effect, EffectLog
 from stepwell.testing._faulty import FaultPlan, FaultyDriver
+from stepwell.testing._history import Event, Operation
+from stepwell.testing._recording import History
 
 if TYPE_CHECKING:
     from stepwell.testing._contract import DriverContract
@@ -36,4 +41,16 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["DriverContract", "FaultPlan", "FaultyDriver"]
+__all__ = [
+    "DriverContract",
+    "Effect",
+    "EffectLog",
+    "Event",
+    "FaultPlan",
+    "FaultyDriver",
+    "History",
+    "Operation",
+    "Violation",
+    "acheck_history",
+    "check_history",
+]
