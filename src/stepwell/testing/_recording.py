@@ -8,19 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from stepwell._portal import run_sync
 from stepwell.constants import CONF
-from stepwell.errors import (
-    CodecError,
-    EmptyInputError,
-    GraphMismatchError,
-    IdempotencyConflictError,
-    InvalidIdError,
-    InvalidUpdateError,
-    NotFoundError,
-    StepwellError,
-    ThreadBusyError,
-    UnknownInterruptError,
-    UsageError,
-)
+from stepwell.errors import StepwellError
 from stepwell.testing._history import EventLog, OpenOperation
 
 if TYPE_CHECKING:
@@ -30,12 +18,22 @@ if TYPE_CHECKING:
 
 Config = Mapping[str, Any]
 
-_NOT_BEGUN = (
-    EmptyInputError, GraphMismatchError, IdempotencyConflictError, InvalidIdError, NotFoundError,
-    ThreadBusyError, UnknownInterruptError, UsageError,
+_NOT_BEGUN = frozenset(
+    (
+        "empty_input", "graph_mismatch", "idempotency_conflict", "invalid_id", "not_found",
+        "thread_busy", "unknown_interrupt", "usage",
+    )
 )  # fmt: skip
-"""Errors by which a run that has shown nothing yet says that it has written nothing."""
-_NOT_UPDATED = (*_NOT_BEGUN, CodecError, InvalidUpdateError)
+"""Codes by which a run that has shown nothing yet says that it has written nothing."""
+_NOT_UPDATED = _NOT_BEGUN | {
+    "codec", "corrupt_record", "invalid_update", "key_missing", "state_too_large",
+    "unknown_type", "unsupported_type",
+}  # fmt: skip
+
+
+def _says(error: BaseException, codes: frozenset[str]) -> bool:
+    """Whether an error says that its operation certainly did nothing."""
+    return isinstance(error, StepwellError) and error.code in codes
 
 
 class History(EventLog):
@@ -90,7 +88,7 @@ class History(EventLog):
             output = await watch.follow(stream)
         except BaseException as error:
             # Once a checkpoint was shown, the error may be a node's, whatever its class.
-            certain = watch.checkpoint is None and isinstance(error, _NOT_BEGUN)
+            certain = watch.checkpoint is None and _says(error, _NOT_BEGUN)
             (operation.fail if certain else operation.unknown)(error)
             raise
         operation.ok(checkpoint=watch.checkpoint, step=watch.step)
@@ -114,7 +112,7 @@ class History(EventLog):
             made = await graph.aupdate_state(config, values, metadata=metadata, **options)
         except BaseException as error:
             none = isinstance(error, StepwellError) and error.context.get("outcome") == "none"
-            certain = none or isinstance(error, _NOT_UPDATED)
+            certain = none or _says(error, _NOT_UPDATED)
             (operation.fail if certain else operation.unknown)(error)
             raise
         operation.ok(checkpoint=made[CONF]["checkpoint_id"])
@@ -158,7 +156,7 @@ class History(EventLog):
         try:
             await saver.adelete_thread(thread_id)
         except BaseException as error:
-            (operation.fail if isinstance(error, _NOT_BEGUN) else operation.unknown)(error)
+            (operation.fail if _says(error, _NOT_BEGUN) else operation.unknown)(error)
             raise
         operation.ok()
 
