@@ -262,6 +262,12 @@ class PagesOverlap(MemoryDriver):
         return await super().namespaces(key, after=after and after + 1, limit=limit)
 
 
+@caught_by("test_a_run_is_found_by_its_idempotency_key")
+class KeysHaveNoCase(MemoryDriver):
+    async def keyed_run(self, key, idempotency_key):
+        return await super().keyed_run(key, idempotency_key.lower())
+
+
 # --- listings -------------------------------------------------------------------------------------
 
 

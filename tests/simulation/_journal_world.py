@@ -240,6 +240,10 @@ class Process:
         await self._call("runs")
         return await self.database.rows.runs(key, after=after, limit=limit)
 
+    async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
+        await self._call("keyed_run")
+        return await self.database.rows.keyed_run(key, idempotency_key)
+
     async def delete(self, claim: Held, worker: bytes) -> bool:
         await self._call("delete")
         return await self.database.rows.delete(claim, worker)

@@ -479,6 +479,11 @@ JOIN {schema}.stepwell_run r ON r.key = w.key AND r.run = w.run;
 -- $1 thread key, $2 only below this number, $3 at most so many.
 SELECT {run} FROM {schema}.stepwell_run r WHERE r.key = $1 AND r.run < $2 ORDER BY r.run DESC LIMIT $3;
 
+-- name: run_keyed
+-- $1 thread key, $2 idempotency key: the columns of the index, and the key itself.
+SELECT {run} FROM {schema}.stepwell_run r
+WHERE r.key = $1 AND sha256(r.idempotency_key) = sha256($2::bytea) AND r.idempotency_key = $2::bytea;
+
 -- name: threads
 -- $1 scope, $2 status, $3 graph, $4 updated before, $5 updated after, $6 and $7 the place of
 -- the last item seen (the ends of the order when there is none), $8 at most so many. A

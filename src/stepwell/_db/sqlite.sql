@@ -251,6 +251,9 @@ AND run IN (SELECT value FROM json_each(?));
 -- name: runs_page
 AND run < ? ORDER BY run DESC LIMIT ?;
 
+-- name: run_keyed
+AND idempotency_key = CAST(? AS TEXT);
+
 -- name: run_id
 SELECT run_id FROM stepwell_run WHERE t = ? AND run = ?;
 

@@ -10,6 +10,7 @@ import orjson
 
 from stepwell._engine.held import leave_again
 from stepwell._engine.rescue import described
+from stepwell._plan.apply import TaskWrites
 from stepwell._plan.tasks import due_names, plan
 from stepwell.checkpoint.driver import RunStatus, ThreadChange, ThreadStatus
 from stepwell.errors import ErrorCode, GraphRecursionError, create_error_message
@@ -109,9 +110,11 @@ def change(
         return None
     text = None if error is None else described(error)
     if run.rec is not None:
-        run.rec.run_row = run.rec.run_row._replace(
-            status=int(outcome), supersteps=run.barriers, error=text
-        )
+        rec = run.rec
+        rec.run_row = rec.run_row._replace(status=int(outcome), supersteps=run.barriers, error=text)
+        if rec.run_row.idempotency_key is not None:
+            over = outcome in (RunStatus.DONE, RunStatus.INTERRUPTED)
+            rec.outcome = run.publisher.outcome() if over else None
     return ThreadChange(
         status=int(status),
         run=0 if run.rec is None else run.rec.run_row.run,
@@ -122,6 +125,15 @@ def change(
         interrupts=sum(len(t.interrupts) for t in run.tasks),
         error=text,
     )
+
+
+def finished(run: Run) -> list[TaskWrites]:
+    """What those tasks of the open superstep wrote that have finished."""
+    return [
+        TaskWrites(t.task.order, t.name, t.task.triggers, (), t.writes)
+        for t in run.tasks
+        if t.writes
+    ]
 
 
 def out_of_steps(run: Run) -> GraphRecursionError:
@@ -143,4 +155,4 @@ def out_of_steps(run: Run) -> GraphRecursionError:
     return error
 
 
-__all__ = ["change", "complete", "end", "out_of_steps"]
+__all__ = ["change", "complete", "end", "finished", "out_of_steps"]

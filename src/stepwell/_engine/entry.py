@@ -14,6 +14,7 @@ from stepwell._engine.begin import begin
 from stepwell._engine.ending import complete, end
 from stepwell._engine.family import Replay
 from stepwell._engine.nested import outer_task, run_nested
+from stepwell._engine.once import Once, is_over, needs_thread
 from stepwell._engine.open import Opened, claim_thread, give_back
 from stepwell._engine.program import Program
 from stepwell._engine.recorder import Recorder
@@ -48,6 +49,7 @@ class RunOptions:
         "context",
         "control",
         "durability",
+        "idempotency_key",
         "interrupt_after",
         "interrupt_before",
         "lock_timeout",
@@ -62,6 +64,7 @@ class RunOptions:
         self.context: Any = None
         self.control: RunControl | None = None
         self.durability: Durability | None = None
+        self.idempotency_key: str | None = None
         self.interrupt_before: Breakpoints | None = None
         self.interrupt_after: Breakpoints | None = None
         self.lock_timeout: float | None = None
@@ -86,6 +89,8 @@ async def run_graph(program: Program, given: Any, config: RunConfig, options: Ru
     """
     try:
         outer = outer_task(config)
+        if options.idempotency_key is not None and (outer or program.saver is None):
+            raise needs_thread(inside=outer is not None)
         if outer is not None and (
             program.saver is None or not program.persists or outer.run.rec is not None
         ):
@@ -198,13 +203,22 @@ async def _run_on_thread(
         config.checkpoint_id = config.checkpoint_map.get("", config.checkpoint_id)
     if options.durability is not None:
         one_of("durability", options.durability, ("sync", "async", "exit"))
-    opened = await claim_thread(
-        program,
-        config,
-        on_conflict=options.on_conflict or program.on_conflict,
-        lock_timeout=program.lock_timeout if options.lock_timeout is None else options.lock_timeout,
-        ns=ns,
-    )
+
+    async def claim(on_conflict: str) -> Opened:
+        limit = program.lock_timeout if options.lock_timeout is None else options.lock_timeout
+        return await claim_thread(
+            program, config, on_conflict=on_conflict, lock_timeout=limit, ns=ns
+        )
+
+    on_conflict = options.on_conflict or program.on_conflict
+    if options.idempotency_key is None or program.saver is None:
+        opened, once = await claim(on_conflict), None
+    else:
+        once = Once(program, program.saver, config, given, options)
+        known = await once.find()
+        if known is not None and is_over(known):
+            return await once.replay(known)
+        opened = await once.claim(claim, on_conflict)
     handle = opened.handle
     lost: list[BaseException] = []
     me = asyncio.current_task()
@@ -217,15 +231,7 @@ async def _run_on_thread(
     handle.on_lost = on_lost
     try:
         try:
-            if opened.unfinished and (given is not None or opened.addressed):
-                await _finish_open_run(program, opened, config, options)
-            run = _make_run(program, opened, config, options)
-            if outer is not None:
-                _configure_nested(run, options)
-            result = await _drive(run, given, opened)
-            if outer is not None and _recorder(run).run_row.status == RunStatus.INTERRUPTED:
-                raise GraphInterrupt(tuple(run.interrupts))
-            return result
+            return await _run_claimed(opened, given, config, options, outer=outer, once=once)
         finally:
             handle.on_lost = None
             await give_back(handle)
@@ -236,32 +242,71 @@ async def _run_on_thread(
         raise
 
 
+async def _run_claimed(
+    opened: Opened,
+    given: Any,
+    config: RunConfig,
+    options: RunOptions,
+    *,
+    outer: TaskRun | None,
+    once: Once | None,
+) -> Any:
+    """What is to be done with a claimed thread: begin a run, go on with one, or tell its end."""
+    program = opened.program
+    again: RunRow | None = None
+    if once is not None and (again := await once.find()) is not None:
+        if is_over(again):
+            return await once.replay(again)
+        once.check_open(again, opened.runs)
+        given = None
+        await opened.to_head()
+    elif opened.unfinished and (given is not None or opened.addressed):
+        await _finish_open_run(program, opened, config, options)
+    elif given is None and not opened.addressed:
+        again = opened.left_open(config.run_id)
+    run = _make_run(program, opened, config, options, again=again)
+    if once is not None and again is None:
+        rec = _recorder(run)
+        rec.run_row = once.begins(rec.run_row)
+    if outer is not None:
+        _configure_nested(run, options)
+    result = await _drive(run, given, opened, again)
+    if outer is not None and _recorder(run).run_row.status == RunStatus.INTERRUPTED:
+        raise GraphInterrupt(tuple(run.interrupts))
+    return result
+
+
 def _make_run(
     program: Program,
     opened: Opened,
     config: RunConfig,
     options: RunOptions,
     *,
-    unfinished: RunRow | None = None,
+    again: RunRow | None = None,
+    shown: bool = True,
 ) -> Run:
-    """A run from the opened checkpoint: a new one, or `unfinished` once more."""
+    """A run from the opened checkpoint: a new one, or that of the row `again` once more.
+
+    `shown`: its caller asked for it, and sees what it does.
+    """
     view = opened.view
     ids = RANDOM_IDS
     durability: Durability = options.durability or program.durability or "async"
-    if unfinished is None:
+    if again is None:
         row = RunRow(
             run=opened.next_run(), run_id=config.run_id or ids.run_id(),
             status=int(RunStatus.RUNNING), graph=program.name,
             first_parent=0 if view is None else view.row.seq,
         )  # fmt: skip
     else:
-        attempts = unfinished.attempts + 1
-        row = unfinished._replace(status=int(RunStatus.RUNNING), attempts=attempts)
-        durability = "async" if durability == "exit" else durability
+        row = again._replace(status=int(RunStatus.RUNNING), attempts=again.attempts + 1)
+    if not shown and durability == "exit":
+        durability = "async"
     state = ThreadState(program.spec) if view is None else view.state
     run = Run(program, state, config, clock=SYSTEM_CLOCK, ids=ids, run_id=row.run_id, ns=opened.ns)
+    run.barriers = row.supersteps
     _set_context(run, options)
-    if unfinished is None:
+    if shown:
         _configure(run, options)
     rec = Recorder(
         opened.handle, program, view,
@@ -270,7 +315,7 @@ def _make_run(
     metadata = dict(config.metadata)
     if config.run_id is not None:
         metadata["run_id"] = config.run_id
-    if metadata and unfinished is None:
+    if metadata and again is None:
         exact, index = rec.metadata(metadata)
         rec.run_row = rec.run_row._replace(metadata=exact, meta_index=index)
     run.rec = rec
@@ -293,16 +338,18 @@ def _replay(run: Run, opened: Opened) -> None:
     run.family.replay = Replay(bound)
 
 
-async def _drive(run: Run, given: Any, opened: Opened) -> Any:
+async def _drive(run: Run, given: Any, opened: Opened, again: RunRow | None) -> Any:
     rec = _recorder(run)
     _watch(run, opened)
     if opened.addressed and not (isinstance(given, Command) and given.resume is not None):
         _replay(run, opened)
     begin(run, given, addressed=opened.addressed, superseded=opened.superseded)
-    if run.source == Source.INPUT and not rec.exits:
-        opened.supersede()
+    if again is None and not rec.exits:
+        opened.supersede(answered=run.resuming)
     if run.watch is not None:
-        run.watch.run_started(attempt=1, resumed=run.source != Source.INPUT)
+        if again is not None and again.status == RunStatus.RUNNING:
+            run.watch.run_recovered(attempt=rec.run_row.attempts)
+        run.watch.run_started(attempt=rec.run_row.attempts, resumed=run.resuming)
     try:
         if not rec.exits:
             # Claim and input are durable before the first node starts.
@@ -360,7 +407,7 @@ async def _finish_open_run(
     row = opened.open_run
     if row is None:
         return
-    run = _make_run(program, opened, config, options, unfinished=row)
+    run = _make_run(program, opened, config, options, again=row, shown=False)
     rec = _recorder(run)
     rec.keep = True
     _watch(run, opened)

@@ -90,10 +90,31 @@ class Opened:
         self.runs += 1
         return self.runs
 
-    def supersede(self) -> None:
-        """Close the run that waits for an answer, or was cut off: something else came."""
+    def left_open(self, run_id: str | None) -> RunRow | None:
+        """The run that a caller goes on with who gives no input, under the same row: one whose
+        worker is gone, or one that an idempotency key waits for. `run_id`: his name for it."""
         row = self.open_run
-        if row is not None and row.status in (RunStatus.RUNNING, RunStatus.INTERRUPTED):
+        if row is None or row.run != self.runs:
+            return None
+        if row.idempotency_key is None and run_id not in (None, row.run_id):
+            return None
+        if row.status == RunStatus.RUNNING:
+            return row
+        failed = row.status in (RunStatus.FAILED, RunStatus.CANCELLED)
+        return row if failed and row.idempotency_key is not None else None
+
+    async def to_head(self) -> None:
+        """Stand at the newest checkpoint, whichever the caller named."""
+        if self.addressed:
+            self.checkpoint, self.addressed = None, False
+            await self.reload()
+
+    def supersede(self, *, answered: bool) -> None:
+        """Close the run that was cut off, or that waits for an answer and is not `answered` by
+        the new one: something else came."""
+        row = self.open_run
+        left = (RunStatus.RUNNING,) if answered else (RunStatus.RUNNING, RunStatus.INTERRUPTED)
+        if row is not None and row.status in left:
             self.handle.append_status(run_row=row._replace(status=int(RunStatus.SUPERSEDED)))
 
     async def reload(self) -> None:

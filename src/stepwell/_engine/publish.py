@@ -6,12 +6,16 @@ from asyncio import CancelledError
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from stepwell._engine.snapshot import checkpoint_chunk
+import orjson
+
+from stepwell._engine.ending import finished
+from stepwell._engine.pending import dump_interrupts
+from stepwell._engine.snapshot import applied, checkpoint_chunk
 from stepwell._engine.stream import INTERRUPT, Outlet, task_ended, task_started, update_chunk
 from stepwell._plan.apply import TaskWrites
 from stepwell._plan.output import output_selector, project
 from stepwell._plan.tasks import Task
-from stepwell.types import GraphOutput
+from stepwell.types import GraphOutput, Interrupt
 
 if TYPE_CHECKING:
     from stepwell._engine.run import Run
@@ -134,19 +138,62 @@ class Publisher:
         Where the output is no dict, the questions take its place; `split` gives both.
         """
         run = self._run
+        known = None
+        if run.interrupts or not run.spec.output_steps:
+            known = project(run.spec, run.state, self.output_keys)
         latest: Any = None
         if self._shown:
-            latest = (
-                self._latest
-                if run.spec.output_steps
-                else project(run.spec, run.state, self.output_keys)
-            )
-        if run.interrupts and not isinstance(latest, dict):
-            known = project(run.spec, run.state, self.output_keys)
-            latest = known if isinstance(known, dict) else {}
-        if self.split:
-            return GraphOutput(latest, tuple(run.interrupts))
-        return {**latest, INTERRUPT: list(run.interrupts)} if run.interrupts else latest
+            latest = self._latest if run.spec.output_steps else known
+        return output_of(latest, known, run.interrupts, split=self.split)
+
+    def foresee(self, done: Sequence[TaskWrites]) -> None:
+        """Note that a barrier's values are going to be shown, without showing them yet."""
+        if self._touched(self.output_keys, done):
+            self._shown = True
+            if self._run.spec.output_steps:
+                self._latest = project(self._run.spec, self._run.state, self.output_keys)
+
+    def outcome(self) -> dict[str, Any]:
+        """What a run row keeps of the output of a run that stops now; see `_engine.once`.
+
+        "n": it had no output; "q": the questions it asked; "v": the output itself, where the
+        checkpoint that the run stops at does not hold it: beside tasks that asked others have
+        finished, or a command's writes wait for a barrier.
+        """
+        run, keys = self._run, self.output_keys
+        kept: dict[str, Any] = {}
+        beside = finished(run) if run.interrupts else []
+        watched = (keys,) if isinstance(keys, str) else keys
+        if not self._shown and not any(w[0] in watched for d in beside for w in d.writes):
+            kept["n"] = 1
+        if run.spec.output_steps:
+            kept["v"] = self._kept(self._latest)
+        elif beside or run.null_writes:
+            state = applied(run.spec, run.state, beside) or run.state
+            kept["v"] = self._kept(project(run.spec, state, keys))
+        if run.interrupts:
+            kept["q"] = self._kept(dump_interrupts(run.interrupts))
+        return kept
+
+    def _kept(self, value: Any) -> list[Any]:
+        encoded = self._run.graph.codec.encode(value, channel="__output__")
+        return [orjson.Fragment(encoded.data), int(encoded.tagged)]
 
 
-__all__ = ["Publisher"]
+def output_of(latest: Any, known: Any, interrupts: Sequence[Interrupt], *, split: bool) -> Any:
+    """What `invoke` returns: values, and questions under a key of their own.
+
+    Args:
+        latest: The values that were shown last; None: none were.
+        known: The values as they stand, shown or not.
+        interrupts: The questions.
+        split: Give both, as a `GraphOutput`.
+    """
+    if interrupts and not isinstance(latest, dict):
+        latest = known if isinstance(known, dict) else {}
+    if split:
+        return GraphOutput(latest, tuple(interrupts))
+    return {**latest, INTERRUPT: list(interrupts)} if interrupts else latest
+
+
+__all__ = ["Publisher", "output_of"]

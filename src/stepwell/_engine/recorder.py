@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+import orjson
+
 from stepwell._codec import Encoded
 from stepwell._engine.pending import NULL_TASK, dump_interrupts
 from stepwell._engine.upgrade import news_of
@@ -52,7 +54,6 @@ REPAIR_EVERY: Final = 16
 REPAIR_BYTES_MAX: Final = 256 << 10
 """Channels with a larger encoding are looked at only in strict mode."""
 
-
 Versions: TypeAlias = tuple[int, dict[str, int], dict[str, dict[str, int]]]
 """(version, versions of channels, who has seen which) of a state."""
 
@@ -63,7 +64,8 @@ class Recorder:
     __slots__ = (
         "_ahead", "_before", "_codec", "_encoder", "_exit_no", "_exit_ops", "_held_back", "_last",
         "_mended_at", "_migration", "_ns_name", "_ns_number", "_parents", "_spec",
-        "checkpoint_id", "durability", "ended", "handle", "home", "keep", "run_row", "seq",
+        "checkpoint_id", "durability", "ended", "handle", "home", "keep", "outcome", "run_row",
+        "seq",
         "strict",
     )  # fmt: skip
 
@@ -88,6 +90,8 @@ class Recorder:
         """Whether the claim outlives the run (another one follows under it)."""
         self.durability = durability
         self.run_row = run_row
+        self.outcome: dict[str, Any] | None = None
+        """What the run row keeps of the output, beside the checkpoint it is at."""
         self.seq = 0 if view is None else view.row.seq
         """The checkpoint the next one extends; 0 = none yet."""
         self.checkpoint_id = "" if view is None else view.name
@@ -290,7 +294,7 @@ class Recorder:
             # Tasks, and questions they asked, were named after the id that was expected.
             checkpoint_id=None if known_as is None else uuid.UUID(known_as).bytes,
             drops=self.seq if drops else None,
-            run_row=self.run_row if thread is not None and self.run_row.run else None,
+            run_row=None if thread is None else self._run_row_at(head + 1),
             thread=thread,
             let_go=let_go and not self.keep,
         )
@@ -439,10 +443,17 @@ class Recorder:
         """Append a status record; the run row rides with it. `let_go`: it is the run's last."""
         self.ended = self.ended or let_go
         self._last = self.handle.append_status(
-            run_row=self.run_row if self.run_row.run else None,
+            run_row=self._run_row_at(self.seq),
             thread=thread,
             let_go=let_go and not self.keep,
         )
+
+    def _run_row_at(self, seq: int) -> RunRow | None:
+        """The run row as it is to be written while the run stands at checkpoint `seq`."""
+        if not self.run_row.run:
+            return None
+        kept = None if self.outcome is None else orjson.dumps({"s": seq, **self.outcome})
+        return self.run_row._replace(outcome=kept)
 
     def settled(self) -> Awaitable[None] | None:
         """What to wait for before more work is begun: the newest record, with "sync"."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from stepwell._clock import Clock
 from stepwell._engine.arguments import RunConfig
-from stepwell._engine.ending import change, end, out_of_steps
+from stepwell._engine.ending import change, end, finished, out_of_steps
 from stepwell._engine.entries import entry_of
 from stepwell._engine.family import Family
 from stepwell._engine.fanout import run_many, run_one
@@ -397,6 +397,8 @@ class Run:
         rec = self.rec
         if rec is not None:
             last = not due and self.step <= self.stop and not self.interrupt_after
+            if last and rec.run_row.idempotency_key is not None:
+                self.publisher.foresee(done)
             self._record(rec, changed, step, last=last)
         if self.watch is not None:
             self.watch.superstep_finished(step, len(self.tasks))
@@ -485,11 +487,7 @@ class Run:
         if not self.interrupts:
             self.publisher.stopped()
         # The caller sees what finished siblings wrote, although the barrier has not come.
-        done = [
-            TaskWrites(t.task.order, t.name, t.task.triggers, (), t.writes)
-            for t in self.tasks
-            if t.writes
-        ]
+        done = finished(self)
         if done:
             apply(self.spec, self.state, done)
             self.publisher.values(done)

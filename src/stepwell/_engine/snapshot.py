@@ -174,11 +174,11 @@ def snapshot(
             for t, i in zip(tasks, ids, strict=True)
             if i in finished
         ]
-        applied = _applied(spec, state, done)
-        if applied is None:
+        tried = applied(spec, state, done)
+        if tried is None:
             finished = {}
         else:
-            state = applied
+            state = tried
     shown = tuple(
         _task(spec, task, name, pending, live=live, inside=inside)
         for task, name in zip(tasks, ids, strict=True)
@@ -203,7 +203,7 @@ def _finished(
     return {i: writes for i, writes in found if writes is not None}
 
 
-def _applied(spec: GraphSpec, state: ThreadState, done: list[TaskWrites]) -> ThreadState | None:
+def applied(spec: GraphSpec, state: ThreadState, done: list[TaskWrites]) -> ThreadState | None:
     """The state with what finished tasks wrote; None where that breaks a channel's rule: the
     run failed at that barrier, and its thread must stay readable."""
     tried = state.copy(spec)
@@ -284,6 +284,6 @@ def _chunk_tasks(run: Run, due: Iterable[Task], place: Place) -> Iterable[dict[s
 
 
 __all__ = [
-    "Inside", "Place", "View", "checkpoint_chunk", "empty_snapshot", "graphs_inside",
+    "Inside", "Place", "View", "applied", "checkpoint_chunk", "empty_snapshot", "graphs_inside",
     "row_metadata", "snapshot", "timestamp",
 ]  # fmt: skip

@@ -76,7 +76,7 @@ async def update_state(
     try:
         run = _run_for(shown, opened, config)
         if inner is None:
-            opened.supersede()
+            opened.supersede(answered=False)
         run.nested = inner is not None
         for position, updates in enumerate(checked):
             last = position == len(checked) - 1

@@ -260,6 +260,11 @@ class Journal:
             "runs", lambda: self._around.driver.runs(key, after=after, limit=limit)
         )
 
+    async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
+        """The run of a thread that has this idempotency key."""
+        driver = self._around.driver
+        return await self._read("keyed_run", lambda: driver.keyed_run(key, idempotency_key))
+
     async def namespaces(self, key: ThreadKey) -> list[str]:
         """The names of all namespaces of a thread but the root, newest first."""
         names: list[str] = []

@@ -325,6 +325,12 @@ class MemoryDriver:
         end = len(thread.runs) if after is None else min(len(thread.runs), max(after - 1, 0))
         return thread.runs[max(end - limit, 0) : end][::-1]
 
+    async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
+        """Look up the run that has an idempotency key."""
+        thread = self._threads.get(key)
+        number = None if thread is None else (thread.idempotency or {}).get(idempotency_key)
+        return None if thread is None or number is None else thread.runs[number - 1]
+
 
 def _place(thread: Thread, order: str) -> tuple[float, str]:
     """Where a thread stands in a listing: the cursor of its row."""

@@ -29,6 +29,19 @@ def thread_id_of(value: Any) -> str:
     return _storable(value, "thread_id")
 
 
+def idempotency_key_of(value: Any) -> str:
+    """An idempotency key.
+
+    Raises:
+        InvalidIdError: It is not a str of 1-512 bytes of plain UTF-8.
+    """
+    if not isinstance(value, str):
+        raise InvalidIdError(f"idempotency_key must be a str, not {type(value).__name__}.")
+    if not value:
+        raise InvalidIdError("idempotency_key is empty; give at least one character.")
+    return _storable(value, "idempotency_key")
+
+
 def scope_of(value: Any) -> str:
     """A scope's name; "" is the scope of the plain saver.
 

@@ -365,6 +365,11 @@ class PostgresDriver:
         rows = await self._db.read(self._db.sql["runs"], key_of(key), below, limit)
         return [run_row(row) for row in rows]
 
+    async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
+        """The run of a thread that has this idempotency key."""
+        rows = await self._db.fetch("run_keyed", key_of(key), exact(idempotency_key), sent=False)
+        return run_row(rows[0]) if rows else None
+
 
 def _thread_rows(rows: Iterable[Any]) -> list[ThreadRow]:
     return [thread_row(row) for row in rows]

@@ -329,6 +329,12 @@ class SqliteDriver:
             lambda cursor: reading.namespaces(cursor, key, after, limit)
         )
 
+    async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
+        """The run of a thread that has this idempotency key."""
+        return await self._opened().read(
+            lambda cursor: reading.keyed_run(cursor, key, idempotency_key)
+        )
+
     async def runs(
         self, key: ThreadKey, *, after: int | None = None, limit: int = 100
     ) -> list[RunRow]:

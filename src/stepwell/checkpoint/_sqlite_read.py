@@ -32,6 +32,7 @@ _LEG_START, _EXISTS = SQL["leg_start"], SQL["checkpoint_exists"]
 _CHECKPOINTS, _SEGMENTS, _WRITES = SQL["checkpoints"], SQL["segments"], SQL["writes"]
 _RUNS_NAMED = SQL["run_columns"] + "\n" + SQL["runs_named"]
 _RUNS_PAGE = SQL["run_columns"] + "\n" + SQL["runs_page"]
+_RUN_KEYED = SQL["run_columns"] + "\n" + SQL["run_keyed"]
 _RECORD_EPOCHS = SQL["record_epochs"]
 
 _INDEXED_STATUSES = frozenset({1, 2, 3})  # as in the index stepwell_thread_open
@@ -227,6 +228,15 @@ def runs(cursor: Cursor, key: ThreadKey, after: int | None, limit: int) -> list[
         return []
     below = _NEWEST if after is None else after
     return list(map(RunRow._make, cursor.execute(_RUNS_PAGE, (state[0], below, limit))))
+
+
+def keyed_run(cursor: Cursor, key: ThreadKey, idempotency_key: str) -> RunRow | None:
+    """The run of a thread that has an idempotency key."""
+    state = cursor.execute(_STATE, key).fetchone()
+    if state is None:
+        return None
+    row = cursor.execute(_RUN_KEYED, (state[0], exact_parameter(idempotency_key))).fetchone()
+    return None if row is None else RunRow._make(row)
 
 
 def landed(cursor: Cursor, key: ThreadKey, record_no: int, epoch: int) -> bool:

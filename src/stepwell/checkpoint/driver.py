@@ -135,7 +135,9 @@ class RunRow(NamedTuple):
     metadata: bytes | None = None
     meta_index: str | None = None
     input: bytes | None = None
+    """Of a run with an idempotency key: the digest of the input it was started with."""
     outcome: bytes | None = None
+    """Of a run with an idempotency key, once it has stopped: where its output is found."""
     error: str | None = None
     first_parent: int | None = None
     """seq of the root checkpoint the run started from; 0 = nothing."""
@@ -492,6 +494,10 @@ class Driver(Protocol):
         self, key: ThreadKey, *, after: int | None = None, limit: int = 100
     ) -> list[RunRow]:
         """One page of a thread's runs, newest first, with run < `after`."""
+
+    async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
+        """The run of a thread that has this idempotency key: one look into an index, never at
+        a replica that may lag."""
 
     async def delete(self, claim: Held, worker: bytes) -> bool:
         """Delete the thread and all its rows, fenced by the claim."""

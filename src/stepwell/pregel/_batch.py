@@ -10,7 +10,7 @@ from typing import Any
 from stepwell._engine.arguments import whole
 from stepwell._portal import iterate_sync, run_sync
 from stepwell.pregel._base import Compiled
-from stepwell.pregel._configs import Config, config_list
+from stepwell.pregel._configs import Config, config_list, key_list
 
 
 class BatchVerbs(Compiled):
@@ -32,7 +32,7 @@ class BatchVerbs(Compiled):
             return_exceptions: Put a run's exception where its output would be. Otherwise the
                 first one is raised, when the runs that were under way have been cancelled;
                 their threads can be resumed.
-            options: As for `ainvoke`.
+            options: As for `ainvoke`; `idempotency_key` may also be a list, one for each input.
 
         Returns:
             The outputs, in the order of the inputs.
@@ -61,6 +61,7 @@ class BatchVerbs(Compiled):
         Leaving the iteration early cancels the runs that are under way.
         """
         configs = config_list(config, len(inputs))
+        keys = key_list(options.pop("idempotency_key", None), len(inputs))
         if not inputs:
             return
         limit = (configs[0] or {}).get("max_concurrency")
@@ -71,7 +72,9 @@ class BatchVerbs(Compiled):
         async def one(index: int) -> tuple[int, Any]:
             async with slot:
                 try:
-                    return index, await self.ainvoke(inputs[index], configs[index], **options)  # type: ignore[attr-defined]
+                    return index, await self.ainvoke(  # type: ignore[attr-defined]
+                        inputs[index], configs[index], idempotency_key=keys[index], **options
+                    )
                 except Exception as exc:
                     if not return_exceptions:
                         raise

@@ -69,4 +69,19 @@ def config_list(config: Config | Sequence[Config] | None, length: int) -> list[C
     return [config, *[others] * (length - 1)]
 
 
-__all__ = ["Config", "config_list", "inherited", "merge_configs"]
+def key_list(keys: str | Sequence[str | None] | None, length: int) -> list[str | None]:
+    """An idempotency key for each of `length` inputs: keys are unique per thread, so one may do
+    for inputs of different threads.
+
+    Raises:
+        ArgumentError: There are more keys than inputs, or fewer.
+    """
+    if keys is None or isinstance(keys, str):
+        return [keys] * length
+    if len(keys) != length:
+        msg = f"idempotency_key must be a str or a list of {length}, not of {len(keys)}"
+        raise ArgumentError(msg)
+    return list(keys)
+
+
+__all__ = ["Config", "config_list", "inherited", "key_list", "merge_configs"]

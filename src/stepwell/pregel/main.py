@@ -61,6 +61,7 @@ class RunArguments(TypedDict, total=False):
     checkpoint_during: bool | None
     on_conflict: Literal["wait", "reject"] | None
     lock_timeout: float | None
+    idempotency_key: str | None
 
 
 class Pregel(
@@ -188,6 +189,7 @@ class Pregel(
         checkpoint_during: bool | None = None,
         on_conflict: Literal["wait", "reject"] | None = None,
         lock_timeout: float | None = None,
+        idempotency_key: str | None = None,
     ) -> Any:
         """Run the graph until it ends, asks a question, or fails.
 
@@ -205,11 +207,12 @@ class Pregel(
             control: By which the caller can ask the run to stop.
             subgraphs: As for `astream`.
             debug: Print updates and values.
-            version: "v2" returns a `GraphOutput`, whose value is an object of the graph's
-                output schema.
+            version: "v2" returns a `GraphOutput`, its value an object of the output schema.
             checkpoint_during: Deprecated: True is durability="async", False is "exit".
             on_conflict: When the thread is busy: "wait" | "reject".
             lock_timeout: Seconds to wait for it.
+            idempotency_key: A name for this call, unique in its thread: made again, it returns
+                what it returned, waits for the run under way, or goes on with one that failed.
 
         Returns:
             The output keys' values; questions under "__interrupt__".
@@ -219,6 +222,7 @@ class Pregel(
             GraphRecursionError: The supersteps are used up.
             EmptyInputError: There is nothing to run.
             ThreadBusyError: Another run holds the thread.
+            IdempotencyConflictError: The key belongs to another input, or to a run long gone.
             StorageError: The run could not be made durable; it can be resumed.
         """
         settings = self._run_settings(config)
@@ -226,19 +230,29 @@ class Pregel(
             checkpoint_during,
             context=context, control=control, durability=durability, lock_timeout=lock_timeout,
             interrupt_before=interrupt_before, interrupt_after=interrupt_after,
-            on_conflict=on_conflict, output_keys=output_keys, split=version != "v1",
+            on_conflict=on_conflict, idempotency_key=idempotency_key, output_keys=output_keys,
+            split=version != "v1",
         )  # fmt: skip
         prints = DEBUG_PRINTS if debug or self.debug else print_mode
         if stream_mode == "values" and version == "v1" and not prints:
-            saver = None if outer_task(settings) else self._program.saver
-            if saver is None or saver.home() is asyncio.get_running_loop():
-                return await run_graph(self._program, input, settings, options)
-            return await saver.at_home(lambda: run_graph(self._program, input, settings, options))
+            return await self._result(input, settings, options)
         wanted = () if stream_mode == "values" else stream_mode
         envelope = self._envelope(wanted, prints, subgraphs=subgraphs, version=version)
-        async with aclosing(self._chunks(input, settings, options, envelope)) as stream:
-            chunks = [chunk async for chunk in stream]
+        chunks = await self._collected(input, settings, options, envelope)
         return self._as_object(options.result) if stream_mode == "values" else chunks
+
+    async def _result(self, given: Any, settings: RunConfig, options: RunOptions) -> Any:
+        """Run the graph where its saver lives, without a stream."""
+        saver = None if outer_task(settings) else self._program.saver
+        if saver is None or saver.home() is asyncio.get_running_loop():
+            return await run_graph(self._program, given, settings, options)
+        return await saver.at_home(lambda: run_graph(self._program, given, settings, options))
+
+    async def _collected(
+        self, given: Any, settings: RunConfig, options: RunOptions, envelope: Envelope
+    ) -> list[Any]:
+        async with aclosing(self._chunks(given, settings, options, envelope)) as stream:
+            return [chunk async for chunk in stream]
 
     def _as_object(self, result: Any) -> Any:
         """The value of a `GraphOutput` as an object of the output schema."""
@@ -268,6 +282,7 @@ class Pregel(
         checkpoint_during: bool | None = None,
         on_conflict: Literal["wait", "reject"] | None = None,
         lock_timeout: float | None = None,
+        idempotency_key: str | None = None,
     ) -> AsyncIterator[Any]:
         """Run the graph and yield what happens, as it happens.
 
@@ -284,7 +299,7 @@ class Pregel(
             checkpoint_during,
             context=context, control=control, durability=durability, lock_timeout=lock_timeout,
             interrupt_before=interrupt_before, interrupt_after=interrupt_after,
-            on_conflict=on_conflict, output_keys=output_keys,
+            on_conflict=on_conflict, idempotency_key=idempotency_key, output_keys=output_keys,
         )  # fmt: skip
         if output_keys is None:
             options.output_keys = state_selector(self._program.spec)

@@ -10,6 +10,7 @@ import pytest
 
 from stepwell.checkpoint.driver import (
     Driver,
+    RunStatus,
     ThreadKey,
     ThreadQuery,
     ThreadRow,
@@ -203,3 +204,31 @@ class ListingContract(ContractBase):
             after = page[-1].run
         assert seen == [[7, 6, 5], [4, 3, 2], [1]]
         assert await driver.runs(thread_key("none")) == []
+
+    async def test_a_run_is_found_by_its_idempotency_key(
+        self, driver_factory: DriverFactory
+    ) -> None:
+        """Keys are whole values of one thread, whatever they are made of; a run row written
+        again is found as it is now."""
+        driver = await driver_factory()
+        keys = ["k", "K", "k%", "'", "\u00e9", "x" * 3000]
+        alice = await take(driver, thread_key(), ALICE)
+        await alice.append(
+            runs=[run_row(n, idempotency_key=name) for n, name in enumerate(keys, 1)]
+            + [run_row(len(keys) + 1)]
+        )
+        bob = await take(driver, thread_key("other"), BOB)
+        await bob.append(runs=[run_row(1, idempotency_key="k", run_id="of another thread")])
+        for n, name in enumerate(keys, 1):
+            found = await driver.keyed_run(thread_key(), name)
+            assert found is not None
+            assert (found.run, found.idempotency_key) == (n, name)
+        assert await driver.keyed_run(thread_key(), "x" * 2999) is None
+        assert await driver.keyed_run(thread_key("none"), "k") is None
+        [*_, first] = await driver.runs(thread_key())
+        await alice.append(
+            runs=[first._replace(status=int(RunStatus.DONE), outcome=b"o", input=b"i")]
+        )
+        found = await driver.keyed_run(thread_key(), "k")
+        assert found is not None
+        assert (found.status, found.outcome, found.input) == (RunStatus.DONE, b"o", b"i")

@@ -38,7 +38,7 @@ ANY = "any"
 
 VERBS = (
     "open", "close", "migrate", "claim", "commit", "renew", "release", "unlock", "want",
-    "ask",    "landed", "load", "history", "threads", "namespaces", "runs", "delete",
+    "ask", "landed", "load", "history", "threads", "namespaces", "runs", "keyed_run", "delete",
 )  # fmt: skip
 
 
@@ -316,6 +316,10 @@ class FaultyDriver:
     ) -> list[RunRow]:
         """See `Driver.runs`."""
         return await self._call("runs", lambda: self.driver.runs(key, after=after, limit=limit))
+
+    async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
+        """See `Driver.keyed_run`."""
+        return await self._call("keyed_run", lambda: self.driver.keyed_run(key, idempotency_key))
 
     async def delete(self, claim: Held, worker: bytes) -> bool:
         """See `Driver.delete`."""

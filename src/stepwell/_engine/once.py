@@ -1,0 +1,218 @@
+"""Idempotency keys: a call whose key its thread has seen before is not made again.
+
+The run row keeps the key, the digest of the input, and, once the run has stopped, its outcome:
+the number of the checkpoint it stopped at and the questions it asked. The output is read from
+that checkpoint, so it stays this run's whatever later runs do to the thread.
+
+    seen before as    means
+    done, interrupted what it returned then, without claiming the thread
+    running           wait for it; if its worker is gone, finish it
+    failed, cancelled go on with it, under the same run row, if no other run has come since
+    superseded        what it returned then, if it had stopped before that; else a conflict
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from stepwell._codec import Codec
+from stepwell._engine.arguments import RunConfig
+from stepwell._engine.open import Opened, check_graph, revive
+from stepwell._engine.pending import load_interrupts
+from stepwell._engine.program import Program
+from stepwell._engine.publish import output_of
+from stepwell._engine.stream import INTERRUPT, Outlet
+from stepwell._ids import digest16
+from stepwell._plan.output import output_selector, project
+from stepwell.checkpoint._names import idempotency_key_of
+from stepwell.checkpoint.driver import LoadRequest, RunRow, RunStatus
+from stepwell.errors import (
+    IdempotencyConflictError,
+    NotFoundError,
+    ThreadBusyError,
+    UsageError,
+)
+from stepwell.types import Command, Interrupt
+
+if TYPE_CHECKING:
+    from stepwell._engine.entry import RunOptions
+    from stepwell.checkpoint.base import Saver
+
+
+def needs_thread(inside: bool) -> UsageError:
+    """The error for a key where there is no thread that could keep it."""
+    where = (
+        "a graph inside a node is part of its caller's run: give the key to the outermost call"
+        if inside
+        else "nothing is kept without a checkpointer: compile the graph with one"
+    )
+    return UsageError(f"idempotency_key has no meaning here: {where}.")
+
+
+def digest_of(program: Program, given: Any, checkpoint: str | None) -> bytes:
+    """What stands for a caller's input: the same for equal inputs, in every process.
+
+    Raises:
+        UnsupportedTypeError: The input cannot be stored.
+    """
+    codec, untracked = program.codec, program.spec.untracked
+    if isinstance(given, Command):
+        goto = given.goto if isinstance(given.goto, (list, tuple)) else [given.goto]
+        said: Any = ["command", given.graph, given.update, given.resume, list(goto)]
+    elif isinstance(given, dict):
+        said = ["input", {k: v for k, v in given.items() if k not in untracked}]
+    else:
+        said = ["input", given]
+    lowered, _ = codec.lower([*said, checkpoint], channel="__input__")
+    return digest16(orjson.dumps(lowered, option=orjson.OPT_SORT_KEYS))
+
+
+class Once:
+    """One call under an idempotency key.
+
+    Args:
+        program: The graph.
+        saver: Where its threads are.
+        config: The call's.
+        given: The call's input.
+        options: The call's.
+
+    Raises:
+        InvalidIdError: The key is none.
+        UnsupportedTypeError: The input cannot be stored.
+    """
+
+    __slots__ = ("_config", "_key", "_options", "_program", "_saver", "digest", "name")
+
+    def __init__(
+        self, program: Program, saver: Saver, config: RunConfig, given: Any, options: RunOptions
+    ) -> None:
+        self.name = idempotency_key_of(options.idempotency_key)
+        self.digest = digest_of(program, given, config.checkpoint_id)
+        self._key = saver.key(config.require_thread("idempotency_key"))
+        self._program = program
+        self._saver = saver
+        self._config = config
+        self._options = options
+
+    async def claim(self, claim: Callable[[str], Awaitable[Opened]], on_conflict: str) -> Opened:
+        """Claim the thread. Whatever `on_conflict` says of other runs: for the run that the key
+        names it is waited.
+
+        Raises:
+            ThreadBusyError: Another run holds the thread.
+        """
+        if on_conflict == "wait":
+            return await claim(on_conflict)
+        try:
+            return await claim("reject")
+        except ThreadBusyError:
+            known = await self.find()
+            if known is not None and not is_over(known):
+                return await claim("wait")
+            if on_conflict == "reject":
+                raise
+        return await claim(on_conflict)
+
+    async def find(self) -> RunRow | None:
+        """The run that the key names; None if it names none yet.
+
+        Raises:
+            IdempotencyConflictError: That run had another input.
+        """
+        journal = await self._saver.journal()
+        row = await journal.keyed_run(self._key, self.name)
+        if row is not None and row.input != self.digest:
+            known = "" if row.input is None else row.input.hex()
+            msg = (
+                f"Idempotency key {self.name!r} of thread {self._key.thread_id!r} belongs to run "
+                f"{row.run_id!r}, which was started with another input (digest {known}, this "
+                f"one's is {self.digest.hex()}). A new input needs a new key."
+            )
+            raise IdempotencyConflictError(
+                msg, thread_id=self._key.thread_id, run_id=row.run_id,
+                known_digest=known, given_digest=self.digest.hex(),
+            )  # fmt: skip
+        return row
+
+    def begins(self, row: RunRow) -> RunRow:
+        """The row of a new run, with key and digest."""
+        return row._replace(idempotency_key=self.name, input=self.digest)
+
+    def check_open(self, row: RunRow, newest: int) -> None:
+        """See to it that a run which did not come to its end can go on.
+
+        Raises:
+            IdempotencyConflictError: Another run has come since.
+        """
+        if row.run == newest and row.status != RunStatus.SUPERSEDED:
+            return
+        status = RunStatus(row.status).name.lower()
+        msg = (
+            f"Run {row.run_id!r} of thread {self._key.thread_id!r}, which idempotency key "
+            f"{self.name!r} belongs to, is {status}, and the thread has gone on without it: it "
+            "cannot be finished any more. Look at the thread's state; what is still missing "
+            "needs a new key."
+        )
+        raise IdempotencyConflictError(msg, thread_id=self._key.thread_id, run_id=row.run_id)
+
+    async def replay(self, row: RunRow) -> Any:
+        """What the run returned when it stopped; a stream is shown its last values.
+
+        Raises:
+            NotFoundError: The checkpoint it stopped at is gone.
+        """
+        program, options = self._program, self._options
+        known = orjson.loads(row.outcome or b"")
+        asked = load_interrupts(_revived(program.codec, known.get("q", [[], 0])))
+        keys = options.output_keys
+        if keys is None:
+            keys = output_selector(program.spec)
+        values, shown = await self._values(row, known, keys)
+        if options.sink is not None:
+            _show(Outlet("", (options.sink,)), values, asked)
+        latest = values if shown else None
+        return output_of(latest, values, asked, split=options.split)
+
+    async def _values(self, row: RunRow, known: dict[str, Any], keys: Any) -> tuple[Any, bool]:
+        """The values of `keys` where the run stopped, and whether it had shown any."""
+        program = self._program
+        if "v" in known:
+            return _revived(program.codec, known["v"]), not known.get("n")
+        journal = await self._saver.journal()
+        seq = known["s"]
+        loaded = await journal.load(LoadRequest(self._key, "", seq, current=True))
+        check_graph(program, loaded.thread)
+        view = revive(program, program.codec, self._key, loaded, seq)
+        if view is None or view.row.seq != seq:
+            msg = (
+                f"Run {row.run_id!r} of thread {self._key.thread_id!r} has ended, but the "
+                "checkpoint that held its output is not there any more."
+            )
+            raise NotFoundError(msg, thread_id=self._key.thread_id, run_id=row.run_id)
+        return project(program.spec, view.state, keys), not known.get("n")
+
+
+def is_over(row: RunRow) -> bool:
+    """Whether a run has stopped and left an outcome."""
+    return row.outcome is not None and row.status in (
+        RunStatus.DONE, RunStatus.INTERRUPTED, RunStatus.SUPERSEDED,
+    )  # fmt: skip
+
+
+def _revived(codec: Codec, stored: list[Any]) -> Any:
+    value, tagged = stored
+    return codec.revive(value, channel="__output__") if tagged else value
+
+
+def _show(outlet: Outlet, values: Any, asked: tuple[Interrupt, ...]) -> None:
+    if asked:
+        outlet.put("updates", {INTERRUPT: asked})
+        values = {**(values if isinstance(values, dict) else {}), INTERRUPT: asked}
+    outlet.put("values", values)
+
+
+__all__ = ["Once", "digest_of", "is_over", "needs_thread"]
