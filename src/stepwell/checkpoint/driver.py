@@ -134,10 +134,8 @@ class RunRow(NamedTuple):
     graph: str | None = None
     metadata: bytes | None = None
     meta_index: str | None = None
-    input: bytes | None = None
-    """Of a run with an idempotency key: the digest of the input it was started with."""
-    outcome: bytes | None = None
-    """Of a run with an idempotency key, once it has stopped: where its output is found."""
+    input: bytes | None = None  # of a run with a key: the digest of its input,
+    outcome: bytes | None = None  # and where its output is, once it has stopped
     error: str | None = None
     first_parent: int | None = None
     """seq of the root checkpoint the run started from; 0 = nothing."""
@@ -496,8 +494,7 @@ class Driver(Protocol):
         """One page of a thread's runs, newest first, with run < `after`."""
 
     async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
-        """The run of a thread that has this idempotency key: one look into an index, never at
-        a replica that may lag."""
+        """The run with this idempotency key: one look into an index, not at a lagging replica."""
 
     async def delete(self, claim: Held, worker: bytes) -> bool:
         """Delete the thread and all its rows, fenced by the claim."""
