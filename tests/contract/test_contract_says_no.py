@@ -5,7 +5,7 @@ import pytest
 from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.errors import StorageError, UsageError
 from stepwell.testing import DriverContract
-from tests.contract import _mistakes_in_rows  # adds to the list
+from tests.contract import _mistakes_in_rows  # add to the list
 from tests.contract._mistakes import MISTAKES
 
 CASES = [

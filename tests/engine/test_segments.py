@@ -1,19 +1,17 @@
-"""Loading knows segments: a folded stretch reads exactly as the rows it was made of."""
+"""A folded stretch reads exactly as the rows it was made of, on every driver."""
 
 from __future__ import annotations
 
 import operator
-import sqlite3
-from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from stepwell import open_saver
-from stepwell._journal.load import chain, pack_segment, unpack_segment
+from stepwell._journal.load import chain, fold
+from stepwell._journal.segments import pack_segment
 from stepwell.checkpoint.base import Saver
-from stepwell.checkpoint.driver import CheckpointRow
+from stepwell.checkpoint.driver import CheckpointRow, Relayout
 from stepwell.graph import END, START, StateGraph
 
-CONFIG = {"configurable": {"thread_id": "t"}}
+CONFIG: dict[str, Any] = {"configurable": {"thread_id": "t"}}
 
 
 class State(TypedDict):
@@ -34,56 +32,59 @@ def build(saver: Saver) -> Any:
     return graph.compile(saver)
 
 
-def fold(path: Path, rows: list[CheckpointRow]) -> None:
-    """What a fold does to the tables: one segment in, its rows out, in one transaction."""
-    segment = pack_segment(rows)
-    with sqlite3.connect(path) as database:
-        database.execute(
-            "INSERT INTO stepwell_segment"
-            " (t, ns, seq_from, seq_to, parent, format, crc, body, detail)"
-            " SELECT t, ?, ?, ?, ?, ?, ?, ?, ? FROM stepwell_thread",
-            (segment.ns, segment.seq_from, segment.seq_to, segment.parent, segment.format,
-             segment.crc, segment.body, segment.detail),
-        )  # fmt: skip
-        gone = database.execute(
-            "DELETE FROM stepwell_tail WHERE seq BETWEEN ? AND ?",
-            (segment.seq_from, segment.seq_to),
-        ).rowcount
-        assert gone == len(rows)
-    database.close()
+async def fold_away(saver: Saver, rows: list[CheckpointRow], before: list[CheckpointRow]) -> None:
+    """What a fold does: one segment in, its rows out."""
+    driver = (await saver.journal()).driver
+    layout = await driver.layout(saver.key("t"), "")
+    assert layout.thread is not None
+    change = Relayout(
+        saver.key("t"), 0, layout.thread.layout_no,
+        rows_gone=[row.seq for row in rows], segments=[pack_segment(rows, fold(before))],
+    )  # fmt: skip
+    assert await driver.write_segments(change)
 
 
-async def test_a_folded_thread_reads_as_before(tmp_path: Path) -> None:
+async def test_a_folded_thread_reads_as_before(saver: Saver) -> None:
     """States, history and forks inside a folded stretch are what they were; runs go on."""
-    path = tmp_path / "s.db"
-    async with open_saver(f"sqlite:///{path}") as saver:
-        graph = build(saver)
-        await graph.ainvoke({"n": 0, "log": []}, CONFIG)
-        await graph.ainvoke({"n": 10, "log": []}, CONFIG)
-        before = [s async for s in graph.aget_state_history(CONFIG)]
-        journal = await saver.journal()
-        page = await journal.history(saver.key("t"), "", None)
-        rows = list(page.rows)
-        fold(path, rows[:9])
-        fold(path, rows[9:15])
-        assert [s async for s in graph.aget_state_history(CONFIG)] == before
-        middle = before[-6]
-        assert (await graph.aget_state(middle.config)).values == middle.values
-        folded = await journal.history(saver.key("t"), "", None)
-        assert list(chain(folded.rows, folded.segments)) == rows
-        await graph.ainvoke({"n": 20, "log": []}, CONFIG)
-        assert (await graph.aget_state(CONFIG)).values["log"] == list(range(1, 31))
-        await graph.ainvoke(None, middle.config)
-        forked = await graph.aget_state(CONFIG)
-        assert forked.values == {"n": 10, "log": list(range(1, 11))}
+    graph = build(saver)
+    await graph.ainvoke({"n": 0, "log": []}, {**CONFIG, "metadata": {"who": "ann"}})
+    await graph.ainvoke({"n": 10, "log": []}, CONFIG)
+    before = [s async for s in graph.aget_state_history(CONFIG)]
+    tuples = [t async for t in saver.alist(CONFIG)]
+    singles = [await graph.aget_state(s.config) for s in before]
+    newest = await graph.aget_state(CONFIG)
+    journal = await saver.journal()
+    rows = list((await journal.history(saver.key("t"), "", None)).rows)
+    await fold_away(saver, rows[:9], [])
+    await fold_away(saver, rows[9:15], rows[:9])
+    assert [s async for s in graph.aget_state_history(CONFIG)] == before
+    assert [t async for t in saver.alist(CONFIG)] == tuples
+    assert [await graph.aget_state(s.config) for s in before] == singles
+    assert await graph.aget_state(CONFIG) == newest
+    for item in tuples:
+        assert await saver.aget_tuple(item.config) == item
+    folded = await journal.history(saver.key("t"), "", None)
+    assert chain(folded.rows, folded.segments) == rows
+    await graph.ainvoke({"n": 20, "log": []}, CONFIG)
+    assert (await graph.aget_state(CONFIG)).values["log"] == list(range(1, 31))
+    middle = before[-6]
+    await graph.ainvoke(None, middle.config)
+    forked = await graph.aget_state(CONFIG)
+    assert forked.values == {"n": 10, "log": list(range(1, 11))}
+    assert [s async for s in graph.aget_state_history(CONFIG)][-len(before) :] == before
 
 
-async def test_a_segment_holds_its_rows_losslessly(tmp_path: Path) -> None:
-    """Packing and unpacking gives back every column of every row."""
-    async with open_saver(f"sqlite:///{tmp_path}/s.db") as saver:
-        graph = build(saver)
-        await graph.ainvoke({"n": 0, "log": []}, {**CONFIG, "metadata": {"who": "ann"}})
-        await graph.aupdate_state(CONFIG, {"n": 7}, as_node="add", metadata={"why": b"\0"})
-        page = await (await saver.journal()).history(saver.key("t"), "", None)
-    rows = list(page.rows)
-    assert unpack_segment(pack_segment(rows)) == rows
+async def test_a_thread_that_is_folded_to_its_head_goes_on(saver: Saver) -> None:
+    """The newest state, its parent and its metadata come out of the segment."""
+    graph = build(saver)
+    await graph.ainvoke({"n": 0, "log": []}, {**CONFIG, "metadata": {"who": "ann"}})
+    newest = await graph.aget_state(CONFIG)
+    rows = list((await (await saver.journal()).history(saver.key("t"), "", None)).rows)
+    await fold_away(saver, rows, [])
+    assert await graph.aget_state(CONFIG) == newest
+    assert (await graph.aget_state(CONFIG)).metadata["who"] == "ann"
+    await saver.acopy_thread("t", "copy")
+    copied = await graph.aget_state({"configurable": {"thread_id": "copy"}})
+    assert copied.values == newest.values
+    await graph.ainvoke({"n": 10, "log": []}, CONFIG)
+    assert (await graph.aget_state(CONFIG)).values["log"] == list(range(1, 21))

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from stepwell.checkpoint._memory_driver import MemoryDriver
-from stepwell.checkpoint.driver import Committed, Driver, Stale, ThreadQuery
+from stepwell.checkpoint.driver import Committed, Driver, Relayout, Stale, ThreadQuery
 from stepwell.errors import StorageFullError, StorageUnavailableError, UsageError
 from stepwell.testing import FaultPlan, FaultyDriver
 from stepwell.testing._faulty import VERBS
@@ -56,6 +56,9 @@ async def test_every_verb_is_counted_and_fails(memory):
         "history": (thread_key(), "", None), "threads": (ThreadQuery(),),
         "namespaces": (thread_key(),), "runs": (thread_key(),),
         "keyed_run": (thread_key(), "k"), "delete": (held, ALICE),
+        "layout": (thread_key(), ""), "write_segments": (Relayout(thread_key(), 0, 1),),
+        "prune": (held, ALICE, Relayout(thread_key(), 0, 1)),
+        "set_ttl": (thread_key(), 1.0), "reclaim": (),
     }  # fmt: skip
     for verb, arguments in calls.items():
         with pytest.raises(StorageUnavailableError):

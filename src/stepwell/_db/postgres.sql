@@ -448,13 +448,82 @@ JOIN {schema}.stepwell_tail c ON c.key = w.key AND c.ns = w.ns AND c.seq BETWEEN
 ORDER BY w.i, c.seq;
 
 -- name: segments
--- As rows: every segment that a stretch touches, once.
+-- As rows: every segment that a stretch touches, once. $6: whether the detail of all is wanted,
+-- or only that of the one in which the stretch ends.
 SELECT DISTINCT ON (w.i, g.seq_from) w.i, g.ns, g.seq_from, g.seq_to, g.parent, g.format, g.crc,
-  g.body, g.detail, g.key_id
-FROM unnest($1::int8[], $2::uuid[], $3::int4[], $4::int8[], $5::int8[]) AS w(i, key, ns, lo, hi)
+  g.body, CASE WHEN w.whole OR g.seq_to >= w.hi THEN g.detail ELSE ''::bytea END, g.key_id,
+  g.run_from, g.run_to
+FROM unnest($1::int8[], $2::uuid[], $3::int4[], $4::int8[], $5::int8[], $6::bool[])
+  AS w(i, key, ns, lo, hi, whole)
 JOIN {schema}.stepwell_segment g
   ON g.key = w.key AND g.ns = w.ns AND g.seq_from <= w.hi AND g.seq_to >= w.lo
-ORDER BY w.i, g.seq_from;
+ORDER BY w.i, g.seq_from, w.hi DESC;
+
+-- name: row_places
+-- $1 thread key, $2 namespace. In the order of RowPlace; no body is read.
+SELECT c.seq, c.parent, octet_length(c.body) + coalesce(octet_length(c.metadata), 0)
+FROM {schema}.stepwell_tail c WHERE c.key = $1 AND c.ns = $2 ORDER BY c.seq;
+
+-- name: segment_places
+-- As row_places, in the order of SegmentPlace.
+SELECT g.seq_from, g.seq_to, g.parent, octet_length(g.body) + octet_length(g.detail)
+FROM {schema}.stepwell_segment g WHERE g.key = $1 AND g.ns = $2 ORDER BY g.seq_from;
+
+-- name: relayout
+-- $1 thread key, $2 layout_no as read, $3 namespace, $4 epoch and $5 owner of a claim (null:
+-- whoever owns it), $6 rows and $7 segments and $8 pending writes that go, by seq; $9 and $10
+-- for the counters; from $11 the columns of rows, from $26 those of segments.
+-- What comes waits for what goes, because the count is asked for first. Were anything not
+-- there, the division by zero would undo everything.
+WITH moved AS (
+  UPDATE {schema}.stepwell_thread t SET layout_no = t.layout_no + 1,
+    checkpoints = t.checkpoints + $9::int8, bytes = t.bytes + $10::int8
+  WHERE t.key = $1::uuid AND t.layout_no = $2::int8
+    AND ($4::int8 IS NULL OR (t.epoch = $4::int8 AND t.owner = $5::uuid))
+  RETURNING t.key
+), rows_gone AS (
+  DELETE FROM {schema}.stepwell_tail c
+  WHERE c.key = $1 AND c.ns = $3::int4 AND c.seq = ANY($6::int8[]) AND EXISTS (SELECT FROM moved)
+  RETURNING 1
+), segments_gone AS (
+  DELETE FROM {schema}.stepwell_segment g
+  WHERE g.key = $1 AND g.ns = $3 AND g.seq_from = ANY($7::int8[]) AND EXISTS (SELECT FROM moved)
+  RETURNING 1
+), writes_gone AS (
+  DELETE FROM {schema}.stepwell_pending p
+  WHERE p.key = $1 AND p.ns = $3 AND p.seq = ANY($8::int8[]) AND EXISTS (SELECT FROM moved)
+  RETURNING 1
+), ready AS MATERIALIZED (
+  SELECT (SELECT count(*) FROM rows_gone) = cardinality($6)
+    AND (SELECT count(*) FROM segments_gone) = cardinality($7) AS whole
+  WHERE EXISTS (SELECT FROM moved)
+), rows_made AS (
+  INSERT INTO {schema}.stepwell_tail (key, ns, seq, parent, step, source, run, epoch, record_no,
+    format, crc, body, metadata, meta_index, id, key_id, created_at)
+  SELECT $1, $3, r.seq, r.parent, r.step, r.source, r.run, r.epoch, r.record_no, r.format, r.crc,
+    r.body, r.metadata, r.meta_index::jsonb, r.id, r.key_id,
+    coalesce(to_timestamp(r.created), clock_timestamp())
+  FROM unnest($11::int8[], $12::int8[], $13::int4[], $14::int2[], $15::int4[], $16::int8[],
+    $17::int8[], $18::int2[], $19::int8[], $20::bytea[], $21::bytea[], $22::text[], $23::bytea[],
+    $24::bytea[], $25::float8[])
+  AS r(seq, parent, step, source, run, epoch, record_no, format, crc, body, metadata, meta_index,
+    id, key_id, created)
+  WHERE (SELECT whole FROM ready)
+), segments_made AS (
+  INSERT INTO {schema}.stepwell_segment
+    (key, ns, seq_from, seq_to, parent, format, crc, body, detail, key_id, run_from, run_to)
+  SELECT $1, $3, r.*
+  FROM unnest($26::int8[], $27::int8[], $28::int8[], $29::int2[], $30::int8[], $31::bytea[],
+    $32::bytea[], $33::bytea[], $34::int4[], $35::int4[])
+  AS r(seq_from, seq_to, parent, format, crc, body, detail, key_id, run_from, run_to)
+  WHERE (SELECT whole FROM ready)
+)
+SELECT EXISTS (SELECT FROM moved),
+  1 / CASE WHEN NOT coalesce((SELECT whole FROM ready), true) THEN 0 ELSE 1 END;
+
+-- name: set_ttl
+-- $1 thread key, $2 seconds or null
+UPDATE {schema}.stepwell_thread t SET ttl_s = $2::float8 WHERE t.key = $1::uuid RETURNING 1;
 
 -- name: writes
 -- As rows: pending writes filed under the seqs of a stretch.

@@ -229,10 +229,54 @@ SELECT ns, seq, parent, step, source, run, epoch, record_no, format, crc, body, 
 FROM stepwell_tail WHERE t = ? AND ns = ? AND seq BETWEEN ? AND ? ORDER BY seq;
 
 -- name: segments
--- Columns in the order of SegmentRow.
-SELECT ns, seq_from, seq_to, parent, format, crc, body, detail, key_id
+-- Columns in the order of SegmentRow. The first parameter: detail only of segments that hold
+-- this seq or end behind it (0: of all).
+SELECT ns, seq_from, seq_to, parent, format, crc, body,
+  CASE WHEN seq_to >= ? THEN detail ELSE x'' END, key_id, run_from, run_to
 FROM stepwell_segment WHERE t = ? AND ns = ? AND seq_from <= ? AND seq_to >= ?
 ORDER BY seq_from;
+
+-- name: row_places
+-- Columns in the order of RowPlace; no body is read.
+SELECT seq, parent, length(body) + coalesce(length(metadata), 0)
+FROM stepwell_tail WHERE t = ? AND ns = ? ORDER BY seq;
+
+-- name: segment_places
+-- Columns in the order of SegmentPlace.
+SELECT seq_from, seq_to, parent, length(body) + length(detail)
+FROM stepwell_segment WHERE t = ? AND ns = ? ORDER BY seq_from;
+
+-- name: relayout
+UPDATE stepwell_thread
+SET layout_no = layout_no + 1, checkpoints = checkpoints + ?, bytes = bytes + ?
+WHERE t = ? AND layout_no = ?;
+
+-- name: rows_take
+DELETE FROM stepwell_tail
+WHERE t = ? AND ns = ? AND seq IN (SELECT value FROM json_each(?));
+
+-- name: segments_take
+DELETE FROM stepwell_segment
+WHERE t = ? AND ns = ? AND seq_from IN (SELECT value FROM json_each(?));
+
+-- name: segment_insert
+-- Columns in the order of SegmentRow.
+INSERT INTO stepwell_segment
+  (t, ns, seq_from, seq_to, parent, format, crc, body, detail, key_id, run_from, run_to)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, ?);
+
+-- name: set_ttl
+UPDATE stepwell_thread SET ttl_s = ? WHERE scope = ? AND thread_id = ?;
+
+-- name: auto_vacuum
+-- Works on a new file only: pages of deleted rows can then be given back piece by piece.
+PRAGMA auto_vacuum = INCREMENTAL;
+
+-- name: free_pages
+SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size;
+
+-- name: incremental_vacuum
+PRAGMA incremental_vacuum(1000);
 
 -- name: writes
 -- Columns in the order of WriteRow.
@@ -246,7 +290,13 @@ SELECT run, run_id, status, attempts, supersteps, idempotency_key, graph, metada
 FROM stepwell_run WHERE t = ?
 
 -- name: runs_named
-AND run IN (SELECT value FROM json_each(?));
+-- Those listed, and those of the segments that hold a seq of a range.
+AND run IN (
+  SELECT value FROM json_each(?)
+  UNION
+  SELECT r.run FROM stepwell_segment AS g
+  JOIN stepwell_run AS r ON r.t = g.t AND r.run BETWEEN g.run_from AND g.run_to
+  WHERE g.t = ? AND g.ns = ? AND g.seq_from <= ? AND g.seq_to >= ?);
 
 -- name: runs_page
 AND run < ? ORDER BY run DESC LIMIT ?;

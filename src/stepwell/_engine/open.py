@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stepwell._codec import Codec
 from stepwell._context import current_task
@@ -13,7 +13,17 @@ from stepwell._engine.pending import NULL_TASK, Pending
 from stepwell._engine.program import Program
 from stepwell._engine.snapshot import Place, View
 from stepwell._ids import parse_checkpoint_id
-from stepwell._journal.load import Contribution, Folded, add_row, chain, contributions
+from stepwell._journal.load import (
+    Contribution,
+    Folded,
+    add_row,
+    chain,
+    contributions,
+    fold,
+    parent_in,
+    parent_of,
+    trail,
+)
 from stepwell._journal.record import KIND_COMMAND, KIND_UPDATE
 from stepwell._plan.tasks import Task, plan
 from stepwell.checkpoint.driver import (
@@ -274,28 +284,6 @@ def _check_due(program: Program, folded: Folded, thread_id: str) -> None:
         raise GraphMismatchError(msg, thread_id=thread_id)
 
 
-def ancestors(loaded: Loaded | HistoryPage, seq: int | None) -> list[CheckpointRow]:
-    """The chain that ends at `seq` (None: the newest row), oldest first."""
-    rows = list(chain(loaded.rows, loaded.segments))
-    if not rows:
-        return []
-    if not loaded.segments and all(r.parent is None for r in rows[1:]):
-        upto = rows if seq is None else [r for r in rows if r.seq <= seq]
-        return upto if seq is None or (upto and upto[-1].seq == seq) else []
-    by_seq = {r.seq: r for r in rows}
-    row = by_seq.get(rows[-1].seq if seq is None else seq)
-    found: list[CheckpointRow] = []
-    while row is not None:
-        found.append(row)
-        row = by_seq.get(parent_of(row))
-    return found[::-1]
-
-
-def parent_of(row: CheckpointRow) -> int:
-    """Seq of the row this one extends; 0 = nothing."""
-    return row.seq - 1 if row.parent is None else row.parent
-
-
 def revive(
     program: Program,
     codec: Codec,
@@ -312,20 +300,19 @@ def revive(
         CorruptRecordError: A record is damaged.
         GraphMismatchError: The thread goes on at a node that the graph does not have.
     """
-    rows = ancestors(loaded, seq)
-    if loaded.thread is None or not rows:
+    pieces = trail(loaded, seq)
+    row = pieces[-1] if pieces else None
+    if loaded.thread is None or not isinstance(row, CheckpointRow):
         return None
-    folded = Folded()
-    for row in rows:
-        add_row(folded, row)
+    folded = fold(pieces)
     view = View(
         program,
         Place(key.thread_id, ns, loaded.thread.uid),
-        row=rows[-1],
-        parent=rows[-2] if len(rows) > 1 else None,
+        row=row,
+        parent=parent_in(pieces),
         folded=folded,
         pending=Pending.from_rows(loaded.writes, codec),
-        run=loaded.runs.get(rows[-1].run),
+        run=loaded.runs.get(row.run),
         track=track,
     )
     _check_due(program, folded, key.thread_id)
@@ -335,12 +322,10 @@ def revive(
 def past_pending(program: Program, codec: Codec, view: View, page: HistoryPage) -> Pending:
     """What the tasks of a checkpoint in the past left: in its rows, and in its first child's."""
     pending = Pending.from_rows((w for w in page.writes if w.seq == view.row.seq), codec)
-    for row in page.rows:
+    for row in chain(page.rows, page.segments):
         if shows_tasks(row) and parent_of(row) == view.row.seq:
-            folded = Folded()
-            document: dict[str, Any] = {}
-            for ancestor in ancestors(page, row.seq):
-                document = add_row(folded, ancestor)
+            folded = fold(trail(page, view.row.seq))
+            document = add_row(folded, row)
             found = told(row, contributions(document, folded, codec))
             add_contributions(program, view, pending, found, folded.state_version)
     return pending
@@ -400,7 +385,6 @@ def add_contributions(
 __all__ = [
     "Opened",
     "add_contributions",
-    "ancestors",
     "check_graph",
     "claim_thread",
     "give_back",

@@ -1,188 +1,28 @@
-"""From rows to state: fold the records of a chain, then revive the values.
+"""From rows and segments to state: fold a chain, then revive the values.
 
 Folding works on parsed JSON and needs neither the graph nor its classes; reviving turns
 tagged documents into Python values through the codec.
+
+A chain is a *trail* of pieces: rows, and whole segments where no single row of them is asked
+for. The newest state of a long thread is a few segments' bodies and a short tail of rows.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
 import orjson
 
 from stepwell._codec import Codec
-from stepwell._codec.splice import apply_splice
-from stepwell._journal.record import FORMAT_JSON, KIND_COMMAND, KIND_PULL
-from stepwell._journal.renames import Renames
-from stepwell.checkpoint.driver import CheckpointRow, SegmentRow, WriteRow
+from stepwell._journal.folded import Folded, parse
+from stepwell._journal.segments import last_row, segment_body, unpack_segment
+from stepwell.checkpoint.driver import CheckpointRow, HistoryPage, Loaded, SegmentRow, WriteRow
 from stepwell.errors import CorruptRecordError
 
-
-class Folded:
-    """The state after some row, as parsed JSON: channel values, versions, who has seen what."""
-
-    __slots__ = (
-        "interrupt_seen", "parents", "seen", "state_version", "tagged", "values", "version",
-        "versions",
-    )  # fmt: skip
-
-    def __init__(self) -> None:
-        self.parents: dict[str, str] = {}
-        self.values: dict[str, Any] = {}
-        self.tagged: set[str] = set()
-        self.versions: dict[str, int] = {}
-        self.seen: dict[str, dict[str, int]] = {}
-        self.version = 0
-        self.interrupt_seen = 0
-        self.state_version = 0
-        """Version of the state's meaning: what migrations lead from."""
-
-    def snapshot(self) -> Folded:
-        """A copy that later folding leaves alone (lists are extended in place)."""
-        copy = Folded()
-        copy.values = {k: list(v) if type(v) is list else v for k, v in self.values.items()}
-        copy.tagged = set(self.tagged)
-        copy.versions = dict(self.versions)
-        copy.seen = {k: dict(v) for k, v in self.seen.items()}
-        copy.version = self.version
-        copy.parents = self.parents
-        copy.interrupt_seen = self.interrupt_seen
-        copy.state_version = self.state_version
-        return copy
-
-    def add(self, document: dict[str, Any]) -> None:
-        """Apply one checkpoint's parsed body."""
-        migrated: Collection[str] = ()
-        if "m" in document:
-            migrated = self._migrated(document["m"])
-        versions = self.versions
-        for entry in document["t"]:
-            if entry[1] == KIND_COMMAND:
-                # It was applied before the tasks were planned: what it triggered has been seen.
-                self.version += 1
-                for write in entry[3]:
-                    if write[0] in versions or write[0] in document["c"]:
-                        versions[write[0]] = self.version
-        for entry in document["t"]:
-            if entry[1] == KIND_PULL:
-                known = self.seen.setdefault(entry[0], {})
-                for trigger in entry[2] if entry[2] is not None else (f"branch:to:{entry[0]}",):
-                    if trigger in versions:
-                        known[trigger] = versions[trigger]
-        self.version += 1
-        for channel, op in document["c"].items():
-            self._apply(channel, op, document["t"])
-            if channel not in migrated:
-                versions[channel] = self.version
-        if "i" in document:
-            self.interrupt_seen = document["i"]
-        if "z" in document:
-            self.version, self.versions, self.seen = document["z"]
-        if "p" in document:
-            self.parents = document["p"]
-
-    def _migrated(self, told: dict[str, Any]) -> Collection[str]:
-        """Take note of a migration; returns the channels that it, and no task, has written."""
-        self.state_version = told["v"]
-        if "r" in told:
-            self.rename(told["r"])
-        alone: Collection[str] = told.get("k", ())
-        return alone
-
-    def rename(self, nodes: Mapping[str, str]) -> None:
-        """Give nodes other names, wherever a state knows them by name."""
-        names = Renames(nodes)
-        self.values = {names.channel(k): names.value(k, v) for k, v in self.values.items()}
-        self.tagged = {names.channel(k) for k in self.tagged}
-        self.versions = {names.channel(k): v for k, v in self.versions.items()}
-        self.seen = {
-            names.node(node): {names.channel(k): v for k, v in known.items()}
-            for node, known in self.seen.items()
-        }
-
-    def _apply(self, channel: str, op: list[Any], entries: list[Any]) -> None:
-        values, kind = self.values, op[0]
-        if kind == "s":
-            values[channel] = op[1]
-            self.tagged.discard(channel)
-        elif kind == "a":
-            self._extend(channel, op[1])
-        elif kind == "x":
-            values.pop(channel, None)
-            self.tagged.discard(channel)
-        elif kind == "S":
-            values[channel] = op[1]
-            self.tagged.add(channel)
-        elif kind == "A":
-            self._extend(channel, op[1])
-            self.tagged.add(channel)
-        elif kind in ("p", "P"):
-            old = orjson.dumps(values.get(channel))
-            data = apply_splice(old, (op[1], op[2], op[3].encode(), op[4]))
-            values[channel] = orjson.loads(data)
-            (self.tagged.add if kind == "P" else self.tagged.discard)(channel)
-        elif kind in ("w", "W"):
-            self._refer(channel, kind, op[1], entries)
-        elif kind in ("e", "E"):
-            self._edit(channel, op[1])
-            if kind == "E":
-                self.tagged.add(channel)
-        else:
-            msg = f"Operation {kind!r} on channel {channel!r} is not one this release knows"
-            raise CorruptRecordError(msg, channel=channel)
-
-    def _extend(self, channel: str, items: list[Any]) -> None:
-        known = self.values.get(channel)
-        if known is None:
-            self.values[channel] = list(items)
-        else:
-            known.extend(items)
-
-    def _edit(self, channel: str, splices: list[Any]) -> None:
-        items = self.values.setdefault(channel, [])
-        for start, cut, new in splices:
-            if start is None:
-                items.extend(new)
-            else:
-                items[start : start + cut] = new
-
-    def _refer(self, channel: str, kind: str, refs: list[Any], entries: list[Any]) -> None:
-        writes = [entries[i][3][j] for i, j in refs]
-        tagged = any(len(w) > 2 for w in writes)
-        if kind == "W":
-            self.values[channel] = [w[1] for w in writes]
-            (self.tagged.add if tagged else self.tagged.discard)(channel)
-            return
-        for write in writes:
-            self._extend(channel, write[1])
-        if tagged:
-            self.tagged.add(channel)
-
-
-def parse(row: CheckpointRow | WriteRow) -> dict[str, Any]:
-    """The parsed body of a row.
-
-    Raises:
-        CorruptRecordError: The body does not match its checksum, or is no such document.
-    """
-    place = f"record {row.record_no} (namespace {row.ns}, seq {row.seq})"
-    if zlib.crc32(row.body) != row.crc:
-        msg = f"The checksum of {place} does not match its body; restore the thread from a backup."
-        raise CorruptRecordError(msg, seq=row.seq)
-    if row.format != FORMAT_JSON:
-        msg = f"{place} has format {row.format}, which this release cannot read; upgrade Stepwell."
-        raise CorruptRecordError(msg, seq=row.seq)
-    try:
-        document = orjson.loads(row.body)
-    except orjson.JSONDecodeError as exc:
-        msg = f"{place} is not a JSON document; restore the thread from a backup."
-        raise CorruptRecordError(msg, seq=row.seq) from exc
-    if not isinstance(document, dict):
-        msg = f"{place} is not a JSON object; restore the thread from a backup."
-        raise CorruptRecordError(msg, seq=row.seq)
-    return document
+Piece: TypeAlias = CheckpointRow | SegmentRow
+"""A part of a chain; a segment stands for all of its rows."""
 
 
 def add_row(folded: Folded, row: CheckpointRow) -> dict[str, Any]:
@@ -200,70 +40,88 @@ def add_row(folded: Folded, row: CheckpointRow) -> dict[str, Any]:
     return document
 
 
-def fold(rows: Sequence[CheckpointRow], segments: Sequence[SegmentRow] = ()) -> Folded:
-    """The state after the last of `rows`, which are the chain from the oldest on.
+def fold(pieces: Iterable[Piece]) -> Folded:
+    """The state after the last of `pieces`, which are a chain from the oldest on.
 
     Raises:
         CorruptRecordError: A body is damaged.
     """
     folded = Folded()
-    for row in chain(rows, segments):
-        add_row(folded, row)
+    for piece in pieces:
+        if isinstance(piece, CheckpointRow):
+            add_row(folded, piece)
+        else:
+            folded.add_segment(segment_body(piece))
     return folded
+
+
+def trail(loaded: Loaded | HistoryPage, seq: int | None = None) -> list[Piece]:
+    """The chain that ends at checkpoint `seq` (None: the newest there), oldest first.
+
+    Its last piece is the row of that checkpoint. Empty if that is not there.
+
+    Raises:
+        CorruptRecordError: A segment is damaged, or a row continues one that is not there.
+    """
+    rows, segments = loaded.rows, loaded.segments
+    if not segments and all(row.parent is None for row in rows[1:]):
+        upto = rows if seq is None else [row for row in rows if row.seq <= seq]
+        return list(upto) if seq is None or (upto and upto[-1].seq == seq) else []
+    if seq is None:
+        seq = max([0, *(row.seq for row in rows[-1:]), *(s.seq_to for s in segments[-1:])])
+    by_seq = {row.seq: row for row in rows}
+    starts = [segment.seq_from for segment in segments]
+    found: list[Piece] = []
+    while seq:
+        row = by_seq.get(seq)
+        if row is not None:
+            found.append(row)
+            seq = parent_of(row)
+            continue
+        place = bisect_right(starts, seq) - 1
+        segment = segments[place] if place >= 0 else None
+        if segment is None or segment.seq_to < seq:
+            if not found:
+                return []
+            msg = f"Checkpoint {seq}, which others build on, is not there; restore the thread."
+            raise CorruptRecordError(msg, seq=seq)
+        if found and segment.seq_to == seq:
+            found.append(segment)
+        else:
+            inside = unpack_segment(segment)
+            found += reversed(inside[: seq - segment.seq_from + 1])
+        seq = segment.seq_from - 1 if segment.parent is None else segment.parent
+    found.reverse()
+    return found
+
+
+def parent_of(row: CheckpointRow) -> int:
+    """Seq of the row this one extends; 0 = nothing."""
+    return row.seq - 1 if row.parent is None else row.parent
+
+
+def parent_in(pieces: Sequence[Piece]) -> CheckpointRow | None:
+    """The row before the last of a trail: whole, or at least its header. None: there is none."""
+    if len(pieces) < 2:
+        return None
+    piece = pieces[-2]
+    return piece if isinstance(piece, CheckpointRow) else last_row(piece)
 
 
 def chain(
     rows: Sequence[CheckpointRow], segments: Sequence[SegmentRow] = ()
-) -> Iterator[CheckpointRow]:
-    """All rows of a chain, those inside segments included, oldest first."""
-    yield from (row for segment in segments for row in unpack_segment(segment))
-    yield from rows
-
-
-def pack_segment(rows: Sequence[CheckpointRow]) -> SegmentRow:
-    """One segment that holds a contiguous stretch of one namespace's rows, losslessly."""
-    first, last = rows[0], rows[-1]
-    detail = zlib.compress(
-        orjson.dumps(
-            [
-                [
-                    r.seq, r.parent, r.step, r.source, r.run, r.epoch, r.record_no, r.format, r.crc,
-                    r.body.decode(), None if r.metadata is None else r.metadata.decode(),
-                    r.meta_index, None if r.checkpoint_id is None else r.checkpoint_id.hex(),
-                    r.key_id, r.created_at,
-                ]
-                for r in rows
-            ]
-        ),
-        1,
-    )  # fmt: skip
-    return SegmentRow(
-        ns=first.ns, seq_from=first.seq, seq_to=last.seq, parent=first.parent,
-        format=FORMAT_JSON, crc=zlib.crc32(detail), body=b"", detail=detail,
-    )  # fmt: skip
-
-
-def unpack_segment(segment: SegmentRow) -> list[CheckpointRow]:
-    """The rows a segment holds.
+) -> list[CheckpointRow]:
+    """All rows that were read, those inside segments included, by seq.
 
     Raises:
-        CorruptRecordError: The segment is damaged.
+        CorruptRecordError: A segment is damaged.
     """
-    place = f"segment {segment.seq_from}-{segment.seq_to} of namespace {segment.ns}"
-    if zlib.crc32(segment.detail) != segment.crc:
-        msg = f"The checksum of {place} does not match; restore the thread from a backup."
-        raise CorruptRecordError(msg, seq=segment.seq_from)
-    return [
-        CheckpointRow(
-            ns=segment.ns, seq=seq, parent=parent, step=step, source=source, run=run, epoch=epoch,
-            record_no=record_no, format=fmt, crc=crc, body=body.encode(),
-            metadata=None if metadata is None else metadata.encode(), meta_index=meta_index,
-            checkpoint_id=None if name is None else bytes.fromhex(name), key_id=key_id,
-            created_at=created_at,
-        )
-        for seq, parent, step, source, run, epoch, record_no, fmt, crc, body, metadata,
-        meta_index, name, key_id, created_at in orjson.loads(zlib.decompress(segment.detail))
-    ]  # fmt: skip
+    if not segments:
+        return list(rows)
+    found = [row for segment in segments for row in unpack_segment(segment)]
+    found += rows
+    found.sort(key=lambda row: row.seq)
+    return found
 
 
 class Revived:
@@ -355,6 +213,6 @@ def pending_value(row: WriteRow, codec: Codec) -> Any:
 
 
 __all__ = [
-    "Contribution", "Folded", "Revived", "add_row", "chain", "contributions", "fold",
-    "pack_segment", "parse", "pending_value", "pending_writes", "unpack_segment",
+    "Contribution", "Folded", "Piece", "Revived", "add_row", "chain", "contributions", "fold",
+    "parent_in", "parent_of", "parse", "pending_value", "pending_writes", "trail",
 ]  # fmt: skip

@@ -64,10 +64,11 @@ class Filed:
         self._heads_at_claim = (
             {} if row is None else {no: head for no, (_, head) in row.namespaces.items()}
         )
-        if loaded.rows:
+        folded_to = loaded.segments[-1].seq_to if loaded.segments else 0
+        if loaded.rows and loaded.rows[-1].seq > folded_to:
             last = loaded.rows[-1].seq
         elif loaded.segments:
-            last = loaded.segments[-1].seq_to
+            return  # it may be any checkpoint of the last segment
         elif row is None or row.record_no == 0:
             last = 0
         else:

@@ -24,11 +24,15 @@ from stepwell.checkpoint.driver import (
     Failed,
     Held,
     HistoryPage,
+    Layout,
     Loaded,
     LoadRequest,
     Lost,
+    Relayout,
     Renewed,
+    RowPlace,
     RunRow,
+    SegmentPlace,
     Slice,
     Stale,
     ThreadKey,
@@ -236,15 +240,18 @@ class MemoryDriver:
             return Loaded(thread=thread.row(now), runs=thread.runs_of(()))
         number, space = found
         asked = space.head if seq is None else seq
-        rows = space.chain(asked)
+        legs = space.legs(asked)
+        rows = [row for leg in legs for row in space.between(*leg)]
+        segments = [segment for leg in legs for segment in space.folded(*leg)]
         # Writes may be filed under "no checkpoint yet" (0), but not under one that is not there.
-        writes = thread.writes_under(number, asked) if rows or asked == 0 else ()
+        writes = thread.writes_under(number, asked) if legs or asked == 0 else ()
         return Loaded(
             thread=thread.row(now, ns_name),
             ns=number,
             rows=rows,
+            segments=segments,
             writes=writes,
-            runs=thread.runs_of(rows),
+            runs=thread.runs_of(rows, [s for s in segments if s.seq_from <= asked <= s.seq_to]),
         )
 
     async def history(
@@ -253,6 +260,7 @@ class MemoryDriver:
         ns_name: str,
         upto: int | None,
         *,
+        since: int = 1,
         current: bool = False,  # noqa: ARG002  # there is no replica
     ) -> HistoryPage:
         """Read the rows of one namespace over all branches, oldest first."""
@@ -264,13 +272,78 @@ class MemoryDriver:
         if found is None:
             return HistoryPage(thread=row, runs=thread.runs_of(()))
         number, space = found
-        rows = space.rows[: len(space.rows) if upto is None else max(upto, 0)]
+        last = space.last if upto is None else max(upto, 0)
+        rows, segments = space.between(since, last), space.folded(since, last)
         writes: list[WriteRow] = []
-        for at in (0, *(row.seq for row in rows)) if thread.writes else ():
-            writes += thread.writes_under(number, at)
+        for ns, at in sorted(thread.writes) if thread.writes else ():
+            if ns == number and (since if since > 1 else 0) <= at <= last:
+                writes += thread.writes_under(number, at)
         return HistoryPage(
-            thread=row, ns=number, rows=rows, writes=writes, runs=thread.runs_of(rows)
+            thread=row,
+            ns=number,
+            rows=rows,
+            segments=segments,
+            writes=writes,
+            runs=thread.runs_of(rows, segments),
         )
+
+    async def layout(self, key: ThreadKey, ns_name: str) -> Layout:
+        """Say how one namespace is stored."""
+        thread = self._threads.get(key)
+        if thread is None:
+            return Layout(thread=None)
+        row = thread.row(self._clock.monotonic(), ns_name)
+        found = thread.named(ns_name)
+        if found is None:
+            return Layout(thread=row)
+        number, space = found
+        return Layout(
+            thread=row,
+            ns=number,
+            rows=[
+                RowPlace(r.seq, r.parent, len(r.body) + len(r.metadata or b"")) for r in space.rows
+            ],
+            segments=[
+                SegmentPlace(s.seq_from, s.seq_to, s.parent, len(s.body) + len(s.detail))
+                for s in space.segments or ()
+            ],
+        )
+
+    # --- other forms ----------------------------------------------------------------------------
+
+    async def write_segments(self, change: Relayout) -> bool:
+        """Store a part of a namespace in another form."""
+        thread = self._threads.get(change.key)
+        return thread is not None and self._relay(thread, change)
+
+    async def prune(self, claim: Held, worker: bytes, change: Relayout) -> bool:
+        """The same under a claim."""
+        thread = self._held(claim, worker)
+        return thread is not None and self._relay(thread, change)
+
+    def _relay(self, thread: Thread, change: Relayout) -> bool:
+        space = thread.space(change.ns)
+        if space is None or thread.layout_no != change.layout_no:
+            return False
+        space.relay(change)
+        thread.layout_no += 1
+        thread.checkpoints += change.checkpoints
+        thread.bytes += change.bytes
+        for seq in change.writes_gone if thread.writes else ():
+            thread.writes.pop((change.ns, seq), None)  # type: ignore[union-attr]  # asked above
+        thread.writes = thread.writes or None
+        return True
+
+    async def set_ttl(self, key: ThreadKey, ttl_s: float | None) -> bool:
+        """Set how long a thread is to be kept."""
+        thread = self._threads.get(key)
+        if thread is not None:
+            thread.ttl_s = ttl_s
+        return thread is not None
+
+    async def reclaim(self) -> int:
+        """Nothing to do: what is deleted is free at once."""
+        return 0
 
     async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
         """Read one page of threads; costs a look at every thread, builds only the page."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from operator import attrgetter
@@ -10,8 +10,10 @@ from operator import attrgetter
 from stepwell.checkpoint.driver import (
     NAMESPACES_MAX,
     CheckpointRow,
+    Relayout,
     RunRow,
     RunStatus,
+    SegmentRow,
     Slice,
     ThreadChange,
     ThreadKey,
@@ -19,50 +21,109 @@ from stepwell.checkpoint.driver import (
     ThreadStatus,
     WriteRow,
 )
-from stepwell.errors import SequenceConflictError
+from stepwell.errors import SequenceConflictError, StorageError
 
 _NEW = ThreadChange(status=ThreadStatus.IDLE, run=0)
 _by_place = attrgetter("record_no", "idx")
+_by_seq = attrgetter("seq")
+_by_start = attrgetter("seq_from")
 
 
 class Space:
-    """The rows of one namespace: `rows[n]` has seq n + 1."""
+    """The rows and segments of one namespace, each by seq."""
 
-    __slots__ = ("branches", "head", "name", "rows")
+    __slots__ = ("branches", "head", "last", "name", "rows", "segments")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.head = 0
+        self.last = 0
+        """The highest seq there has been."""
         self.rows: list[CheckpointRow] = []
-        self.branches: list[int] | None = None
-        """seqs of the rows with an explicit parent, ascending; None = there is none."""
+        self.segments: list[SegmentRow] | None = None
+        self.branches: dict[int, int] | None = None
+        """The parents of rows and segments that name one, by seq, ascending; None = none does."""
 
     def append(self, row: CheckpointRow) -> None:
         """Take the next row; its seq has been checked."""
         self.rows.append(row)
+        self.last = row.seq
         if row.parent is not None:
             if self.branches is None:
-                self.branches = []
-            self.branches.append(row.seq)
+                self.branches = {}
+            self.branches[row.seq] = row.parent
 
-    def chain(self, seq: int) -> list[CheckpointRow]:
-        """The ancestors of `seq` and itself, oldest first; empty if there is no such row.
+    def between(self, first: int, last: int) -> list[CheckpointRow]:
+        """The rows first..last that are not folded."""
+        rows = self.rows
+        if rows and len(rows) == rows[-1].seq:  # as most are: nothing is folded or pruned
+            return rows[first - 1 : last]
+        low = bisect_left(rows, first, key=_by_seq)
+        return rows[low : bisect_right(rows, last, key=_by_seq)]
 
-        A chain is a few legs of consecutive rows, so this costs one slice per fork on the
-        way, not one look-up per row.
+    def folded(self, first: int, last: int) -> list[SegmentRow]:
+        """The segments that hold one of the rows first..last."""
+        if self.segments is None:
+            return []
+        return [s for s in self.segments if s.seq_from <= last and s.seq_to >= first]
+
+    def holds(self, seq: int) -> bool:
+        """Whether there is such a checkpoint."""
+        return bool(self.between(seq, seq) or self.folded(seq, seq))
+
+    def legs(self, seq: int) -> list[tuple[int, int]]:
+        """The chain of `seq` as stretches of consecutive seqs, oldest first; empty if there is
+        no such checkpoint.
+
+        A chain is a few legs, so reading it costs one slice per fork on the way, not one
+        look-up per row.
         """
-        if not 0 < seq <= len(self.rows):
+        if seq < 1 or not self.holds(seq):
             return []
         if self.branches is None:
-            return self.rows[:seq]
-        legs: list[list[CheckpointRow]] = []
+            return [(1, seq)]
+        starts = list(self.branches)
+        legs: list[tuple[int, int]] = []
         while seq:
-            at = bisect_right(self.branches, seq)
-            first = self.branches[at - 1] if at else 1
-            legs.append(self.rows[first - 1 : seq])
-            seq = self.rows[first - 1].parent or 0
+            at = bisect_right(starts, seq)
+            first = starts[at - 1] if at else 1
+            legs.append((first, seq))
+            seq = self.branches[first] if at else 0
         legs.reverse()
-        return [row for leg in legs for row in leg]
+        return legs
+
+    def relay(self, change: Relayout) -> None:
+        """Put rows and segments in the place of others.
+
+        Raises:
+            StorageError: One that is to go is not there, or a place is taken.
+        """
+        rows = {row.seq: row for row in self.rows}
+        segments = {segment.seq_from: segment for segment in self.segments or ()}
+        for gone, stored in ((change.rows_gone, rows), (change.segments_gone, segments)):
+            for seq in gone:
+                if stored.pop(seq, None) is None:
+                    raise _unfit(change, seq, "is not there")
+        for row in change.rows:
+            if rows.setdefault(row.seq, row) is not row:
+                raise _unfit(change, row.seq, "is there already")
+        for segment in change.segments:
+            if segments.setdefault(segment.seq_from, segment) is not segment:
+                raise _unfit(change, segment.seq_from, "is there already")
+        self.rows = sorted(rows.values(), key=_by_seq)
+        self.segments = sorted(segments.values(), key=_by_start) or None
+        branches = {row.seq: row.parent for row in self.rows if row.parent is not None}
+        for segment in self.segments or ():
+            if segment.parent is not None:
+                branches[segment.seq_from] = segment.parent
+        self.branches = dict(sorted(branches.items())) or None
+
+
+def _unfit(change: Relayout, seq: int, why: str) -> StorageError:
+    return StorageError(
+        f"Checkpoint {seq} of namespace {change.ns} {why}: its thread cannot be stored anew.",
+        thread_id=change.key.thread_id, ns=change.ns, seq=seq, outcome="none",
+    )  # fmt: skip
 
 
 class Thread:
@@ -71,7 +132,7 @@ class Thread:
     __slots__ = (
         "beat", "bytes", "change", "checkpoints", "claimed_record_no", "created_at", "epoch",
         "idempotency", "key", "layout_no", "lease_until", "numbers", "owner", "record_no",
-        "request", "root", "runs", "spaces", "uid", "updated_at", "wanted", "writes",
+        "request", "root", "runs", "spaces", "ttl_s", "uid", "updated_at", "wanted", "writes",
     )  # fmt: skip
 
     def __init__(self, key: ThreadKey, uid: bytes, start_no: int, now: float) -> None:
@@ -89,6 +150,7 @@ class Thread:
         self.request: str | None = None
         self.wanted = False
         self.change = _NEW
+        self.ttl_s: float | None = None
         self.checkpoints = 0
         self.bytes = 0
         self.created_at = now
@@ -158,7 +220,7 @@ class Thread:
             error=change.error,
             checkpoints=self.checkpoints,
             bytes=self.bytes,
-            ttl_s=None,
+            ttl_s=self.ttl_s,
             created_at=self.created_at,
             updated_at=self.updated_at,
             namespaces=self._shown_spaces(asked),
@@ -181,9 +243,13 @@ class Thread:
         slots = self.writes.get((ns, seq)) if self.writes else None
         return sorted(slots.values(), key=_by_place) if slots else []
 
-    def runs_of(self, rows: Iterable[CheckpointRow]) -> dict[int, RunRow]:
-        """The runs that `rows` name, and the newest."""
+    def runs_of(
+        self, rows: Iterable[CheckpointRow], segments: Iterable[SegmentRow] = ()
+    ) -> dict[int, RunRow]:
+        """The runs that `rows` name, those that `segments` may name, and the newest."""
         numbers = {row.run for row in rows}
+        for segment in segments:
+            numbers.update(range(segment.run_from, segment.run_to + 1))
         numbers.add(len(self.runs))
         return {n: self.runs[n - 1] for n in sorted(numbers) if 0 < n <= len(self.runs)}
 
@@ -245,7 +311,7 @@ class Thread:
     def _next_seq(self, ns: int, made: dict[int, str]) -> int:
         space = self.space(ns)
         if space is not None:
-            return len(space.rows) + 1
+            return space.last + 1
         if ns in made:
             return 1
         raise SequenceConflictError(

@@ -12,6 +12,7 @@ from stepwell._ids import RANDOM_IDS, Ids
 from stepwell.checkpoint import _postgres_read as reading
 from stepwell.checkpoint._postgres_claim import PAUSE_S, ROUNDS, Claims, held_by
 from stepwell.checkpoint._postgres_commit import CommitStatements, outcomes
+from stepwell.checkpoint._postgres_relay import relay
 from stepwell.checkpoint._postgres_rows import (
     exact,
     key_of,
@@ -28,9 +29,11 @@ from stepwell.checkpoint.driver import (
     CommitOutcome,
     Held,
     HistoryPage,
+    Layout,
     Loaded,
     LoadRequest,
     Lost,
+    Relayout,
     Renewed,
     RunRow,
     Slice,
@@ -310,6 +313,24 @@ class PostgresDriver:
         [[found]] = await self._db.fetch("landed", key_of(key), record_no, epoch, sent=False)
         return bool(found)
 
+    # --- other forms ----------------------------------------------------------------------------
+
+    async def write_segments(self, change: Relayout) -> bool:
+        """Store a part of a namespace in another form, in one statement."""
+        return await relay(self._db, change, None)
+
+    async def prune(self, claim: Held, worker: bytes, change: Relayout) -> bool:
+        """The same, fenced by a claim."""
+        return await relay(self._db, change, (claim, worker))
+
+    async def set_ttl(self, key: ThreadKey, ttl_s: float | None) -> bool:
+        """Say how long a thread is to be kept after its last update."""
+        return bool(await self._db.fetch("set_ttl", key_of(key), ttl_s))
+
+    async def reclaim(self) -> int:
+        """Nothing to do: the server's autovacuum makes room of deleted rows usable again."""
+        return 0
+
     # --- reading --------------------------------------------------------------------------------
 
     async def load(self, requests: Sequence[LoadRequest]) -> list[Loaded]:
@@ -321,10 +342,20 @@ class PostgresDriver:
         return await reading.load(self._db, requests, primary=primary)
 
     async def history(
-        self, key: ThreadKey, ns_name: str, upto: int | None, *, current: bool = False
+        self,
+        key: ThreadKey,
+        ns_name: str,
+        upto: int | None,
+        *,
+        since: int = 1,
+        current: bool = False,
     ) -> HistoryPage:
-        """Rows of one namespace with seq <= `upto` (None = all), one snapshot."""
-        return await reading.history(self._db, key, ns_name, upto, primary=current)
+        """Rows of one namespace with `since` <= seq <= `upto` (None = all), one snapshot."""
+        return await reading.history(self._db, key, ns_name, since, upto, primary=current)
+
+    async def layout(self, key: ThreadKey, ns_name: str) -> Layout:
+        """How one namespace is stored, one snapshot."""
+        return await reading.layout(self._db, key, ns_name)
 
     async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
         """One page of thread rows; their `namespaces` hold the root only."""

@@ -22,9 +22,12 @@ from stepwell.checkpoint.driver import (
     NAMESPACES_MAX,
     CheckpointRow,
     HistoryPage,
+    Layout,
     Loaded,
     LoadRequest,
+    RowPlace,
     RunRow,
+    SegmentPlace,
     SegmentRow,
     ThreadKey,
     ThreadRow,
@@ -70,6 +73,8 @@ class _Chain:
     """The checkpoint asked for; 0: before the first."""
     folded: bool = False
     pending: bool = False
+    whole: bool = False
+    """The detail of every segment is wanted."""
     writes_from: int = 0
     """Pending writes are wanted from this seq up to `at`."""
     stretches: list[tuple[int, int]] = field(default_factory=list)
@@ -79,11 +84,23 @@ class _Chain:
     runs: dict[int, RunRow] = field(default_factory=dict)
 
     def run_numbers(self) -> set[int]:
-        """Runs that the rows name, and the newest."""
+        """Runs that the rows name, and segments that are wanted whole, and the newest."""
         numbers = {row.run for row in self.rows}
+        for segment in self.segments:
+            if self.whole or segment.seq_to >= self.at:
+                numbers.update(range(segment.run_from, segment.run_to + 1))
         if self.thread is not None:
             numbers |= {self.thread.run, self.thread.runs}
         return numbers - {0}
+
+    def lacks_its_end(self) -> bool:
+        """Whether the checkpoint asked for is not there."""
+        last = max([0, *(r.seq for r in self.rows[-1:]), *(s.seq_to for s in self.segments[-1:])])
+        return last < self.at
+
+    def empty(self) -> None:
+        """Forget what was read."""
+        self.rows, self.segments, self.writes = [], [], []
 
 
 async def load(db: Postgres, requests: Sequence[LoadRequest], *, primary: bool) -> list[Loaded]:
@@ -121,6 +138,9 @@ async def load(db: Postgres, requests: Sequence[LoadRequest], *, primary: bool) 
                 chain.stretches = [(1, at)]
         await _legs(db.sql, link, forked)
         await _fill(db.sql, link, chains)
+    for chain in chains:
+        if chain.lacks_its_end():
+            chain.empty()  # it was pruned, and what is there are not its ancestors
     return [
         Loaded(
             thread=chain.thread,
@@ -135,10 +155,16 @@ async def load(db: Postgres, requests: Sequence[LoadRequest], *, primary: bool) 
 
 
 async def history(
-    db: Postgres, key: ThreadKey, ns_name: str, upto: int | None, *, primary: bool = False
+    db: Postgres,
+    key: ThreadKey,
+    ns_name: str,
+    since: int,
+    upto: int | None,
+    *,
+    primary: bool = False,
 ) -> HistoryPage:
-    """Read every row of a namespace up to a seq, over all branches, in one snapshot."""
-    chain = _Chain(key_of(key))
+    """Read every row of a namespace between two seqs, over all branches, in one snapshot."""
+    chain = _Chain(key_of(key), whole=True, writes_from=since if since > 1 else 0)
     async with db.snapshot(primary=primary) as link:
         thread = (await _threads(db.sql, link, [(chain.key, ns_name)])).get(chain.key)
         if thread is None:
@@ -148,7 +174,7 @@ async def history(
         if space is not None:
             chain.ns, head = space
             chain.at = head if upto is None else max(0, min(upto, head))
-            chain.stretches = [(1, chain.at)] if chain.at else []
+            chain.stretches = [(since, chain.at)] if chain.at >= since else []
             chain.folded, chain.pending = thread.folded, thread.pending
         await _fill(db.sql, link, [chain])
     return HistoryPage(
@@ -158,6 +184,26 @@ async def history(
         segments=chain.segments,
         writes=chain.writes,
         runs=chain.runs,
+    )
+
+
+async def layout(db: Postgres, key: ThreadKey, ns_name: str) -> Layout:
+    """How a namespace is stored, in one snapshot."""
+    name = key_of(key)
+    async with db.snapshot(primary=True) as link:
+        thread = (await _threads(db.sql, link, [(name, ns_name)])).get(name)
+        if thread is None:
+            return Layout(thread=None)
+        space = thread.space(ns_name)
+        if space is None:
+            return Layout(thread=thread.row)
+        rows = await link.fetch(db.sql["row_places"], name, space[0])
+        folded = await link.fetch(db.sql["segment_places"], name, space[0])
+    return Layout(
+        thread=thread.row,
+        ns=space[0],
+        rows=[RowPlace._make(row) for row in rows],
+        segments=[SegmentPlace._make(row) for row in folded],
     )
 
 
@@ -215,7 +261,7 @@ async def _fill(sql: Mapping[str, str], link: _Link, chains: Sequence[_Chain]) -
         columns = list(zip(*stretches, strict=True))
         for record in await link.fetch(sql["rows"], *columns):
             chains[record[0]].rows.append(checkpoint_row(record[1:]))
-    folded = [stretch for stretch in stretches if chains[stretch[0]].folded]
+    folded = [(*s, chains[s[0]].whole) for s in stretches if chains[s[0]].folded]
     if folded:
         columns = list(zip(*folded, strict=True))
         for record in await link.fetch(sql["segments"], *columns):

@@ -14,9 +14,12 @@ from stepwell._journal.load import (
     Revived,
     add_row,
     chain,
+    fold,
+    parent_in,
     parse,
     pending_value,
     pending_writes,
+    trail,
 )
 from stepwell._journal.metadata import decode_metadata
 from stepwell._journal.record import (
@@ -118,21 +121,19 @@ async def get_tuple(reader: Reader, key: ThreadKey, place: Place) -> CheckpointT
             return None
         seq = parsed[1]
     loaded = await reader.journal.load(LoadRequest(key, ns, seq))
-    rows = list(chain(loaded.rows, loaded.segments))
-    if loaded.thread is None or not rows:
+    pieces = trail(loaded, seq)
+    row = pieces[-1] if pieces else None
+    if loaded.thread is None or not isinstance(row, CheckpointRow):
         return None
-    space, row = _Namespace(key.thread_id, ns, loaded.thread.uid), rows[-1]
+    space = _Namespace(key.thread_id, ns, loaded.thread.uid)
     if place.checkpoint is not None and space.id_of(row) != place.checkpoint:
         return None
-    folded = Folded()
-    for each in rows:
-        add_row(folded, each)
     return _tuple(
         reader.codec,
         space,
         row,
-        parent=rows[-2] if len(rows) > 1 else None,
-        folded=folded,
+        parent=parent_in(pieces),
+        folded=fold(pieces),
         writes=loaded.writes,
         run=loaded.runs.get(row.run),
     )

@@ -24,6 +24,7 @@ from stepwell._db.sqlite import (
 from stepwell._ids import RANDOM_IDS, Ids
 from stepwell.checkpoint import _sqlite_claim as owning
 from stepwell.checkpoint import _sqlite_read as reading
+from stepwell.checkpoint import _sqlite_relay as relaying
 from stepwell.checkpoint._sqlite_commit import CommitBatch, Numbers
 from stepwell.checkpoint.driver import (
     Ask,
@@ -35,9 +36,11 @@ from stepwell.checkpoint.driver import (
     Committed,
     Held,
     HistoryPage,
+    Layout,
     Loaded,
     LoadRequest,
     Lost,
+    Relayout,
     Renewed,
     RunRow,
     Slice,
@@ -308,13 +311,45 @@ class SqliteDriver:
         ns_name: str,
         upto: int | None,
         *,
+        since: int = 1,
         current: bool = False,  # noqa: ARG002  # there is no replica
     ) -> HistoryPage:
-        """Rows of one namespace with seq <= `upto` (None = all), one snapshot."""
+        """Rows of one namespace with `since` <= seq <= `upto` (None = all), one snapshot."""
         now = self._leases.now()
         return await self._opened().read(
-            lambda cursor: reading.history(cursor, key, ns_name, upto, now)
+            lambda cursor: reading.history(cursor, key, ns_name, since=since, upto=upto, now=now)
         )
+
+    async def layout(self, key: ThreadKey, ns_name: str) -> Layout:
+        """How one namespace is stored, one snapshot."""
+        now = self._leases.now()
+        return await self._opened().read(lambda cursor: reading.layout(cursor, key, ns_name, now))
+
+    async def write_segments(self, change: Relayout) -> bool:
+        """Store a part of a namespace in another form, in one transaction."""
+        now = self._clock.wall()
+        return await self._opened().write(lambda cursor: relaying.relay(cursor, change, now, None))
+
+    async def prune(self, claim: Held, worker: bytes, change: Relayout) -> bool:
+        """The same, fenced by a claim."""
+        now, fence = self._clock.wall(), (claim, worker)
+        return await self._opened().write(lambda cursor: relaying.relay(cursor, change, now, fence))
+
+    async def set_ttl(self, key: ThreadKey, ttl_s: float | None) -> bool:
+        """Say how long a thread is to be kept after its last update."""
+        return await self._opened().write(lambda cursor: relaying.set_ttl(cursor, key, ttl_s))
+
+    async def reclaim(self) -> int:
+        """Cut free pages off the file, some per transaction. Pages of a file that an older
+        SQLite tool made without incremental vacuum are only used again."""
+        database = self._opened()
+        before = left = await database.read(relaying.free_bytes)
+        while left:
+            now = await database.write(relaying.vacuum)
+            if now >= left:
+                break
+            left = now
+        return before - left
 
     async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
         """One page of thread rows; their `namespaces` hold the root only."""

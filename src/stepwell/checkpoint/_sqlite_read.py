@@ -10,9 +10,12 @@ from stepwell.checkpoint.driver import (
     NAMESPACES_MAX,
     CheckpointRow,
     HistoryPage,
+    Layout,
     Loaded,
     LoadRequest,
+    RowPlace,
     RunRow,
+    SegmentPlace,
     SegmentRow,
     ThreadKey,
     ThreadQuery,
@@ -33,6 +36,7 @@ _CHECKPOINTS, _SEGMENTS, _WRITES = SQL["checkpoints"], SQL["segments"], SQL["wri
 _RUNS_NAMED = SQL["run_columns"] + "\n" + SQL["runs_named"]
 _RUNS_PAGE = SQL["run_columns"] + "\n" + SQL["runs_page"]
 _RUN_KEYED = SQL["run_columns"] + "\n" + SQL["run_keyed"]
+_ROW_PLACES, _SEGMENT_PLACES = SQL["row_places"], SQL["segment_places"]
 _RECORD_EPOCHS = SQL["record_epochs"]
 
 _INDEXED_STATUSES = frozenset({1, 2, 3})  # as in the index stepwell_thread_open
@@ -111,11 +115,15 @@ def namespaces(
     return cursor.execute(_NAMESPACES, (state[0], last, limit)).fetchall()
 
 
-def _runs(cursor: Cursor, t: int, numbers: set[int]) -> dict[int, RunRow]:
+def _runs(
+    cursor: Cursor, t: int, numbers: set[int], folded: tuple[int, int, int] = (0, 0, 0)
+) -> dict[int, RunRow]:
+    """Runs by number. `folded`: those of segments too; a namespace, first and last seq."""
     numbers.discard(0)
-    if not numbers:
+    ns, first, last = folded
+    if not numbers and not last:
         return {}
-    rows = cursor.execute(_RUNS_NAMED, (t, str(sorted(numbers))))
+    rows = cursor.execute(_RUNS_NAMED, (t, str(sorted(numbers)), t, ns, last, first))
     return {row[0]: RunRow._make(row) for row in rows}
 
 
@@ -146,9 +154,11 @@ def load_chain(
     segments: list[SegmentRow] = []
     for first, last in _legs(cursor, t, ns, newest):
         rows += map(CheckpointRow._make, cursor.execute(_CHECKPOINTS, (t, ns, first, last)))
-        segments += map(SegmentRow._make, cursor.execute(_SEGMENTS, (t, ns, last, first)))
+        segments += map(SegmentRow._make, cursor.execute(_SEGMENTS, (last, t, ns, last, first)))
     writes = list(map(WriteRow._make, cursor.execute(_WRITES, (t, ns, newest, newest))))
-    runs = _runs(cursor, t, {thread.run, *(row.run for row in rows)})
+    inside = bool(segments) and segments[-1].seq_to >= newest
+    named = {thread.run, *(row.run for row in rows)}
+    runs = _runs(cursor, t, named, (ns, newest, newest) if inside else (0, 0, 0))
     return Loaded(thread=thread, ns=ns, rows=rows, segments=segments, writes=writes, runs=runs)
 
 
@@ -172,9 +182,15 @@ def _legs(cursor: Cursor, t: int, ns: int, newest: int) -> list[tuple[int, int]]
 
 
 def history(
-    cursor: Cursor, key: ThreadKey, ns_name: str, upto: int | None, now: LeaseTime
+    cursor: Cursor,
+    key: ThreadKey,
+    ns_name: str,
+    *,
+    since: int,
+    upto: int | None,
+    now: LeaseTime,
 ) -> HistoryPage:
-    """Every row of a namespace up to a seq, over all branches."""
+    """Every row of a namespace from one seq to another, over all branches."""
     raw = read_thread(cursor, key)
     if raw is None:
         return HistoryPage(thread=None)
@@ -183,14 +199,35 @@ def history(
     if ns is None:
         return HistoryPage(thread=thread, runs=_runs(cursor, t, {thread.run}))
     last = _NEWEST if upto is None else upto
-    rows = list(map(CheckpointRow._make, cursor.execute(_CHECKPOINTS, (t, ns, 1, last))))
+    rows = list(map(CheckpointRow._make, cursor.execute(_CHECKPOINTS, (t, ns, since, last))))
+    folded = cursor.execute(_SEGMENTS, (0, t, ns, last, since))
+    segments = list(map(SegmentRow._make, folded))
+    filed = cursor.execute(_WRITES, (t, ns, since if since > 1 else 0, last))
+    named = {thread.run, *(row.run for row in rows)}
     return HistoryPage(
         thread=thread,
         ns=ns,
         rows=rows,
-        segments=list(map(SegmentRow._make, cursor.execute(_SEGMENTS, (t, ns, last, 1)))),
-        writes=list(map(WriteRow._make, cursor.execute(_WRITES, (t, ns, 0, last)))),
-        runs=_runs(cursor, t, {thread.run, *(row.run for row in rows)}),
+        segments=segments,
+        writes=list(map(WriteRow._make, filed)),
+        runs=_runs(cursor, t, named, (ns, since, last) if segments else (0, 0, 0)),
+    )
+
+
+def layout(cursor: Cursor, key: ThreadKey, ns_name: str, now: LeaseTime) -> Layout:
+    """How a namespace is stored."""
+    raw = read_thread(cursor, key)
+    if raw is None:
+        return Layout(thread=None)
+    t = raw[0]
+    thread, ns = _with_namespaces(cursor, raw, now, ns_name)
+    if ns is None:
+        return Layout(thread=thread)
+    return Layout(
+        thread=thread,
+        ns=ns,
+        rows=list(map(RowPlace._make, cursor.execute(_ROW_PLACES, (t, ns)))),
+        segments=list(map(SegmentPlace._make, cursor.execute(_SEGMENT_PLACES, (t, ns)))),
     )
 
 

@@ -146,8 +146,11 @@ class RunRow(NamedTuple):
 
 
 class SegmentRow(NamedTuple):
-    """A folded stretch seq_from..seq_to of one namespace. `body`: what the newest state
-    needs; `detail`: every folded row, for states in the middle."""
+    """A folded stretch seq_from..seq_to of one namespace, without a gap and without a fork:
+    every row in it but the first extends the one before, and the first extends `parent` (as
+    in a `CheckpointRow`). `body`: all that the states behind it need; `detail`: every folded
+    row, for states in the middle. `crc` is that of `body`; `run_from` and `run_to` are the
+    smallest and the largest run that the rows name."""
 
     ns: int
     seq_from: int
@@ -158,6 +161,57 @@ class SegmentRow(NamedTuple):
     body: bytes
     detail: bytes
     key_id: str | None = None
+    run_from: int = 0
+    run_to: int = 0
+
+
+class Relayout(NamedTuple):
+    """Another form for a part of one namespace: rows and segments that go, and those that come
+    in their place, in one transaction. It moves the thread's `layout_no` on by one, if that is
+    what it was when the old form was read; `record_no` and the head stay.
+
+    `rows_gone`: seqs of rows; `segments_gone`: the `seq_from` of segments; `writes_gone`: seqs
+    whose pending writes go. `rows` keep the `created_at` that they bring. What comes may have
+    the place of what goes. `checkpoints` and `bytes` are added to the thread's counters.
+    """
+
+    key: ThreadKey
+    ns: int
+    layout_no: int
+    rows_gone: Sequence[int] = ()
+    segments_gone: Sequence[int] = ()
+    rows: Sequence[CheckpointRow] = ()
+    segments: Sequence[SegmentRow] = ()
+    writes_gone: Sequence[int] = ()
+    checkpoints: int = 0
+    bytes: int = 0
+
+
+class RowPlace(NamedTuple):
+    """Where a row is, and what it takes: bytes of body and metadata."""
+
+    seq: int
+    parent: int | None
+    bytes: int
+
+
+class SegmentPlace(NamedTuple):
+    """Where a segment is, and what it takes: bytes of body and detail."""
+
+    seq_from: int
+    seq_to: int
+    parent: int | None
+    bytes: int
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Layout:
+    """How one namespace is stored: its rows and segments by seq, without what they hold."""
+
+    thread: ThreadRow | None
+    ns: int = 0
+    rows: Sequence[RowPlace] = ()
+    segments: Sequence[SegmentPlace] = ()
 
 
 class ThreadChange(NamedTuple):
@@ -227,8 +281,11 @@ class LoadRequest(NamedTuple):
 class Loaded:
     """One consistent snapshot. `thread` None: no such thread. `rows`: oldest to newest,
     exactly the ancestors of the checkpoint asked for and itself, that are not covered by
-    `segments` (oldest to newest too). `writes`: those filed under that checkpoint, ordered
-    by (record_no, idx). `runs`: the run rows that `rows` name, by number (and the newest)."""
+    `segments` (oldest to newest too; each holds at least one row of the chain). Nothing of a
+    segment whose rows are all in the chain is needed but its `body`: there `detail` may be
+    empty, if the checkpoint asked for is not in it. `writes`: those filed under that
+    checkpoint, ordered by (record_no, idx). `runs`: the run rows that `rows` name, by number
+    (and the newest, and those of the segment that holds the checkpoint asked for)."""
 
     thread: ThreadRow | None
     ns: int = 0
@@ -240,9 +297,10 @@ class Loaded:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class HistoryPage:
-    """`rows`: every not yet folded row of the namespace with seq <= the newest seq asked
-    for, oldest to newest, over all branches (folding needs the ancestors); `writes` filed
-    under them. One consistent snapshot."""
+    """`rows`: every not yet folded row of the namespace between the oldest and the newest seq
+    asked for, oldest to newest, over all branches (folding needs the ancestors); `segments`:
+    those that hold a row of that range, whole; `writes` filed under the range (from 0 if it
+    begins at 1); `runs` that rows and segments name. One consistent snapshot."""
 
     thread: ThreadRow | None
     ns: int = 0
@@ -473,10 +531,19 @@ class Driver(Protocol):
         """Read each chain in one consistent snapshot per request. Never locks."""
 
     async def history(
-        self, key: ThreadKey, ns_name: str, upto: int | None, *, current: bool = False
+        self,
+        key: ThreadKey,
+        ns_name: str,
+        upto: int | None,
+        *,
+        since: int = 1,
+        current: bool = False,
     ) -> HistoryPage:
-        """Rows of one namespace with seq <= `upto` (None = all), one snapshot. `current`: as in
-        a `LoadRequest`."""
+        """Rows of one namespace with `since` <= seq <= `upto` (None = all), one snapshot.
+        `current`: as in a `LoadRequest`."""
+
+    async def layout(self, key: ThreadKey, ns_name: str) -> Layout:
+        """How a namespace is stored. Not from a replica that may lag."""
 
     async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
         """One page of thread rows (their `namespaces` may hold the root only, and say nothing
@@ -498,3 +565,26 @@ class Driver(Protocol):
 
     async def delete(self, claim: Held, worker: bytes) -> bool:
         """Delete the thread and all its rows, fenced by the claim."""
+
+    async def write_segments(self, change: Relayout) -> bool:
+        """Store a part of a namespace in another form, whoever owns the thread: rows are
+        immutable, so a fold and a writer do not meet. All of it happens, or nothing.
+
+        Returns:
+            False when nothing was done: another layout came first, or the thread is gone.
+
+        Raises:
+            StorageError: Something that was to go is not there, or the place of something that
+                was to come is taken; nothing was done.
+        """
+
+    async def prune(self, claim: Held, worker: bytes, change: Relayout) -> bool:
+        """The same, fenced by a claim: False also when that is not ours any more."""
+
+    async def set_ttl(self, key: ThreadKey, ttl_s: float | None) -> bool:
+        """Say how long the thread is to be kept after its last update (`ThreadRow.ttl_s`); not
+        an update itself. False: there is no such thread."""
+
+    async def reclaim(self) -> int:
+        """Give space of what was deleted back, as far as that is possible beside readers and
+        writers; bytes that the database has become smaller by."""

@@ -7,6 +7,7 @@ from typing import Any
 from stepwell.errors import UsageError
 from stepwell.testing._contract_claims import ClaimContract
 from stepwell.testing._contract_commits import CommitContract
+from stepwell.testing._contract_layout import LayoutContract
 from stepwell.testing._contract_leases import LeaseContract
 from stepwell.testing._contract_lifecycle import LifecycleContract
 from stepwell.testing._contract_listings import ListingContract
@@ -22,6 +23,7 @@ class DriverContract(
     RecordContract,
     ReadContract,
     NamespaceContract,
+    LayoutContract,
     ListingContract,
     LifecycleContract,
 ):

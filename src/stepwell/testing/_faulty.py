@@ -19,9 +19,11 @@ from stepwell.checkpoint.driver import (
     Driver,
     Held,
     HistoryPage,
+    Layout,
     Loaded,
     LoadRequest,
     Lost,
+    Relayout,
     Renewed,
     RunRow,
     Slice,
@@ -39,6 +41,7 @@ ANY = "any"
 VERBS = (
     "open", "close", "migrate", "claim", "commit", "renew", "release", "unlock", "want",
     "ask", "landed", "load", "history", "threads", "namespaces", "runs", "keyed_run", "delete",
+    "layout", "write_segments", "prune", "set_ttl", "reclaim",
 )  # fmt: skip
 
 
@@ -292,12 +295,23 @@ class FaultyDriver:
         return await self._call("load", lambda: self.driver.load(requests))
 
     async def history(
-        self, key: ThreadKey, ns_name: str, upto: int | None, *, current: bool = False
+        self,
+        key: ThreadKey,
+        ns_name: str,
+        upto: int | None,
+        *,
+        since: int = 1,
+        current: bool = False,
     ) -> HistoryPage:
         """See `Driver.history`."""
         return await self._call(
-            "history", lambda: self.driver.history(key, ns_name, upto, current=current)
+            "history",
+            lambda: self.driver.history(key, ns_name, upto, since=since, current=current),
         )
+
+    async def layout(self, key: ThreadKey, ns_name: str) -> Layout:
+        """See `Driver.layout`."""
+        return await self._call("layout", lambda: self.driver.layout(key, ns_name))
 
     async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
         """See `Driver.threads`."""
@@ -324,6 +338,22 @@ class FaultyDriver:
     async def delete(self, claim: Held, worker: bytes) -> bool:
         """See `Driver.delete`."""
         return await self._call("delete", lambda: self.driver.delete(claim, worker))
+
+    async def write_segments(self, change: Relayout) -> bool:
+        """See `Driver.write_segments`."""
+        return await self._call("write_segments", lambda: self.driver.write_segments(change))
+
+    async def prune(self, claim: Held, worker: bytes, change: Relayout) -> bool:
+        """See `Driver.prune`."""
+        return await self._call("prune", lambda: self.driver.prune(claim, worker, change))
+
+    async def set_ttl(self, key: ThreadKey, ttl_s: float | None) -> bool:
+        """See `Driver.set_ttl`."""
+        return await self._call("set_ttl", lambda: self.driver.set_ttl(key, ttl_s))
+
+    async def reclaim(self) -> int:
+        """See `Driver.reclaim`."""
+        return await self._call("reclaim", self.driver.reclaim)
 
 
 def _error_of(rule: FaultRule) -> BaseException:

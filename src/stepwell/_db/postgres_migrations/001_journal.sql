@@ -132,6 +132,7 @@ CREATE TABLE {schema}.stepwell_pending (
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000);
 
 -- Folded stretches of one namespace. body: all that the newest state needs; detail: the rest.
+-- run_from, run_to: smallest and largest run in it.
 CREATE TABLE {schema}.stepwell_segment (
   key uuid NOT NULL,
   seq_from int8 NOT NULL,
@@ -139,6 +140,8 @@ CREATE TABLE {schema}.stepwell_segment (
   crc int8 NOT NULL,
   parent int8,
   ns int4 NOT NULL,
+  run_from int4 NOT NULL DEFAULT 0,
+  run_to int4 NOT NULL DEFAULT 0,
   format int2 NOT NULL,
   key_id bytea,
   body bytea NOT NULL,

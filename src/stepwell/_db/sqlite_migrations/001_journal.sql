@@ -132,7 +132,8 @@ CREATE TABLE stepwell_pending (
   UNIQUE (t, ns, seq, task_id, idx)
 ) STRICT;
 
--- Folded stretches of one namespace. body: all that the newest state needs; detail: the rest.
+-- Folded stretches of one namespace. body: all that the newest state needs; detail: the rest,
+-- last, because most reads leave it out. run_from, run_to: smallest and largest run in it.
 CREATE TABLE stepwell_segment (
   t INTEGER NOT NULL,
   ns INTEGER NOT NULL,
@@ -142,6 +143,8 @@ CREATE TABLE stepwell_segment (
   format INTEGER NOT NULL,
   crc INTEGER NOT NULL,
   key_id TEXT,
+  run_from INTEGER NOT NULL DEFAULT 0,
+  run_to INTEGER NOT NULL DEFAULT 0,
   body BLOB NOT NULL,
   detail BLOB NOT NULL,
   UNIQUE (t, ns, seq_from)
