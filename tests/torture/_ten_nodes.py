@@ -16,12 +16,13 @@ import itertools
 import operator
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any, TypedDict
 
 from stepwell.checkpoint.base import Saver
 from stepwell.config import RunnableConfig
-from stepwell.errors import StaleWriterError
+from stepwell.errors import StaleWriterError, StorageUnavailableError
 from stepwell.graph import END, START, StateGraph
 from stepwell.graph.state import CompiledStateGraph
 from stepwell.observe import Event, LeaseLost, StorageRetried
@@ -54,15 +55,40 @@ class Observed:
             self.retries[event.verb] += 1
 
 
+@asynccontextmanager
+async def patiently(*savers: Saver) -> AsyncIterator[tuple[Saver, ...]]:
+    """Open savers although the database is away now and then, and close them afterwards.
+
+    Runs wait for a database; opening does not, so that a wrong address is an error at once.
+    """
+    async with AsyncExitStack() as stack:
+        for saver in savers:
+            async with asyncio.timeout(60):
+                await _until_open(stack, saver)
+        yield savers
+
+
+async def _until_open(stack: AsyncExitStack, saver: Saver) -> None:
+    while True:
+        try:
+            await stack.enter_async_context(saver)
+        except StorageUnavailableError:
+            await asyncio.sleep(0.05)
+        else:
+            return
+
+
 class TenNodes:
     """Runs of one round, on threads that two savers share.
 
     Args:
         seed: What pauses, durabilities and the choice of the saver are drawn from.
+        name: What the names of its threads begin with.
         pause_s: How long a node takes at most, so that a run spans the rhythm of the faults.
     """
 
-    def __init__(self, seed: int, *, pause_s: float = 0.02) -> None:
+    def __init__(self, seed: int, *, pause_s: float = 0.02, name: str = "t") -> None:
+        self.name = name
         self.random = random.Random(seed)
         self.pause_s = pause_s
         self.starts: Counter[tuple[str, str]] = Counter()
@@ -95,7 +121,7 @@ class TenNodes:
         """`runs` runs at once, spread over `threads` threads and over the savers."""
         graphs = [self.build(saver) for saver in savers]
         await asyncio.gather(
-            *(self._one(graphs[n % len(graphs)], f"t{n % threads}") for n in range(runs))
+            *(self._one(graphs[n % len(graphs)], f"{self.name}{n % threads}") for n in range(runs))
         )
 
     async def _one(self, graph: CompiledStateGraph, thread: str) -> None:

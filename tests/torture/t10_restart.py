@@ -9,7 +9,7 @@ from stepwell import open_saver
 from tests._own_server import OwnServer, answers, own_server
 from tests.torture._figures import Budget, Figures
 from tests.torture._registry import torture
-from tests.torture._ten_nodes import TenNodes
+from tests.torture._ten_nodes import TenNodes, patiently
 
 RUNS = 40
 
@@ -53,11 +53,10 @@ async def round_of(
     while not task.done():
         walk = TenNodes(seed + len(walks), pause_s=0.3)
         schema = f"s{seed}_{len(walks)}"
-        async with (
-            open_saver(server.dsn, schema=schema, observe=walk.observed) as one,
-            open_saver(server.dsn, schema=schema, observe=walk.observed) as two,
-        ):
-            await walk.run([one, two], runs, threads=(runs + 1) // 2)
+        options = {"schema": schema, "observe": walk.observed}
+        savers = [open_saver(server.dsn, **options) for _ in range(2)]
+        async with patiently(*savers):
+            await walk.run(savers, runs, threads=(runs + 1) // 2)
         walks.append((schema, walk))
     await task
     await restart.restart()
