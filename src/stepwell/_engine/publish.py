@@ -113,10 +113,14 @@ class Publisher:
 
     def _touched(self, keys: Sequence[str] | str, done: Sequence[TaskWrites]) -> bool:
         watched = (keys,) if isinstance(keys, str) else keys
-        updated = self._run.state.updated or ()
-        return any(k in updated for k in watched) and any(
-            w[0] in watched for d in done for w in d.writes
-        )
+        updated = self._run.state.updated
+        if not updated or updated.isdisjoint(watched):
+            return False
+        for each in done:
+            for channel, _ in each.writes:
+                if channel in watched:
+                    return True
+        return False
 
     def stopped(self) -> None:
         """The run stops at a breakpoint."""

@@ -29,80 +29,56 @@ class TaskRun:
     Config and runtime are built when somebody asks: most nodes never do.
     """
 
-    __slots__ = (
-        "_config",
-        "_runtime",
-        "answers",
-        "asked",
-        "attempt",
-        "calls",
-        "encoded",
-        "error",
-        "failure",
-        "first_attempt_at",
-        "graphs_called",
-        "guard",
-        "handled",
-        "inner",
-        "interrupts",
-        "kept",
-        "left",
-        "loaded",
-        "new_answers",
-        "over",
-        "run",
-        "sent",
-        "task",
-        "took_answer",
-        "writes",
-    )
-
+    # Most of this most tasks never touch: defaults stand here, and an instance is made of two.
     is_call = False
     """Whether another task called it."""
     recalled = False
     """Whether its result came from the cache; only calls say so."""
     began = 0.0
     """When it began, by the monotonic clock; 0 where that is when its superstep did."""
+    answers: Sequence[Any] = ()
+    kept = 0
+    """How many answers are stored."""
+    new_answers = False
+    took_answer = False
+    """Whether one of the answers was the caller's bare answer."""
+    asked = 0
+    graphs_called = 0
+    """Graphs that this attempt has run as part of it."""
+    inner: set[asyncio.Task[Any]] | None = None
+    """Tasks of the event loop that run them now."""
+    over = False
+    """Whether the attempt has ended: what it left running may begin nothing more."""
+    attempt = 1
+    calls: Calls | None = None
+    """The tasks it has called, once it has called one."""
+    first_attempt_at: float | None = None
+    sent: list[Write] | None = None
+    """Writes that the node has handed over while it runs, if any."""
+    writes: list[Write] | None = None
+    """The task's writes once it has finished, None before."""
+    encoded: Any = None
+    loaded = False
+    """Whether it had finished before this run began."""
+    left = False
+    """Whether what it left behind has been filed under its checkpoint."""
+    interrupts: tuple[Interrupt, ...] = ()
+    failure: BaseException | None = None
+    handled: BaseException | None = None
+    """What it failed with, once its error handler has taken over."""
+    guard: Guard | None = None
+    """Its present attempt, if that has a time limit."""
+    error: NodeError | None = None
+    """What an error handler is told."""
+    _config: RunnableConfig | None = None
+    _runtime: Runtime[Any] | None = None
 
     def __init__(self, run: Run, task: Task, answers: Sequence[Any] = ()) -> None:
         self.run = run
         self.task = task
-        self.answers: list[Any] = list(answers)
-        self.kept = len(self.answers)
-        """How many of them are stored."""
-        self.new_answers = False
-        self.took_answer = False
-        """Whether one of them was the caller's bare answer."""
-        self.asked = 0
-        self.graphs_called = 0
-        """Graphs that this attempt has run as part of it."""
-        self.inner: set[asyncio.Task[Any]] | None = None
-        """Tasks of the event loop that run them now."""
-        self.over = False
-        """Whether the attempt has ended: what it left running may begin nothing more."""
-        self.attempt = 1
-        self.calls: Calls | None = None
-        """The tasks it has called, once it has called one."""
-        self.first_attempt_at: float | None = None
-        self.sent: list[Write] | None = None
-        """Writes that the node has handed over while it runs, if any."""
-        self.writes: list[Write] | None = None
-        """The task's writes once it has finished, None before."""
-        self.encoded: Any = None
-        self.loaded = False
-        """Whether it had finished before this run began."""
-        self.left = False
-        """Whether what it left behind has been filed under its checkpoint."""
-        self.interrupts: tuple[Interrupt, ...] = ()
-        self.failure: BaseException | None = None
-        self.handled: BaseException | None = None
-        """What it failed with, once its error handler has taken over."""
-        self.guard: Guard | None = None
-        """Its present attempt, if that has a time limit."""
-        self.error: NodeError | None = None
-        """What an error handler is told."""
-        self._config: RunnableConfig | None = None
-        self._runtime: Runtime[Any] | None = None
+        if answers:
+            self.answers = list(answers)
+            self.kept = len(answers)
 
     @property
     def name(self) -> str:
@@ -260,7 +236,7 @@ class TaskRun:
                 schema = None if check is None else check.shown()
                 name = interrupt_id(self.ns, index)
                 raise GraphInterrupt((Interrupt(value, name, response_schema=schema),))
-            self.answers.append(answer)
+            self.answers = [*self.answers, answer]
             self.new_answers = self.took_answer = True
         if check is None:
             return self.answers[index]
@@ -273,7 +249,7 @@ class TaskRun:
     def _forget(self, index: int) -> None:
         """Drop an answer that did not fit its question, unless it did when it was given."""
         if index >= self.kept:
-            del self.answers[index:]
+            self.answers = self.answers[:index]
             self.new_answers = len(self.answers) > self.kept
 
     def answer_by_id(self, given: Mapping[str, Any]) -> None:
@@ -286,7 +262,7 @@ class TaskRun:
         first, after = interrupt_id(self.ns, 0), interrupt_id(self.ns, len(self.answers))
         for question in (after, first, *asked):
             if question in given:
-                self.answers.append(given[question])
+                self.answers = [*self.answers, given[question]]
                 self.new_answers = True
                 return
 

@@ -28,23 +28,6 @@ class TaskWrites(NamedTuple):
     writes: Sequence[Write]
 
 
-def _group(spec: GraphSpec, state: ThreadState, done: Sequence[TaskWrites]) -> dict[str, list[Any]]:
-    channels = state.channels
-    grouped: dict[str, list[Any]] = {}
-    for contribution in done:
-        for channel, value in contribution.writes:
-            if channel in grouped:
-                grouped[channel].append(value)
-            elif channel in channels:
-                grouped[channel] = [value]
-            else:
-                logger.warning(
-                    "Task %s of graph %s wrote to unknown channel %s, ignoring it.",
-                    contribution.name, spec.name, channel,
-                )  # fmt: skip
-    return grouped
-
-
 def apply(
     spec: GraphSpec, state: ThreadState, done: Sequence[TaskWrites], *, steps: bool = True
 ) -> dict[str, None]:
@@ -69,24 +52,11 @@ def apply(
     """
     if len(done) > 1:
         done = sorted(done, key=_order)
-    channels, versions, seen = state.channels, state.versions, state.seen
+    channels = state.channels
     changed: dict[str, None] = {}
-    ran = False
-    for contribution in done:
-        if contribution.triggers:
-            ran = True
-            known = seen.get(contribution.name)
-            if known is None:
-                known = seen[contribution.name] = {}
-            for trigger in contribution.triggers:
-                if trigger in versions:
-                    known[trigger] = versions[trigger]
-    for contribution in done:
-        for trigger in contribution.consumables:
-            if channels[trigger].consume():
-                changed[trigger] = None
+    ran = _ran(state, done, changed)
     updated: set[str] = set()
-    for name, values in _group(spec, state, done).items():
+    for name, values in _grouped(spec, state, done).items():
         channel = channels[name]
         if channel.update(values):
             changed[name] = None
@@ -97,11 +67,52 @@ def apply(
     version = state.version = state.version + 1
     if changed:
         state.changed_at = version
-        _settle(spec, state, changed)
+        _settle(spec, state, updated, changed)
+        versions = state.versions
         for name in changed:
             versions[name] = version
     state.updated = updated
     return changed
+
+
+def _ran(state: ThreadState, done: Sequence[TaskWrites], changed: dict[str, None]) -> bool:
+    """Note which triggers the tasks have seen, and use up those that are for one time. Returns
+    whether any task ran on one."""
+    channels, versions, seen = state.channels, state.versions, state.seen
+    ran = False
+    for _, name, triggers, consumables, _ in done:
+        if not triggers:
+            continue
+        ran = True
+        known = seen.get(name)
+        if known is None:
+            known = seen[name] = {}
+        for trigger in triggers:
+            if trigger in versions:
+                known[trigger] = versions[trigger]
+        for trigger in consumables:
+            if channels[trigger].consume():
+                changed[trigger] = None
+    return ran
+
+
+def _grouped(
+    spec: GraphSpec, state: ThreadState, done: Sequence[TaskWrites]
+) -> dict[str, list[Any]]:
+    channels = state.channels
+    grouped: dict[str, list[Any]] = {}
+    for contribution in done:
+        for channel, value in contribution.writes:
+            if channel in grouped:
+                grouped[channel].append(value)
+            elif channel in channels:
+                grouped[channel] = [value]
+            else:
+                logger.warning(
+                    "Task %s of graph %s wrote to unknown channel %s, ignoring it.",
+                    contribution.name, spec.name, channel,
+                )  # fmt: skip
+    return grouped
 
 
 def _order(contribution: TaskWrites) -> tuple[Any, ...]:
@@ -113,9 +124,14 @@ def _step(spec: GraphSpec, state: ThreadState, updated: set[str], changed: dict[
     that was written can trigger a node, that the run is about to finish."""
     channels = state.channels
     for name in tuple(state.live):
-        if name not in updated and channels[name].is_available() and channels[name].update(()):
+        if name in updated:
+            continue
+        channel = channels[name]
+        if name in changed and not channel.is_available():
+            continue  # it was used up in this very superstep
+        if channel.update(()):
             changed[name] = None
-            if channels[name].is_available():
+            if channel.is_available():
                 updated.add(name)
     if spec.finishing and updated.isdisjoint(spec.triggered_by):
         for name in spec.finishing:
@@ -125,14 +141,16 @@ def _step(spec: GraphSpec, state: ThreadState, updated: set[str], changed: dict[
                     updated.add(name)
 
 
-def _settle(spec: GraphSpec, state: ThreadState, changed: dict[str, None]) -> None:
+def _settle(
+    spec: GraphSpec, state: ThreadState, updated: set[str], changed: dict[str, None]
+) -> None:
     """Bring the flat values and the set of live stepping channels up to date."""
     channels, values, live = state.channels, state.values, state.live
     state_set = spec.state_set
     reorder = False
     for name in changed:
         channel = channels[name]
-        available = channel.is_available()
+        available = name in updated or channel.is_available()
         if name in state_set:
             if not available:
                 values.pop(name, None)
