@@ -243,6 +243,7 @@ class _Link:
         return True
 
     async def _deliver(self, whole: bytes) -> None:
+        await self.task  # nobody else reads or writes here any more
         self._to_server.write(whole)
         await self._to_server.drain()
         await self._until_ready()
