@@ -17,7 +17,7 @@ from warnings import warn
 
 from stepwell._codec import GLOBAL, Registry, register_schema
 from stepwell._context import current_task
-from stepwell._engine.arguments import one_of, seconds, text, whole
+from stepwell._engine.arguments import ON_CONFLICT, OnConflict, one_of, seconds, text, whole
 from stepwell._engine.binding import bind, callable_name
 from stepwell._engine.calls import CallSpec, start_call
 from stepwell._engine.futures import SyncAsyncFuture
@@ -196,7 +196,8 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  # LangGraph's name
             tasks that do not say.
         retry_policy: When the workflow is tried again; also for tasks that do not say.
         timeout: Limit of one attempt, in seconds (async functions only).
-        on_conflict: What a run does when its thread is busy: "wait" | "reject".
+        on_conflict: What a run does when its thread is busy: "wait" | "reject" |
+            "interrupt" | "rollback".
         lock_timeout: Seconds to wait for a busy thread; None for ever, 0 not at all.
         durability: Default of the runs: "async" | "sync" | "exit".
         state_version: Version of the saved value's meaning; a thread of a newer one is refused.
@@ -223,7 +224,7 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  # LangGraph's name
         retry_policy: Retries = None,
         *,
         timeout: Timeout = None,
-        on_conflict: Literal["wait", "reject"] = "wait",
+        on_conflict: OnConflict = "wait",
         lock_timeout: float | None = None,
         durability: Durability | None = None,
         state_version: int = 0,
@@ -243,7 +244,7 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  # LangGraph's name
         self.retry_policy = _renamed(deprecated, "retry", "retry_policy", retry_policy)
         _no_more(deprecated, "entrypoint")
         self.timeout = TimeoutPolicy.coerce(timeout)
-        one_of("on_conflict", on_conflict, ("wait", "reject"))
+        one_of("on_conflict", on_conflict, ON_CONFLICT)
         one_of("on_mismatch", on_mismatch, ("accept", "warn", "refuse"))
         if durability is not None:
             one_of("durability", durability, ("sync", "async", "exit"))

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Collection, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final, Literal
 
 from stepwell.checkpoint._names import thread_id_of
 from stepwell.config import RunnableConfig
@@ -19,6 +19,11 @@ _KEYS = frozenset(
     ("tags", "metadata", "callbacks", "run_name", "max_concurrency", "recursion_limit",
      "configurable", "run_id")
 )  # fmt: skip
+
+OnConflict = Literal["wait", "reject", "interrupt", "rollback"]
+"""What a run does when its thread is busy: wait its turn, fail, or have the run that is there
+stopped at its next barrier, or undone."""
+ON_CONFLICT: Final = ("wait", "reject", "interrupt", "rollback")
 
 _SIZED = (list, tuple, dict)
 """An unknown key of a config is left out if its value is an empty one of these, or None."""

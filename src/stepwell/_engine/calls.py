@@ -36,7 +36,7 @@ from stepwell._plan.spec import RETURN, NodeSpec
 from stepwell._plan.tasks import PUSH, Task, Write
 from stepwell.cache.base import Namespace
 from stepwell.constants import NS_SEP
-from stepwell.errors import TaskOrderError
+from stepwell.errors import GraphInterrupt, TaskOrderError
 from stepwell.types import CacheKey
 
 if TYPE_CHECKING:
@@ -265,12 +265,16 @@ class Calls:
         Raises:
             TaskOrderError: The call that was made in its place before was another one.
             RuntimeError: The task that makes it has ended.
+            GraphInterrupt: The run is being stopped.
         """
         if self._board.closed or self.over:
             raise _too_late(spec.name)
         progressed(self._parent)
         run = self._parent.run
         call = self._next(spec.within(run.graph), given)
+        if run.stopping and not call.over and call.steps is None:
+            # Somebody asked for the thread: what runs is finished, nothing more is begun.
+            raise GraphInterrupt(())
         context = copy_context()
         if _loop_here() is run.home:
             future: Future = run.home.create_future()

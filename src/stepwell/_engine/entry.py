@@ -5,19 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from stepwell._clock import SYSTEM_CLOCK
 from stepwell._context import current_task
-from stepwell._engine.arguments import ArgumentError, RunConfig, nodes, one_of, refuse
+from stepwell._engine.arguments import (
+    ArgumentError,
+    OnConflict,
+    RunConfig,
+    nodes,
+    one_of,
+    refuse,
+)
 from stepwell._engine.begin import begin
 from stepwell._engine.ending import complete, end
 from stepwell._engine.family import Replay
+from stepwell._engine.halt import Halt, Stopped
 from stepwell._engine.nested import outer_task, run_nested
 from stepwell._engine.once import Once, is_over, needs_thread
 from stepwell._engine.open import Opened, claim_thread, give_back
 from stepwell._engine.program import Program
 from stepwell._engine.recorder import Recorder
+from stepwell._engine.rollback import standing, stop_where_it_stands, undo
 from stepwell._engine.run import Breakpoints, Run
 from stepwell._engine.stream import Outlet, Sink
 from stepwell._engine.task import TaskRun
@@ -68,7 +77,7 @@ class RunOptions:
         self.interrupt_before: Breakpoints | None = None
         self.interrupt_after: Breakpoints | None = None
         self.lock_timeout: float | None = None
-        self.on_conflict: Literal["wait", "reject"] | None = None
+        self.on_conflict: OnConflict | None = None
         self.output_keys: Sequence[str] | str | None = None
         self.sink: Sink | None = None
         self.split = False
@@ -203,11 +212,12 @@ async def _run_on_thread(
         config.checkpoint_id = config.checkpoint_map.get("", config.checkpoint_id)
     if options.durability is not None:
         one_of("durability", options.durability, ("sync", "async", "exit"))
+    run_id = config.run_id or RANDOM_IDS.run_id()
 
     async def claim(on_conflict: str) -> Opened:
         limit = program.lock_timeout if options.lock_timeout is None else options.lock_timeout
         return await claim_thread(
-            program, config, on_conflict=on_conflict, lock_timeout=limit, ns=ns
+            program, config, on_conflict=on_conflict, lock_timeout=limit, ns=ns, run_id=run_id
         )
 
     on_conflict = options.on_conflict or program.on_conflict
@@ -219,26 +229,24 @@ async def _run_on_thread(
         if known is not None and is_over(known):
             return await once.replay(known)
         opened = await once.claim(claim, on_conflict)
-    handle = opened.handle
-    lost: list[BaseException] = []
-    me = asyncio.current_task()
-
-    def on_lost(error: BaseException) -> None:
-        lost.append(error)
-        if me is not None:
-            me.cancel()
-
-    handle.on_lost = on_lost
+    halt = opened.halt = Halt(opened.handle)
     try:
         try:
-            return await _run_claimed(opened, given, config, options, outer=outer, once=once)
+            return await _run_claimed(
+                opened, given, config, options, outer=outer, once=once, run_id=run_id
+            )
+        except asyncio.CancelledError:
+            if halt.undoes:
+                await halt.to_the_end(_undo(opened))
+            raise
         finally:
-            handle.on_lost = None
-            await give_back(handle)
+            halt.close()
+            await give_back(opened.handle)
     except asyncio.CancelledError:
-        # Our own cancellation, by which the lost claim stopped the tasks: say what it was.
-        if lost and me is not None and me.uncancel() == 0:
-            raise lost[0] from None
+        # Our own cancellation, by which the claim's halt stopped the tasks: say what it was.
+        cause = halt.cause(run_id if opened.rec is None else opened.rec.run_row.run_id)
+        if cause is not None:
+            raise cause from None
         raise
 
 
@@ -250,6 +258,7 @@ async def _run_claimed(
     *,
     outer: TaskRun | None,
     once: Once | None,
+    run_id: str,
 ) -> Any:
     """What is to be done with a claimed thread: begin a run, go on with one, or tell its end."""
     program = opened.program
@@ -261,10 +270,10 @@ async def _run_claimed(
         given = None
         await opened.to_head()
     elif opened.unfinished and (given is not None or opened.addressed):
-        await _finish_open_run(program, opened, config, options)
+        await _settle_open_run(program, opened, config, options)
     elif given is None and not opened.addressed:
         again = opened.left_open(config.run_id)
-    run = _make_run(program, opened, config, options, again=again)
+    run = _make_run(program, opened, config, options, again=again, run_id=run_id)
     if once is not None and again is None:
         rec = _recorder(run)
         rec.run_row = once.begins(rec.run_row)
@@ -276,6 +285,17 @@ async def _run_claimed(
     return result
 
 
+async def _undo(opened: Opened) -> None:
+    """Undo what runs under a claim: the run that was made of it, or one that was taken over."""
+    rec = opened.rec
+    if rec is None:
+        if opened.unfinished and opened.open_run is not None:
+            await undo(opened, opened.open_run, None, keep=False)
+    elif not rec.ended:
+        before = None if opened.again else standing(opened, exits=rec.exits)
+        await undo(opened, rec.run_row, before, keep=False)
+
+
 def _make_run(
     program: Program,
     opened: Opened,
@@ -284,6 +304,7 @@ def _make_run(
     *,
     again: RunRow | None = None,
     shown: bool = True,
+    run_id: str = "",
 ) -> Run:
     """A run from the opened checkpoint: a new one, or that of the row `again` once more.
 
@@ -294,7 +315,7 @@ def _make_run(
     durability: Durability = options.durability or program.durability or "async"
     if again is None:
         row = RunRow(
-            run=opened.next_run(), run_id=config.run_id or ids.run_id(),
+            run=opened.next_run(), run_id=run_id,
             status=int(RunStatus.RUNNING), graph=program.name,
             first_parent=0 if view is None else view.row.seq,
         )  # fmt: skip
@@ -318,8 +339,10 @@ def _make_run(
     if metadata and again is None:
         exact, index = rec.metadata(metadata)
         rec.run_row = rec.run_row._replace(metadata=exact, meta_index=index)
-    run.rec = rec
+    run.rec = opened.rec = rec
+    opened.again = again is not None
     run.opened = opened
+    opened.head = opened.handle.head_of(opened.ns)
     run.checkpoint_id = rec.checkpoint_id
     if view is not None:
         run.continue_from(view)
@@ -358,14 +381,16 @@ async def _drive(run: Run, given: Any, opened: Opened, again: RunRow | None) -> 
         complete(run)
         await rec.durable()
     except asyncio.CancelledError as exc:
-        if not rec.ended:
+        if not rec.ended and not (opened.halt and opened.halt.undoes):
             end(run, ThreadStatus.IDLE, RunStatus.CANCELLED, exc)
         _tell(run, "cancelled", exc)
         raise
-    except GraphDrained:
+    except (GraphDrained, Stopped) as exc:
         end(run, ThreadStatus.IDLE, RunStatus.CANCELLED)
         await rec.durable()
         _tell(run, "cancelled")
+        if isinstance(exc, Stopped) and opened.halt is not None:
+            raise opened.halt.preempted(run.run_id) from None
         raise
     except BaseException as exc:
         if not rec.ended:
@@ -395,6 +420,26 @@ async def _settle_quietly(rec: Recorder, error: BaseException) -> None:
         error.add_note(f"The failure could not be recorded: {type(exc).__name__}: {exc}")
 
 
+async def _settle_open_run(
+    program: Program, opened: Opened, config: RunConfig, options: RunOptions
+) -> None:
+    """See to the run that its worker left unfinished, before anything new is applied.
+
+    Whoever would have waited for it finishes it; whoever would have stopped or undone it, had
+    its worker lived, does that.
+    """
+    policy = options.on_conflict or program.on_conflict
+    if policy not in ("interrupt", "rollback"):
+        await _finish_open_run(program, opened, config, options)
+        return
+    if policy == "interrupt" or opened.open_run is None:
+        await stop_where_it_stands(opened, keep=True)
+    else:
+        opened.open_run = await undo(opened, opened.open_run, None, keep=True)
+        opened.unfinished = False
+    await opened.reload()
+
+
 async def _finish_open_run(
     program: Program, opened: Opened, config: RunConfig, options: RunOptions
 ) -> None:
@@ -418,6 +463,8 @@ async def _finish_open_run(
     try:
         await run.loop()
         complete(run)
+    except Stopped:
+        end(run, ThreadStatus.IDLE, RunStatus.CANCELLED)
     except Exception as exc:  # noqa: BLE001  # whatever its nodes raise: it is logged below
         if not rec.ended:
             end(run, ThreadStatus.FAILED, RunStatus.FAILED, exc)

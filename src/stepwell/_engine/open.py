@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from stepwell._codec import Codec
 from stepwell._context import current_task
-from stepwell._engine.arguments import RunConfig, one_of, seconds
+from stepwell._engine.arguments import ON_CONFLICT, RunConfig, one_of, seconds
+from stepwell._engine.halt import demanded
 from stepwell._engine.pending import NULL_TASK, Pending
 from stepwell._engine.program import Program
 from stepwell._engine.snapshot import Place, View
@@ -37,10 +38,13 @@ from stepwell.checkpoint.driver import (
     ThreadKey,
     ThreadRow,
     ThreadStatus,
+    WriteRow,
 )
 from stepwell.errors import GraphMismatchError, NotFoundError, StorageError
 
 if TYPE_CHECKING:
+    from stepwell._engine.halt import Halt
+    from stepwell._engine.recorder import Recorder
     from stepwell._journal.handle import ThreadHandle
     from stepwell._journal.journal import Journal
 
@@ -51,20 +55,9 @@ class Opened:
     """A claimed thread and the checkpoint a run starts from."""
 
     __slots__ = (
-        "addressed",
-        "checkpoint",
-        "codec",
-        "handle",
-        "journal",
-        "key",
-        "ns",
-        "open_run",
-        "program",
-        "runs",
-        "superseded",
-        "unfinished",
-        "view",
-    )
+        "addressed", "again", "checkpoint", "codec", "halt", "handle", "head", "journal", "key",
+        "left", "ns", "open_run", "program", "rec", "runs", "superseded", "unfinished", "view",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -89,6 +82,17 @@ class Opened:
         self.addressed = checkpoint is not None
         self.superseded = False
         self.view: View | None = None
+        self.halt: Halt | None = None
+        """Who may stop what runs under the claim."""
+        self.rec: Recorder | None = None
+        """Of the run that was made last."""
+        self.again = False
+        """Whether that run had begun under another claim."""
+        self.head = 0
+        """The newest checkpoint when it was made."""
+        self.left: Sequence[WriteRow] | None = None
+        """What open tasks of the newest checkpoint had left when it was loaded; None: it was
+        another checkpoint that was loaded."""
         self.runs = 0 if thread is None else thread.runs
         self.unfinished = thread is not None and thread.status == ThreadStatus.RUNNING
         self.open_run: RunRow | None = (
@@ -142,6 +146,7 @@ class Opened:
         """Revive the checkpoint that the run starts from; None: the newest one."""
         thread_id = self.key.thread_id
         seq = seq_of(checkpoint, thread_id)
+        self.left = loaded.writes if seq is None else None
         self.view = revive(self.program, self.codec, self.key, loaded, seq, ns=self.ns, track=True)
         if checkpoint is not None and (self.view is None or self.view.name != checkpoint):
             msg = (
@@ -165,12 +170,16 @@ async def claim_thread(
     lock_timeout: float | None,
     inner: Program | None = None,
     ns: str = "",
+    run_id: str = "",
 ) -> Opened:
     """Become the writer of the config's thread.
 
     Args:
         program: The graph whose thread it is.
         config: Names the thread, and the checkpoint to start from.
+        on_conflict: What to do while somebody else holds it; see `OnConflict`.
+        lock_timeout: How long.
+        run_id: The run it is wanted for.
         inner: The graph to be opened, if it is one inside `program`, in namespace `ns`.
 
     Raises:
@@ -184,7 +193,7 @@ async def claim_thread(
     if saver is None:
         msg = "a graph without a checkpointer has no threads"
         raise StorageError(msg)
-    one_of("on_conflict", on_conflict, ("wait", "reject"))
+    one_of("on_conflict", on_conflict, ON_CONFLICT)
     lock_timeout = seconds("lock_timeout", lock_timeout)
     journal = await saver.journal()
     key = saver.key(thread_id)
@@ -193,11 +202,12 @@ async def claim_thread(
     current = current_task.get()
     handle = await journal.acquire(
         key,
-        wait=on_conflict == "wait",
+        wait=on_conflict != "reject",
         timeout=lock_timeout,
         load_ns=ns,
         load_seq=seq,
         held=[] if current is None else current.held,
+        demand=demanded(on_conflict, run_id),
     )
     try:
         check_graph(program, handle.loaded.thread)

@@ -13,6 +13,7 @@ from stepwell._engine.ending import change, end, finished, out_of_steps
 from stepwell._engine.entries import entry_of
 from stepwell._engine.family import Family
 from stepwell._engine.fanout import run_many, run_one
+from stepwell._engine.halt import Stopped
 from stepwell._engine.messages import is_heard
 from stepwell._engine.pending import NULL_TASK, Pending
 from stepwell._engine.program import Program
@@ -56,50 +57,14 @@ class Run:
     """
 
     __slots__ = (
-        "answer",
-        "barriers",
-        "board",
-        "carried",
-        "checkpoint_id",
-        "clock",
-        "config",
-        "config_run_id",
-        "context",
-        "control",
-        "graph",
-        "home",
-        "ids",
-        "interrupt_after",
-        "interrupt_before",
-        "interrupt_seen",
-        "interrupts",
-        "kin",
-        "nested",
-        "ns",
-        "null_writes",
-        "opened",
-        "outer",
-        "parent_checkpoint",
-        "parents",
-        "passed_now",
-        "pending",
-        "publisher",
-        "rec",
-        "relays",
-        "replaying",
-        "resume_map",
-        "resuming",
-        "run_id",
-        "slots",
-        "source",
-        "spec",
-        "state",
-        "step",
-        "stop",
-        "surrounds",
-        "tasks",
+        "answer", "barriers", "board", "carried", "checkpoint_id", "clock", "config",
+        "config_run_id", "context", "control", "graph", "home", "ids", "interrupt_after",
+        "interrupt_before", "interrupt_seen", "interrupts", "kin", "nested", "ns",
+        "null_writes", "opened", "outer", "parent_checkpoint", "parents", "passed_now",
+        "pending", "publisher", "rec", "relays", "replaying", "resume_map", "resuming",
+        "run_id", "slots", "source", "spec", "state", "step", "stop", "surrounds", "tasks",
         "watch",
-    )
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -224,6 +189,7 @@ class Run:
         Raises:
             GraphRecursionError: The supersteps are used up.
             GraphDrained: The run was asked to stop.
+            Stopped: Somebody else asked for the thread (a root run's).
             Exception: Whatever a node raised.
         """
         self.surrounds = is_heard(self)
@@ -241,6 +207,8 @@ class Run:
             if self.control is not None and self.control.drain_requested:
                 raise GraphDrained(self.control.drain_reason or "shutdown")
             if self.rec is not None:
+                if self.rec.handle.stopping:
+                    self._stop(due)
                 await self.rec.handle.fresh()
             await self._superstep()
             if any(t.writes is None for t in self.tasks) or (
@@ -453,6 +421,11 @@ class Run:
 
     # -- how a run ends ------------------------------------------------------------------------
 
+    def _paused(self) -> bool:
+        """Whether something inside a task has stopped without asking anything."""
+        calls = () if self.board is None else self.board.made
+        return any(t.paused for t in self.tasks) or any(c.over and c.paused for c in calls)
+
     def _stops(self, names: Breakpoints, tasks: Sequence[Task]) -> bool:
         if not names or not self.state.at_new_breakpoint:
             return False
@@ -468,6 +441,20 @@ class Run:
         self.publisher.stopped()
         end(self, ThreadStatus.INTERRUPTED, RunStatus.INTERRUPTED)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing new is to be begun, because somebody asked for the thread."""
+        return self.rec is not None and self.rec.handle.stopping
+
+    def _stop(self, due: Sequence[Task]) -> None:
+        """Stop before a superstep, so that somebody else can have the thread; but not before
+        the input has become a part of the state."""
+        if all(t.node.hidden for t in due):
+            return
+        if self.nested:
+            self._break()
+        raise Stopped
+
     def _raise_or_interrupt(self) -> None:
         """Some task has no result: raise the first failure, else stop at the questions."""
         failed = [t for t in self.tasks if t.failure is not None]
@@ -479,6 +466,8 @@ class Run:
             note_task(failed[0], error)
             end(self, ThreadStatus.FAILED, RunStatus.FAILED, error)
             raise error
+        if self.stopping and not self.nested and self._paused():
+            raise Stopped
         for run in self.tasks:
             self.interrupts.extend(run.interrupts)
         end(self, ThreadStatus.INTERRUPTED, RunStatus.INTERRUPTED)

@@ -14,6 +14,7 @@ from stepwell.checkpoint.driver import (
     CheckpointRow,
     Claim,
     Held,
+    HistoryPage,
     Loaded,
     RunRow,
     RunStatus,
@@ -57,7 +58,7 @@ class ThreadHandle:
 
     __slots__ = (
         "_bound", "_heads", "_keeper", "_more", "_namespaces", "_outbox", "epoch", "held",
-        "key", "loaded", "releasing", "taken_over", "turn", "uid",
+        "key", "loaded", "releasing", "stopping", "taken_over", "turn", "uid",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +73,8 @@ class ThreadHandle:
         self.held = Held(claim.key, claim.epoch, claim.lock_key)
         """The claim as the driver names it."""
         self.turn = turn
+        self.stopping = False
+        """Whether runs under this claim begin nothing new, because somebody asked for it."""
         self.releasing: asyncio.Task[None] | None = None
         """For the journal only."""
         self._outbox = outbox
@@ -132,13 +135,18 @@ class ThreadHandle:
         """The run that holds the thread, as far as its records have said."""
         return self.turn.run_id
 
+    @property
+    def has_namespaces(self) -> bool:
+        """Whether the thread has any namespace but the root, or may have."""
+        return self._more or len(self._heads) > 1
+
     def may_exist(self, name: str) -> bool:
         """Whether a namespace that may be older than this claim has to be looked up: the claim
         came with the newest ones only, and it is none of them."""
         return self._more and name not in self._namespaces
 
-    def learn(self, loaded: Loaded) -> None:
-        """Take note of the namespaces that a load under this claim has shown."""
+    def learn(self, loaded: Loaded | HistoryPage) -> None:
+        """Take note of the namespaces that a read under this claim has shown."""
         row = loaded.thread
         for number, (name, head) in row.namespaces.items() if row is not None else ():
             if self._more and name not in self._namespaces:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from stepwell._engine.arguments import nodes, one_of, seconds, text, whole
+from stepwell._engine.arguments import ON_CONFLICT, OnConflict, nodes, one_of, seconds, text, whole
 from stepwell._engine.binding import bind
 from stepwell._engine.recall import use_cache
 from stepwell._plan.migrations import Migration, Migrations
@@ -435,7 +435,7 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
         debug: bool = False,
         name: str | None = None,
         transformers: Sequence[Any] | None = None,
-        on_conflict: Literal["wait", "reject"] = "wait",
+        on_conflict: OnConflict = "wait",
         lock_timeout: float | None = None,
         durability: Durability | None = None,
         state_version: int = 0,
@@ -454,8 +454,8 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
             debug: Print the updates and values of every run.
             name: Stored with the graph's threads.
             transformers: Not supported: they belong to LangGraph's v3 event streams.
-            on_conflict: What a run does when its thread is busy: wait, or raise
-                `ThreadBusyError` at once.
+            on_conflict: What a run does when its thread is busy: "wait", "reject" (raise
+                `ThreadBusyError`), "interrupt" or "rollback" the run that holds it.
             lock_timeout: Seconds to wait for a busy thread; None for ever, 0 not at all.
             durability: Default of the runs: "async" | "sync" | "exit".
             state_version: Version of the state's meaning; see `add_migration`.
@@ -476,7 +476,7 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
         named = [n for names in (interrupt_before, interrupt_after) if names and names != "*"
                  for n in names]  # fmt: skip
         self.validate(named)
-        one_of("on_conflict", on_conflict, ("wait", "reject"))
+        one_of("on_conflict", on_conflict, ON_CONFLICT)
         one_of("on_mismatch", on_mismatch, ("accept", "warn", "refuse"))
         if durability is not None:
             one_of("durability", durability, ("sync", "async", "exit"))

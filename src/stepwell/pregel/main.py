@@ -12,10 +12,10 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Any, Self, TypedDict, Unpack
 
 from stepwell._context import current_task
-from stepwell._engine.arguments import ArgumentError, RunConfig, text
+from stepwell._engine.arguments import ArgumentError, OnConflict, RunConfig, text
 from stepwell._engine.arguments import nodes as known_nodes
 from stepwell._engine.entry import RunOptions, run_graph
 from stepwell._engine.nested import outer_task
@@ -59,7 +59,7 @@ class RunArguments(TypedDict, total=False):
     debug: bool | None
     version: Version
     checkpoint_during: bool | None
-    on_conflict: Literal["wait", "reject"] | None
+    on_conflict: OnConflict | None
     lock_timeout: float | None
     idempotency_key: str | None
 
@@ -187,7 +187,7 @@ class Pregel(
         debug: bool | None = None,
         version: Version = "v1",
         checkpoint_during: bool | None = None,
-        on_conflict: Literal["wait", "reject"] | None = None,
+        on_conflict: OnConflict | None = None,
         lock_timeout: float | None = None,
         idempotency_key: str | None = None,
     ) -> Any:
@@ -209,7 +209,8 @@ class Pregel(
             debug: Print updates and values.
             version: "v2" returns a `GraphOutput`, its value an object of the output schema.
             checkpoint_during: Deprecated: True is durability="async", False is "exit".
-            on_conflict: When the thread is busy: "wait" | "reject".
+            on_conflict: When the thread is busy: "wait" | "reject" | "interrupt" (the run that
+                is there stops at its next barrier) | "rollback" (it is undone).
             lock_timeout: Seconds to wait for it.
             idempotency_key: A name for this call, unique in its thread: made again, it returns
                 what it returned, waits for the run under way, or goes on with one that failed.
@@ -223,6 +224,7 @@ class Pregel(
             EmptyInputError: There is nothing to run.
             ThreadBusyError: Another run holds the thread.
             IdempotencyConflictError: The key belongs to another input, or to a run long gone.
+            RunPreemptedError: Another run, or `acancel`, stopped this one.
             StorageError: The run could not be made durable; it can be resumed.
         """
         settings = self._run_settings(config)
@@ -280,7 +282,7 @@ class Pregel(
         debug: bool | None = None,
         version: Version = "v1",
         checkpoint_during: bool | None = None,
-        on_conflict: Literal["wait", "reject"] | None = None,
+        on_conflict: OnConflict | None = None,
         lock_timeout: float | None = None,
         idempotency_key: str | None = None,
     ) -> AsyncIterator[Any]:
