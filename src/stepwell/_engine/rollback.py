@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 import orjson
 
-from stepwell._engine.open import Opened, ancestors, revive
+from stepwell._engine.open import Opened, revive
 from stepwell._engine.pending import CALL_MARK, NULL_TASK, Pending
 from stepwell._engine.recorder import Recorder
 from stepwell._ids import digest16
@@ -143,15 +143,13 @@ async def _before_run(opened: Opened, row: RunRow) -> tuple[int, list[WriteRow]]
     barriers have replaced of the tasks that were open then is not known any more; what they
     have not was there before the run if it bears the epoch of the row it is filed under.
     """
-    loaded = await opened.journal.load(LoadRequest(opened.key, opened.ns, current=True))
-    rows = ancestors(loaded, None)
-    own = [r.seq for r in rows if r.run == row.run]
-    seq = min(own) - 1 if own else opened.handle.head_of(opened.ns)
-    if own:
-        loaded = await opened.journal.load(LoadRequest(opened.key, opened.ns, seq, current=True))
-        rows = ancestors(loaded, seq)
-    epoch = rows[-1].epoch if rows and rows[-1].seq == seq else None
-    return seq, [w for w in loaded.writes if w.epoch == epoch]
+    page = await opened.journal.history(opened.key, opened.ns, current=True)
+    rows = chain(page.rows, page.segments)
+    older = [r for r in rows if r.run != row.run]
+    if not older:
+        return 0, []
+    head = older[-1]
+    return head.seq, [w for w in page.writes if w.seq == head.seq and w.epoch == head.epoch]
 
 
 async def go_back(opened: Opened, target: Target, run_row: RunRow | None, *, keep: bool) -> str:
@@ -273,7 +271,7 @@ async def _graphs_inside(opened: Opened, target: Target) -> list[Callable[[], An
             continue  # named after a task: the tasks to come have other names
         page = await opened.journal.history(opened.key, name, current=True)
         handle.learn(page)
-        rows = list(chain(page.rows, page.segments))
+        rows = chain(page.rows, page.segments)
         kept = [r for r in rows if target.stays(r)]
         if len(kept) == len(rows):
             continue
