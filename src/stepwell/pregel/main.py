@@ -209,8 +209,7 @@ class Pregel(
             debug: Print updates and values.
             version: "v2" returns a `GraphOutput`, its value an object of the output schema.
             checkpoint_during: Deprecated: True is durability="async", False is "exit".
-            on_conflict: When the thread is busy: "wait" | "reject" | "interrupt" (the run that
-                is there stops at its next barrier) | "rollback" (it is undone).
+            on_conflict: When the thread is busy: "wait" | "reject" | "interrupt" | "rollback".
             lock_timeout: Seconds to wait for it.
             idempotency_key: A name for this call, unique in its thread: made again, it returns
                 what it returned, waits for the run under way, or goes on with one that failed.
@@ -222,18 +221,17 @@ class Pregel(
             Exception: What a node raised, as it is.
             GraphRecursionError: The supersteps are used up.
             EmptyInputError: There is nothing to run.
-            ThreadBusyError: Another run holds the thread.
+            ThreadBusyError: Another run holds it.
             IdempotencyConflictError: The key belongs to another input, or to a run long gone.
-            RunPreemptedError: Another run, or `acancel`, stopped this one.
+            RunPreemptedError: Another call stopped this run.
             StorageError: The run could not be made durable; it can be resumed.
         """
         settings = self._run_settings(config)
         options = self._options(
             checkpoint_during,
             context=context, control=control, durability=durability, lock_timeout=lock_timeout,
-            interrupt_before=interrupt_before, interrupt_after=interrupt_after,
+            interrupt_before=interrupt_before, interrupt_after=interrupt_after, split=version != "v1",
             on_conflict=on_conflict, idempotency_key=idempotency_key, output_keys=output_keys,
-            split=version != "v1",
         )  # fmt: skip
         prints = DEBUG_PRINTS if debug or self.debug else print_mode
         if stream_mode == "values" and version == "v1" and not prints:
