@@ -211,8 +211,7 @@ class Pregel(
             checkpoint_during: Deprecated: True is durability="async", False is "exit".
             on_conflict: When the thread is busy: "wait" | "reject" | "interrupt" | "rollback".
             lock_timeout: Seconds to wait for it.
-            idempotency_key: A name for this call, unique in its thread: made again, it returns
-                what it returned, waits for the run under way, or goes on with one that failed.
+            idempotency_key: A name for this call in its thread: made again, it does not run again.
 
         Returns:
             The output keys' values; questions under "__interrupt__".
@@ -230,8 +229,9 @@ class Pregel(
         options = self._options(
             checkpoint_during,
             context=context, control=control, durability=durability, lock_timeout=lock_timeout,
-            interrupt_before=interrupt_before, interrupt_after=interrupt_after, split=version != "v1",
+            interrupt_before=interrupt_before, interrupt_after=interrupt_after,
             on_conflict=on_conflict, idempotency_key=idempotency_key, output_keys=output_keys,
+            split=version != "v1",
         )  # fmt: skip
         prints = DEBUG_PRINTS if debug or self.debug else print_mode
         if stream_mode == "values" and version == "v1" and not prints:
