@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import gc
+import random
 import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -29,12 +30,25 @@ class _Jump(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """A loop on virtual time; it is also the clock of what runs on it."""
+    """A loop on virtual time; it is also the clock of what runs on it.
 
-    def __init__(self) -> None:
+    With `shuffle`, callbacks that are ready at the same time run in an order that it draws:
+    nothing may depend on who was woken first.
+    """
+
+    def __init__(self, shuffle: random.Random | None = None) -> None:
         self._jump = _Jump()
+        self._shuffle = shuffle
         super().__init__(self._jump)
         self.slow_callback_duration = 1e9
+
+    def _run_once(self) -> None:
+        if self._shuffle is not None and len(self._ready) > 1:
+            ready = list(self._ready)
+            self._shuffle.shuffle(ready)
+            self._ready.clear()
+            self._ready.extend(ready)
+        super()._run_once()
 
     def time(self) -> float:
         return self._jump.now
@@ -54,9 +68,9 @@ class LoopClock:
         return asyncio.get_running_loop().time()
 
 
-def simulate(main: Coroutine[Any, Any, T]) -> T:
+def simulate(main: Coroutine[Any, Any, T], shuffle: random.Random | None = None) -> T:
     """Run to the end on virtual time; a standstill of all tasks raises RuntimeError."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(shuffle)) as runner:
         return runner.run(main)
 
 

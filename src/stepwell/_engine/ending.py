@@ -34,9 +34,11 @@ def end(
         unfinished = tuple(t.name for t in run.tasks if t.error is None)
     if not run.tasks:
         unfinished = due_names(plan(run.spec, run.state, inputs=False))
+        if not unfinished and status == ThreadStatus.IDLE:
+            status = ThreadStatus.DONE  # stopped with nothing left to do
     row = change(run, status, outcome, unfinished, error)
     if rec.exits:
-        _leave_all(run)
+        _leave_all(run, row)
     if run.kin is not None:
         run.kin.write_held_back()
     if row is not None:
@@ -59,12 +61,16 @@ def hold_back(run: Run) -> None:
         run.family.spaces[run.ns] = run
 
 
-def _leave_all(run: Run) -> None:
-    """Append what durability="exit" has held back, although the run is not finished."""
+def _leave_all(run: Run, row: ThreadChange | None = None) -> None:
+    """Append what durability="exit" has held back, although the run is not finished.
+
+    `row` tells of it. It comes with the checkpoint, in case what follows does not fit into the
+    same commit, and never gets there.
+    """
     rec = run.rec
     if rec is None:
         return
-    rec.exit_checkpoint(run.state, thread=None, let_go=False)
+    rec.exit_checkpoint(run.state, thread=row, let_go=False)
     rec.command(run.null_writes, None)  # those that no barrier has taken along
     leave_again(run)
     calls = () if run.board is None else run.board.made

@@ -311,7 +311,7 @@ def _make_run(
     `shown`: its caller asked for it, and sees what it does.
     """
     view = opened.view
-    ids = RANDOM_IDS
+    ids = opened.journal.ids
     durability: Durability = options.durability or program.durability or "async"
     if again is None:
         row = RunRow(
@@ -324,7 +324,8 @@ def _make_run(
     if not shown and durability == "exit":
         durability = "async"
     state = ThreadState(program.spec) if view is None else view.state
-    run = Run(program, state, config, clock=SYSTEM_CLOCK, ids=ids, run_id=row.run_id, ns=opened.ns)
+    clock = opened.journal.clock
+    run = Run(program, state, config, clock=clock, ids=ids, run_id=row.run_id, ns=opened.ns)
     run.barriers = row.supersteps
     _set_context(run, options)
     if shown:

@@ -24,7 +24,6 @@ from stepwell._engine.recorder import Recorder
 from stepwell._engine.run import Run
 from stepwell._engine.snapshot import View
 from stepwell._engine.task import TaskRun
-from stepwell._ids import RANDOM_IDS
 from stepwell._plan.state import ThreadState
 from stepwell.checkpoint.driver import Loaded, LoadRequest
 from stepwell.constants import NS_SEP
@@ -213,7 +212,7 @@ class _Start:
         state = ThreadState(program.spec) if view is None else view.state
         run = Run(
             program, state if known is None else known.state, self.config,
-            clock=parent.clock, ids=RANDOM_IDS, run_id=parent.run_id, ns=self.ns,
+            clock=parent.clock, ids=parent.ids, run_id=parent.run_id, ns=self.ns,
         )  # fmt: skip
         run.nested = True
         run.outer = self.outer

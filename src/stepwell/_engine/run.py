@@ -223,12 +223,12 @@ class Run:
                 for t in self.tasks
             ]  # fmt: skip
             due = self._barrier(done)
+            self.tasks = []  # they are part of the state now, whatever ends the run from here on
             if self.rec is not None:
                 await self.rec.pace()
             self.publisher.values(done)
             if self._stops(self.interrupt_after, ran):
                 await self.publisher.checkpoint(due)
-                self.tasks = []
                 self._break()
                 return
 

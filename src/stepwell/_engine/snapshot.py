@@ -183,9 +183,14 @@ def snapshot(
         _task(spec, task, name, pending, live=live, inside=inside)
         for task, name in zip(tasks, ids, strict=True)
     )
+    left = [t.name for t, i in zip(tasks, ids, strict=True) if i not in finished]
+    if not left and not null_writes:
+        # All have finished, and their barrier is still to come: so there is work left. (What a
+        # command has started beside them is not shown, as in LangGraph.)
+        left = [t.name for t in tasks]
     return StateSnapshot(
         values=project(spec, state, state_selector(spec)),
-        next=tuple(t.name for t, i in zip(tasks, ids, strict=True) if i not in finished),
+        next=tuple(left),
         config=view.place.config(view.name, view.parents),
         metadata=view.metadata,
         created_at=timestamp(view.row.created_at),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stepwell._clock import SYSTEM_CLOCK
 from stepwell._engine.arguments import ArgumentError, RunConfig, refuse
 from stepwell._engine.begin import close_superstep
 from stepwell._engine.ending import change
@@ -16,7 +15,6 @@ from stepwell._engine.recorder import Recorder
 from stepwell._engine.run import INPUT, Run
 from stepwell._engine.snapshot import Place
 from stepwell._engine.task import TaskRun
-from stepwell._ids import RANDOM_IDS
 from stepwell._journal.record import KIND_COMMAND, KIND_INPUT, KIND_UPDATE, Entry
 from stepwell._plan.apply import TaskWrites, apply, compose, deltas
 from stepwell._plan.output import input_writes
@@ -136,7 +134,8 @@ def _recorder(run: Run) -> Recorder:
 def _run_for(program: Program, opened: Opened, config: RunConfig) -> Run:
     view = opened.view
     state = ThreadState(program.spec) if view is None else view.state
-    run = Run(program, state, config, clock=SYSTEM_CLOCK, ids=RANDOM_IDS, run_id="", ns=opened.ns)
+    clock, ids = opened.journal.clock, opened.journal.ids
+    run = Run(program, state, config, clock=clock, ids=ids, run_id="", ns=opened.ns)
     run.rec = Recorder(
         opened.handle, program, view,
         ns=opened.ns, durability="sync", strict=program.strict,

@@ -83,6 +83,16 @@ class Journal:
         return self._around.worker
 
     @property
+    def clock(self) -> Clock:
+        """The time that runs on its threads go by, too."""
+        return self._around.clock
+
+    @property
+    def ids(self) -> Ids:
+        """Where runs on its threads have their randomness from, too."""
+        return self._around.ids
+
+    @property
     def driver(self) -> Driver:
         """What the journal writes to."""
         return self._around.driver
@@ -114,7 +124,11 @@ class Journal:
             raise
         # A new object: what still belongs to an earlier opening keeps its own worker id.
         self._around = replace(self._around, worker=self._around.ids.worker())
-        return Core(self._around)
+        core = Core(self._around)
+        if self._opening is asyncio.current_task():
+            # Before anybody who waits for it is woken, in whatever order that happens.
+            self._core, self._opening = core, None
+        return core
 
     def _opened(self, task: asyncio.Task[Core]) -> None:
         if self._opening is task:
