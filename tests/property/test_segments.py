@@ -26,7 +26,8 @@ def plain(folded: Folded) -> tuple[Any, ...]:
     """Everything that a state says."""
     return (
         orjson.dumps(folded.values, option=orjson.OPT_SORT_KEYS), sorted(folded.tagged),
-        folded.version, folded.versions, folded.seen, folded.interrupt_seen, folded.parents, folded.state_version,
+        folded.version, folded.versions, folded.seen, folded.interrupt_seen, folded.parents,
+        folded.state_version,
     )  # fmt: skip
 
 

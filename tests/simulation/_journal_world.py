@@ -26,10 +26,12 @@ from stepwell.checkpoint.driver import (
     Failed,
     Held,
     HistoryPage,
+    Layout,
     Loaded,
     LoadRequest,
     Lost,
     Parked,
+    Relayout,
     Renewed,
     RunRow,
     Slice,
@@ -219,10 +221,36 @@ class Process:
         return await self.database.rows.load(requests)
 
     async def history(
-        self, key: ThreadKey, ns_name: str, upto: int | None, *, current: bool = False
+        self,
+        key: ThreadKey,
+        ns_name: str,
+        upto: int | None,
+        *,
+        since: int = 1,
+        current: bool = False,
     ) -> HistoryPage:
         await self._call("history")
-        return await self.database.rows.history(key, ns_name, upto)
+        return await self.database.rows.history(key, ns_name, upto, since=since)
+
+    async def layout(self, key: ThreadKey, ns_name: str) -> Layout:
+        await self._call("layout")
+        return await self.database.rows.layout(key, ns_name)
+
+    async def write_segments(self, change: Relayout) -> bool:
+        await self._call("write_segments")
+        return await self.database.rows.write_segments(change)
+
+    async def prune(self, claim: Held, worker: bytes, change: Relayout) -> bool:
+        await self._call("prune")
+        return await self.database.rows.prune(claim, worker, change)
+
+    async def set_ttl(self, key: ThreadKey, ttl_s: float | None) -> bool:
+        await self._call("set_ttl")
+        return await self.database.rows.set_ttl(key, ttl_s)
+
+    async def reclaim(self) -> int:
+        await self._call("reclaim")
+        return await self.database.rows.reclaim()
 
     async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
         await self._call("threads")

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from stepwell._journal.batcher import Lane, stale_writer
 from stepwell._journal.bound import Bound
+from stepwell._journal.folding import Folder, Growth
 from stepwell._journal.gather import Gather
 from stepwell._journal.handle import ThreadHandle
 from stepwell._journal.heartbeat import Heartbeat
@@ -42,6 +43,8 @@ class Core:
         self._claimer = Claimer(surroundings, self._lines)
         self._handles: dict[ThreadKey, ThreadHandle] = {}
         self._heart = Heartbeat(surroundings, lambda: tuple(self._handles.values()))
+        self.folder = Folder(surroundings)
+        """Folds what has grown, in the background."""
         self._unlocks: Gather[Held, None] = Gather(self._unlock_all)
         self._tasks: set[asyncio.Task[object]] = set()
 
@@ -127,6 +130,9 @@ class Core:
         )
         handle = ThreadHandle(claim, outbox, bound=self._bound, keeper=self, turn=turn)
         self._handles[claim.key] = handle
+        outbox.growth = Growth(
+            claim.loaded, lambda ns: self.folder.submit(claim.key, handle.name_of(ns))
+        )
         if (demand := self._lines.demand(claim.key)) is not None:
             outbox.notice(demand.text, wanted=False)
         self._heart.start()
@@ -258,10 +264,12 @@ class Core:
         await self._claimer.idle()
         await self._unlocks.idle()
         await self._heart.stop()
+        await self.folder.stop()
 
     def forget(self) -> None:
         """See `Journal.forget`."""
         self._claimer.closed = True
+        self.folder.forget()
         for handle in self._handles.values():
             handle.turn.passed_on = True
             handle.outbox.forget(UsageError("The journal has forgotten this claim."))

@@ -50,6 +50,13 @@ class Folded:
         copy.state_version = self.state_version
         return copy
 
+    @classmethod
+    def of_header(cls, document: dict[str, Any]) -> Folded:
+        """The state behind a segment, given its parsed body, but for the values."""
+        folded = cls()
+        folded.add_segment({**document, "c": {}})
+        return folded
+
     def header(self) -> Folded:
         """A copy without values, of which nothing is shared."""
         copy = Folded()

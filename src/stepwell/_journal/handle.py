@@ -164,6 +164,10 @@ class ThreadHandle:
             self._outbox.unsent_namespaces.append((number, name))
         return number
 
+    def name_of(self, ns: int) -> str:
+        """Name of a namespace by number."""
+        return next((name for name, number in self._namespaces.items() if number == ns), "")
+
     def head_of(self, name: str) -> int:
         """Number of the newest checkpoint of a namespace by name; 0 = none, or no such one."""
         number = self._namespaces.get(name)

@@ -15,7 +15,9 @@ from stepwell._clock import SYSTEM_CLOCK, Clock
 from stepwell._ids import RANDOM_IDS, Ids
 from stepwell._journal.core import Core
 from stepwell._journal.demand import Demand
+from stepwell._journal.folding import Gain, fold_namespace
 from stepwell._journal.handle import ThreadHandle
+from stepwell._journal.layouts import EAGER
 from stepwell._journal.options import JournalOptions, Surroundings
 from stepwell._journal.outage import persist
 from stepwell._journal.ownership import Wish
@@ -289,6 +291,29 @@ class Journal:
             if len(page) < _NAMESPACES_PAGE:
                 return names
             after = page[-1][0]
+
+    # -- upkeep
+
+    async def compact(self, key: ThreadKey) -> Gain:
+        """Fold all namespaces of a thread as far as they can be.
+
+        Raises:
+            StorageError: The database did not answer.
+            CorruptRecordError: A record is damaged.
+        """
+        self._opened_core()
+        gain = Gain()
+        for name in ("", *await self.namespaces(key)):
+            gain = gain.plus(await fold_namespace(self._around.driver, key, name, EAGER))
+        return gain
+
+    async def reclaim(self) -> int:
+        """Give space of what was deleted back; bytes that the database became smaller by."""
+        return await self._read("reclaim", self._around.driver.reclaim)
+
+    async def folded(self) -> None:
+        """Wait until nothing is folded in the background."""
+        await self._opened_core().folder.idle()
 
     async def _namespaces(self, key: ThreadKey, after: int | None) -> list[tuple[int, str, int]]:
         driver = self._around.driver

@@ -16,7 +16,8 @@ class JournalOptions:
 
     `grace_s` is how long a suspected owner may take to show that it lives. `outage_budget_s`
     bounds how long a call or a record waits for a database that does not answer. The batch
-    bounds limit one commit; the queue bounds are where producers begin to wait.
+    bounds limit one commit; the queue bounds are where producers begin to wait. `folds`: long
+    stretches of rows are folded in the background.
     """
 
     lease_ttl_s: float = 10.0
@@ -27,6 +28,7 @@ class JournalOptions:
     queue_rows_max: int = 10_000
     queue_bytes_max: int = 64 << 20
     locks: bool = True
+    folds: bool = True
 
 
 @dataclass(slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from stepwell._journal.bound import Bound
 from stepwell._journal.demand import outranks
+from stepwell._journal.folding import Growth
 from stepwell._journal.outage import Backoff
 from stepwell._journal.slices import Filed, Record, Ticket, elide, freeze
 from stepwell.checkpoint.driver import Loaded, Slice, ThreadKey
@@ -61,7 +62,7 @@ class Outbox:
     __slots__ = (
         "_apart", "_bound", "_dropped", "_enqueue", "_filed", "_flushers", "_loop",
         "_pending_size", "claimed_at", "closed", "durable_no", "durable_seq", "epoch",
-        "failure", "key", "let_go_done", "on_failure", "on_request", "owner", "pending",
+        "failure", "growth", "key", "let_go_done", "on_failure", "on_request", "owner", "pending",
         "queued", "ready_at", "record_no", "renewed_at", "request", "sent", "ttl_s",
         "unsent_namespaces", "wanted",
     )  # fmt: skip
@@ -96,6 +97,8 @@ class Outbox:
         self.failure: BaseException | None = None
         self.on_failure: Callable[[BaseException], None] | None = None
         self.on_request: Callable[[str], None] | None = None
+        self.growth: Growth | None = None
+        """Who counts the checkpoints that have become durable."""
         self.closed = False
         """Nothing more may be appended."""
         self.let_go_done = False
@@ -215,6 +218,8 @@ class Outbox:
                 row = record.checkpoint
                 if row is not None:
                     self.durable_seq = (row.ns, row.seq)
+                    if self.growth is not None:
+                        self.growth.add(row)
                 if not record.ticket.done():
                     record.ticket.set_result(None)
             else:

@@ -174,6 +174,15 @@ def segment_body(segment: SegmentRow) -> dict[str, Any]:
     return document  # type: ignore[no-any-return]
 
 
+def header_after(segment: SegmentRow) -> Folded:
+    """The state behind a segment without its values: what packing the next rows needs.
+
+    Raises:
+        CorruptRecordError: The segment is damaged.
+    """
+    return Folded.of_header(segment_body(segment))
+
+
 def last_row(segment: SegmentRow) -> CheckpointRow:
     """The last row of a segment without its body.
 
@@ -371,5 +380,6 @@ def _renames(row: CheckpointRow) -> bool:
 
 
 __all__ = [
-    "foldable", "last_row", "pack_segment", "segment_body", "stretches", "unpack_segment",
+    "foldable", "header_after", "last_row", "pack_segment", "segment_body", "stretches",
+    "unpack_segment",
 ]  # fmt: skip

@@ -128,6 +128,28 @@ class MigrateReport(_Record):
     failed: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompactReport(_Record):
+    """What compacting has done.
+
+    Attributes:
+        threads: How many threads were looked at.
+        rows: Checkpoints that had a row each and are part of a segment now.
+        merged: Segments that are part of larger ones now.
+        segments: Segments that were made.
+        bytes: What the stored records take less.
+        reclaimed_bytes: By how much the database became smaller. On PostgreSQL 0: its
+            autovacuum makes the space usable again.
+    """
+
+    threads: int = 0
+    rows: int = 0
+    merged: int = 0
+    segments: int = 0
+    bytes: int = 0
+    reclaimed_bytes: int = 0
+
+
 class CheckpointTuple(NamedTuple):
     """A checkpoint in the shape that LangGraph's savers give it.
 
@@ -142,4 +164,4 @@ class CheckpointTuple(NamedTuple):
     pending_writes: list[tuple[str, str, Any]] | None = None
 
 
-__all__ = ["CheckpointTuple", "MigrateReport", "RunInfo", "ThreadInfo"]
+__all__ = ["CheckpointTuple", "CompactReport", "MigrateReport", "RunInfo", "ThreadInfo"]

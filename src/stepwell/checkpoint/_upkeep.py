@@ -138,7 +138,7 @@ class Upkeep(Opening):
                 was deleted.
             ThreadBusyError: A thread is running.
         """
-        wanted = _listed("run_ids", run_ids)
+        wanted = listed(run_ids, "run_ids")
         if not wanted:
             return
 
@@ -180,7 +180,7 @@ class Upkeep(Opening):
             TypeError: `thread_ids` is a single text.
             ThreadBusyError: A thread is running; those before it are deleted.
         """
-        named = _listed("thread_ids", thread_ids)
+        named = listed(thread_ids)
         if strategy == "keep_latest":
             msg = (
                 "aprune(strategy='keep_latest') is not supported in this release: retention is not "
@@ -201,11 +201,16 @@ class Upkeep(Opening):
         return listing.Reader(await self.journal(), self.codec, self._clock)
 
 
-def _listed(name: str, given: Any) -> list[str]:
+def listed(given: Any, name: str = "thread_ids") -> list[str]:
+    """A list of ids that a caller gave.
+
+    Raises:
+        TypeError: It is a single text, or no collection.
+    """
     if isinstance(given, (str, bytes)) or not isinstance(given, Collection):
         msg = f"{name} must be a list of ids, not {given!r:.80}"
         raise TypeError(msg)
     return [str(each) for each in given]
 
 
-__all__ = ["Upkeep"]
+__all__ = ["Upkeep", "listed"]

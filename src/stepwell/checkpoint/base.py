@@ -31,15 +31,15 @@ from stepwell.checkpoint._forms import (
     get_serializable_checkpoint_metadata,
     writes_sort_key,
 )
-from stepwell.checkpoint._results import CheckpointTuple, RunInfo, ThreadInfo
-from stepwell.checkpoint._upkeep import Upkeep
+from stepwell.checkpoint._keeping import Keeping
+from stepwell.checkpoint._results import CheckpointTuple, CompactReport, RunInfo, ThreadInfo
 from stepwell.checkpoint.driver import RunStatus
 from stepwell.errors import UsageError
 
 Config = Mapping[str, Any]
 
 
-class Saver(Upkeep):
+class Saver(Keeping):
     """Threads in one database: checkpoints of their states, and the runs that made them.
 
     Usable directly (it opens at first use), in `with`, and in `async with`. It belongs to the
@@ -379,7 +379,7 @@ def _not_written_by_hand(verb: str) -> UsageError:
 __all__ = [
     "ERROR", "EXCLUDED_METADATA_KEYS", "INTERRUPT", "LATEST_VERSION", "RESUME", "SCHEDULED",
     "WRITES_IDX_MAP", "BaseCheckpointSaver", "ChannelVersions", "Checkpoint", "CheckpointMetadata",
-    "CheckpointTuple", "EmptyChannelError", "PendingWrite", "RunInfo", "Saver", "ThreadInfo",
-    "copy_checkpoint", "create_checkpoint", "empty_checkpoint", "get_checkpoint_id",
+    "CheckpointTuple", "CompactReport", "EmptyChannelError", "PendingWrite", "RunInfo", "Saver",
+    "ThreadInfo", "copy_checkpoint", "create_checkpoint", "empty_checkpoint", "get_checkpoint_id",
     "get_checkpoint_metadata", "get_serializable_checkpoint_metadata", "writes_sort_key",
 ]  # fmt: skip
