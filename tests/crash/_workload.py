@@ -13,7 +13,7 @@ import operator
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NamedTuple, TypedDict
 
 import orjson
 
@@ -25,8 +25,16 @@ from stepwell.runtime import Runtime
 from stepwell.types import Send
 
 THREADS = 8
-ROUNDS = 5
-FAN = 4
+
+
+class Size(NamedTuple):
+    """How much one thread does."""
+
+    rounds: int = 5
+    fan: int = 4
+
+
+SIZE = Size()
 
 
 class State(TypedDict):
@@ -62,8 +70,10 @@ def read_log(path: str) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in lines[:-1]]
 
 
-def build(saver: Saver, effects: Log) -> CompiledStateGraph:
-    """count -> FAN x part -> join, ROUNDS times."""
+def build(
+    saver: Saver, effects: Log, durability: Any = "sync", size: Size = SIZE
+) -> CompiledStateGraph:
+    """count -> `fan` x part -> join, `rounds` times."""
 
     def seen(runtime: Runtime[Any], what: str, name: str) -> None:
         info = runtime.execution_info
@@ -91,10 +101,10 @@ def build(saver: Saver, effects: Log) -> CompiledStateGraph:
         return {"log": [f"join {len(state['parts'])}"]}
 
     def fan(state: State) -> list[Send]:
-        return [Send("part", {"n": state["n"], "i": i}) for i in range(FAN)]
+        return [Send("part", {"n": state["n"], "i": i}) for i in range(size.fan)]
 
     def again(state: State) -> str:
-        return "count" if state["n"] < ROUNDS else END
+        return "count" if state["n"] < size.rounds else END
 
     graph = StateGraph(State)
     graph.add_node("count", count)
@@ -104,17 +114,17 @@ def build(saver: Saver, effects: Log) -> CompiledStateGraph:
     graph.add_conditional_edges("count", fan, ["part"])
     graph.add_edge("part", "join")
     graph.add_conditional_edges("join", again, ["count", END])
-    return graph.compile(saver, durability="sync")
+    return graph.compile(saver, durability=durability)
 
 
-def expected() -> dict[str, Any]:
+def expected(size: Size = SIZE) -> dict[str, Any]:
     """The state a finished thread must have, computed without the engine."""
     log, parts = [], []
-    for n in range(1, ROUNDS + 1):
+    for n in range(1, size.rounds + 1):
         log.append(f"count {n}")
-        parts += [n * 10 + i for i in range(FAN)]
+        parts += [n * 10 + i for i in range(size.fan)]
         log.append(f"join {len(parts)}")
-    return {"n": ROUNDS, "log": log, "parts": parts}
+    return {"n": size.rounds, "log": log, "parts": parts}
 
 
 async def drive(graph: CompiledStateGraph, thread: str, acks: Log) -> None:
@@ -131,10 +141,10 @@ async def drive(graph: CompiledStateGraph, thread: str, acks: Log) -> None:
     acks.write(thread=thread, done=True)
 
 
-async def main(url: str, folder: str, batch: str, _durability: str) -> None:
+async def main(url: str, folder: str, batch: str, durability: str) -> None:
     effects, acks = Log(f"{folder}/effects.jsonl"), Log(f"{folder}/acks.jsonl")
     async with open_saver(url, lease_ttl_s=4.0) as saver:
-        graph = build(saver, effects)
+        graph = build(saver, effects, durability)
         acks.write(ready=os.getpid())
         await asyncio.gather(*(drive(graph, f"{batch}-{i}", acks) for i in range(THREADS)))
 

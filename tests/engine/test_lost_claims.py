@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sqlite3
 from pathlib import Path
 from typing import Any, TypedDict
@@ -110,3 +111,36 @@ async def test_one_lost_thread_does_not_harm_the_others(tmp_path: Path) -> None:
         )
     assert isinstance(results[0], StaleWriterError)
     assert results[1:] == [{"n": 3}] * 10
+
+
+@pytest.mark.parametrize("slots", [None, 2])
+async def test_a_lost_run_leaves_no_error_that_nobody_hears(
+    tmp_path: Path, slots: int | None
+) -> None:
+    """Tasks that end while their siblings run leave records that nobody waits for; when these
+    are refused, the run's own error is all there is: the loop has none to complain of."""
+    path = tmp_path / "z.db"
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: complaints.append(told))
+
+    async def thief(state: State) -> dict[str, Any]:
+        await asyncio.to_thread(steal, path)
+        return {}
+
+    async def quick(state: State) -> dict[str, Any]:
+        return {}
+
+    async def slow(state: State) -> dict[str, Any]:
+        await asyncio.sleep(60)
+        return {}
+
+    graph = StateGraph(State)
+    for node in (thief, quick, slow):
+        graph.add_node(node)
+        graph.add_edge(START, node.__name__)
+    async with open_saver(f"sqlite:///{path}") as saver:
+        compiled = graph.compile(saver, durability="sync")
+        with pytest.raises(StaleWriterError):
+            await compiled.ainvoke({"n": 1}, {**CONFIG, "max_concurrency": slots})
+    gc.collect()
+    assert complaints == []

@@ -9,6 +9,8 @@
  *                                         2 = only syncs are counted, and fail
  *   shim_disarm() -> operations seen since shim_arm;  shim_fired() -> how many of them failed
  *
+ * Beside that, the wall clock is as many seconds off as the variable STEPWELL_WALL_SHIFT_S says.
+ *
  * Operations are write, pwrite, truncate, sync, unlink, rename; those on a file whose name ends in
  * "-acks" (the test's own log) are recorded and never fail. One lock is held over an operation
  * and its line in the log, so the log's order is one in which they happened.
@@ -29,7 +31,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/types.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FDS 65536
@@ -279,4 +283,37 @@ int rename(const char *from, const char *to) {
     int result = real(from, to);
     if (!result) put('M', file, other, 0, NULL);
     LEAVE(result);
+}
+
+/* --- the wall clock ------------------------------------------------------------------------- */
+
+static long wall_shift_s(void) {
+    static long shift, known;
+    if (!known) {
+        const char *text = getenv("STEPWELL_WALL_SHIFT_S");
+        shift = text ? atol(text) : 0;
+        known = 1;
+    }
+    return shift;
+}
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+    REAL(int, "clock_gettime", clockid_t, struct timespec *);
+    int result = real(clock, now);
+    if (!result && clock == CLOCK_REALTIME) now->tv_sec += wall_shift_s();
+    return result;
+}
+
+int gettimeofday(struct timeval *restrict now, void *restrict zone) {
+    REAL(int, "gettimeofday", struct timeval *, void *);
+    int result = real(now, zone);
+    if (!result) now->tv_sec += wall_shift_s();
+    return result;
+}
+
+time_t time(time_t *where) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (where) *where = now.tv_sec;
+    return now.tv_sec;
 }

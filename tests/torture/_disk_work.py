@@ -15,12 +15,10 @@ import orjson
 
 from stepwell import open_saver
 from stepwell.checkpoint.base import Saver
-from tests.crash import _workload
-from tests.crash._workload import Log, drive
+from tests.crash._workload import Log, Size, build, drive, expected
 
-# A smaller one than that of the kill tests: it is done for every fault and every image.
-_workload.ROUNDS = 3
-_workload.FAN = 3
+SIZE = Size(rounds=3, fan=3)
+"""Smaller than that of the kill tests: it is done for every fault and every image."""
 
 
 class Silence(Log):
@@ -57,7 +55,7 @@ class Acks:
 
 async def work(saver: Saver, threads: Iterable[str], acks: Log) -> list[BaseException]:
     """Run threads at once, from wherever they stand; what was raised."""
-    graph = _workload.build(saver, Silence())
+    graph = build(saver, Silence(), size=SIZE)
     told = await asyncio.gather(
         *(drive(graph, thread, acks) for thread in threads), return_exceptions=True
     )
@@ -75,9 +73,9 @@ async def check(
     """
     broken: list[str] = []
     seen: Counter[str] = Counter()
-    expected = _workload.expected()
+    right = expected(SIZE)
     async with open_saver(url, lease_ttl_s=1.0, outage_budget_s=5.0) as saver:
-        graph = _workload.build(saver, Silence())
+        graph = build(saver, Silence(), size=SIZE)
         for thread in threads:
             config: Any = {"configurable": {"thread_id": thread}}
             names = {
@@ -92,22 +90,22 @@ async def check(
             if lost and True in there[there.index(False) :]:
                 broken.append(f"{thread}: lost in the middle: {there}")
             state = await graph.aget_state(config)
-            broken += [f"{thread}: {what}" for what in _impossible(state, expected)]
+            broken += [f"{thread}: {what}" for what in _impossible(state, right)]
         broken += [repr(e) for e in await work(saver, threads, Silence())]
         for thread in threads:
             state = await graph.aget_state({"configurable": {"thread_id": thread}})
-            if state.values != expected or state.next:
+            if state.values != right or state.next:
                 broken.append(f"{thread}: ended with {state.values}")
     return broken, seen
 
 
-def _impossible(state: Any, expected: dict[str, Any]) -> list[str]:
+def _impossible(state: Any, right: dict[str, Any]) -> list[str]:
     values = state.values
     for name in ("log", "parts"):
         got = values.get(name, [])
-        if got != expected[name][: len(got)]:
+        if got != right[name][: len(got)]:
             return [f"stands at {name} = {got}, which no run passes through"]
-    if state.metadata is not None and not state.next and values != expected:
+    if state.metadata is not None and not state.next and values != right:
         return [f"looks done with {values}"]
     return []
 

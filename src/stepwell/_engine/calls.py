@@ -420,7 +420,7 @@ class Calls:
         try:
             durable = run.settle(call, others=True)
             if durable is not None:
-                await durable
+                await asyncio.shield(durable)
             elif run.rec is not None:
                 await run.rec.handle.room()
             if key is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from contextvars import Context, copy_context
 from dataclasses import replace
 from types import coroutine
@@ -23,9 +23,9 @@ from stepwell.errors import (
 from stepwell.types import Command
 
 T = TypeVar("T")
-Settle = Callable[[TaskRun, bool], Awaitable[None] | None]
+Settle = Callable[[TaskRun, bool], asyncio.Future[None] | None]
 """Called when a task has ended: (task, whether others of its superstep still run). What it
-returns is to be awaited before another task may start in its place."""
+returns is to be awaited, shielded, before another task may start in its place."""
 
 
 async def execute(task: TaskRun) -> None:
@@ -210,7 +210,7 @@ class _Branches:
                         task = await self._rescue(task)
                     durable = self._end(task)
                     if durable is not None:
-                        await durable
+                        await asyncio.shield(durable)
                 finally:
                     if not (_gave_slot(first) or _gave_slot(task)):
                         self._slots.release()
@@ -238,7 +238,7 @@ class _Branches:
         await execute(handler)
         return handler
 
-    def _end(self, task: TaskRun) -> Awaitable[None] | None:
+    def _end(self, task: TaskRun) -> asyncio.Future[None] | None:
         self._left -= 1
         return self._settle(task, _calling(task) or self._left > 0)
 

@@ -455,12 +455,13 @@ class Recorder:
         kept = None if self.outcome is None else orjson.dumps({"s": seq, **self.outcome})
         return self.run_row._replace(outcome=kept)
 
-    def settled(self) -> Awaitable[None] | None:
-        """What to wait for before more work is begun: the newest record, with "sync"."""
-        if self.durability != "sync" or self._last is None:
-            return None
-        # Others wait for the same ticket: cancelling one of them must not cancel it.
-        return asyncio.shield(self._last)
+    def settled(self) -> Ticket | None:
+        """What to wait for before more work is begun: the newest record, with "sync".
+
+        Others wait for the same ticket: shield it, and only where it is awaited. (A shield that
+        is dropped complains of an error that nobody has heard.)
+        """
+        return self._last if self.durability == "sync" else None
 
     def landed(self) -> Awaitable[None] | None:
         """What to wait for until everything appended so far is durable; None: nothing is on

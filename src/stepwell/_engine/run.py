@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from stepwell._clock import Clock
@@ -278,7 +278,7 @@ class Run:
                 await self.board.finish(cancel=True)
             raise
 
-    def settle(self, run: TaskRun, others: bool) -> Awaitable[None] | None:
+    def settle(self, run: TaskRun, others: bool) -> asyncio.Future[None] | None:
         """A task has ended: make what it left durable if the barrier may not come, publish.
 
         Returns:
