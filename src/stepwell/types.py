@@ -62,10 +62,16 @@ def default_retry_on(exc: Exception) -> bool:
     """
     if isinstance(exc, ConnectionError):
         return True
-    response = getattr(exc, "response", None)
-    if response is not None and type(exc).__module__.split(".")[0] in {"httpx", "requests"}:
-        status = getattr(response, "status_code", None)
-        return not isinstance(status, int) or 500 <= status < 600
+    if type(exc).__module__.split(".")[0] in {"httpx", "requests"}:
+        response = getattr(exc, "response", None)
+        if response is not None:
+            status = getattr(response, "status_code", None)
+            return not isinstance(status, int) or 500 <= status < 600
+        if any(
+            c.__name__ == "HTTPError" and c.__module__ == "requests.exceptions"
+            for c in type(exc).__mro__
+        ):
+            return True
     return not isinstance(
         exc,
         (

@@ -223,6 +223,11 @@ def _handled_and_shown(mine: Any, theirs: Any) -> None:
     assert ids(theirs) == (["p"], ["h1", "p", "h"])
 
 
+def _handled_questions_are_answered(mine: Any, theirs: Any) -> None:
+    assert mine == (["second"], {"log": [2]})
+    assert theirs == (["second"], "raised RuntimeError")
+
+
 def _handler_may_command_the_parent(mine: Any, theirs: Any) -> None:
     assert mine == {"log": ["f", "z"]}
     assert theirs == "ParentCommand"
@@ -365,6 +370,10 @@ DIFFERENCES: dict[str, Difference] = {
     ),
     "compile_twice_with_a_default_handler": Difference(
         "Compiling does not change the description of the graph.", _compiles_again
+    ),
+    "question_after_one_whose_failure_is_handled": Difference(
+        "A question that was answered waits no longer, also if its node then failed.",
+        _handled_questions_are_answered,
     ),
     "question_of_a_handler_is_shown": Difference(
         "A question that waits is shown with the node it stands in for.", _question_is_shown

@@ -11,6 +11,7 @@ import functools
 import importlib
 import inspect
 import sys
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -123,7 +124,9 @@ class Names:
 
 def module(name: str) -> ModuleType | None:
     try:
-        return importlib.import_module(f"{OURS}.{name}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a place is an old one
+            return importlib.import_module(f"{OURS}.{name}")
     except ImportError:  # not built, or it needs a package that is not installed
         return None
 

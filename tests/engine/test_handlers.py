@@ -136,7 +136,9 @@ async def test_what_a_finished_handler_wrote_is_kept_when_a_sibling_fails(
         return Command(update={"log": ["handled"]}, goto="z")
 
     async def other(state: State) -> dict[str, Any]:
-        await asyncio.sleep(0.02)
+        while "handler" not in runs:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.1)
         runs.append("other")
         if runs.count("other") < 2:
             raise KeyError("other")

@@ -7,6 +7,7 @@ import math
 from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any, Final, Literal
+from uuid import UUID
 
 from stepwell.checkpoint._names import thread_id_of
 from stepwell.config import RunnableConfig
@@ -24,6 +25,9 @@ OnConflict = Literal["wait", "reject", "interrupt", "rollback"]
 """What a run does when its thread is busy: wait its turn, fail, or have the run that is there
 stopped at its next barrier, or undone."""
 ON_CONFLICT: Final = ("wait", "reject", "interrupt", "rollback")
+
+_SERVER_IDS = frozenset(("assistant_id", "graph_id", "run_id", "task_id"))
+"""What a server puts into `configurable` to say whose run it is: these are metadata too."""
 
 _SIZED = (list, tuple, dict)
 """An unknown key of a config is left out if its value is an empty one of these, or None."""
@@ -167,6 +171,9 @@ class RunConfig:
         )
         self.configurable = configurable
         self.metadata = _mapping("config['metadata']", given.get("metadata"))
+        for key in _SERVER_IDS & configurable.keys():
+            if (known := configurable[key]) and isinstance(known, (str, int, UUID)):
+                self.metadata.setdefault(key, known)
         tags = given.get("tags") or ()
         if isinstance(tags, str) or not isinstance(tags, Collection):
             raise refuse("config['tags']", tags, "a list of str")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -98,6 +99,13 @@ def injections(fn: Any, *, takes_input: bool = True) -> list[tuple[str, Callable
             continue
         if _wants(parameter, rule[0]):
             found.append((parameter.name, rule[1]))
+        elif parameter.name == "config" and takes_input:
+            warnings.warn(
+                "The 'config' parameter should be typed as 'RunnableConfig' or 'RunnableConfig | "
+                f"None', not '{parameter.annotation}'. ",
+                UserWarning,
+                stacklevel=4,
+            )
     return found
 
 

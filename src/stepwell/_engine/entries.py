@@ -33,14 +33,13 @@ def _control(run: TaskRun) -> dict[int, Any] | None:
     if run.handled is not None:
         control[SLOT_ERROR] = described(run.handled)
         control[SLOT_HANDLED] = described(run.handled)
-        return control
     pending = run.run.pending
     if not run.answers and not pending:
-        return None
+        return control or None
     name = run.id_bytes
     if asked := pending.interrupts.get(name):
         control[SLOT_INTERRUPT] = dump_interrupts(asked)
-    if name in pending.errors:
+    if name in pending.errors and run.handled is None:
         control[SLOT_ERROR] = pending.errors[name]
     if run.answers:
         control[SLOT_RESUME] = run.answers

@@ -14,7 +14,7 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from stepwell._messages.listener import listener_class
-from stepwell._messages.shape import MessageError, id_of, is_object, is_plain, normalise
+from stepwell._messages.shape import MessageError, id_of, is_object, is_plain, normalise, stamped
 from stepwell._plan.spec import PREVIOUS, RETURN
 from stepwell.constants import END, TAG_HIDDEN, TAG_NOSTREAM
 
@@ -70,7 +70,7 @@ def emit_writes(task: TaskRun, writes: Sequence[Write]) -> None:
         or TAG_HIDDEN in task.run.config.tags
     ):
         return
-    plain = task.run.spec.prepares
+    plain = {key for key, prepare in task.run.spec.prepares.items() if prepare is not stamped}
     given = task.task.input
     if task.is_call:
         args, kwargs = given

@@ -140,7 +140,7 @@ class Pending:
         return {
             i.id: i
             for task_id, interrupts in self.interrupts.items()
-            if task_id not in self.outputs and task_id not in done
+            if task_id not in self.outputs and task_id not in done and task_id not in self.handled
             for i in interrupts
         }
 

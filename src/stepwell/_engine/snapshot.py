@@ -241,13 +241,18 @@ def _task(
 ) -> PregelTask:
     done = name in pending.outputs
     asks = pending.handler_of(task, name) or name
+    questions = pending.interrupts.get(asks, ())
+    if live and asks in pending.outputs:
+        questions = ()
+    elif not live and not questions:
+        questions = pending.interrupts.get(name, ())  # asked before the failure was handled
     known_as = str(uuid.UUID(bytes=name))
     return PregelTask(
         id=known_as,
         name=task.name,
         path=task.path,
         error=pending.errors.get(name),
-        interrupts=() if live and asks in pending.outputs else pending.interrupts.get(asks, ()),
+        interrupts=questions,
         state=None if inside is None else inside.get(known_as),
         result=task_result(pending.outputs[name], state_selector(spec)) if done else None,
     )

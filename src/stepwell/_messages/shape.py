@@ -222,6 +222,20 @@ def _unpacked(message: dict[str, Any]) -> dict[str, Any]:
     return {"content": "", **arguments, "type": kind}
 
 
+def stamped(value: Any) -> Any:
+    """A write to a list of anything: message objects of LangChain in it are given ids in place."""
+    for item in value if isinstance(value, (list, tuple)) else (value,):
+        if getattr(item, "id", "") is None and _is_langchain(item):
+            item.id = RANDOM_IDS.message_id()
+    return value
+
+
+def _is_langchain(value: Any) -> bool:
+    """Whether this is a message of LangChain, which is imported if it is one."""
+    module = sys.modules.get("langchain_core.messages")
+    return module is not None and isinstance(value, module.BaseMessage)
+
+
 def prepared(value: Any) -> Any:
     """A write to a list of messages with ids in it, so that what is stored is what is shown.
 
@@ -250,5 +264,6 @@ def _prepared_one(message: Any) -> Any:
 
 __all__ = [
     "REMOVE_ALL", "ROLES", "Message", "MessageError", "RemoveMessage", "id_of", "is_foreign",
-    "is_object", "is_plain", "is_removal", "normalise", "prepared", "revived", "whole",
+    "is_object", "is_plain", "is_removal", "normalise", "prepared", "revived", "stamped",
+    "whole",
 ]  # fmt: skip

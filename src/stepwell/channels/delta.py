@@ -34,7 +34,7 @@ class DeltaChannel(BaseChannel[Any, Any, Any]):
         ValueError: `snapshot_frequency` is not positive.
     """
 
-    __slots__ = ("_edit", "reducer", "snapshot_frequency", "value")
+    __slots__ = ("_edit", "_prepare", "reducer", "snapshot_frequency", "value")
 
     steps = False
     finishes = False
@@ -56,6 +56,7 @@ class DeltaChannel(BaseChannel[Any, Any, Any]):
         self.snapshot_frequency = snapshot_frequency
         self.value: Any = MISSING
         self._edit: Edit | None = None
+        self._prepare: Callable[[Any], Any] | None = getattr(reducer, "prepare", None)
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -68,13 +69,26 @@ class DeltaChannel(BaseChannel[Any, Any, Any]):
 
     @property
     def prepare(self) -> Callable[[Any], Any] | None:
-        return getattr(self.reducer, "prepare", None)
+        return self._prepare
+
+    @prepare.setter
+    def prepare(self, prepare: Callable[[Any], Any] | None) -> None:
+        self._prepare = prepare
 
     def of_type(self, typ: Any) -> DeltaChannel:
         """An empty channel of the same kind whose value is of this type."""
-        return self.__class__(
+        fresh = self.__class__(
             self.reducer, typ, snapshot_frequency=self.snapshot_frequency, key=self.key
         )
+        fresh.prepare = self.prepare
+        return fresh
+
+    def preparing(self, prepare: Callable[[Any], Any]) -> DeltaChannel:
+        """An empty channel of the same kind whose writes are prepared so, unless its reducer
+        prepares them."""
+        fresh = self.of_type(self.typ)
+        fresh.prepare = self.prepare or prepare
+        return fresh
 
     def copy(self) -> DeltaChannel:
         fresh = self.of_type(self.typ)

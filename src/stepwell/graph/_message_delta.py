@@ -7,7 +7,7 @@ from inspect import unwrap
 from typing import Any
 
 from stepwell._messages.merge import Merged, splices_of
-from stepwell._messages.shape import id_of, is_removal, normalise, prepared, revived
+from stepwell._messages.shape import id_of, is_removal, normalise, prepared, revived, stamped
 from stepwell.channels.delta import DeltaChannel
 
 
@@ -94,9 +94,10 @@ class MessageDelta:
 
 
 def known_channel(channel: DeltaChannel) -> DeltaChannel:
-    """The channel, with a reducer that says what it changes if it is the one above."""
+    """The channel, with a reducer that says what it changes if it is the one above; with any
+    other, message objects are given ids before they are stored."""
     if unwrap(channel.reducer) is not messages_delta_reducer:
-        return channel
+        return channel.preparing(stamped)
     return DeltaChannel(
         MessageDelta(), channel.typ, snapshot_frequency=channel.snapshot_frequency, key=channel.key
     )

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, TypedDict
 
 from tests.compat.engines import Api
-from tests.compat.shapes import Log, both, build, chain
+from tests.compat.shapes import Log, both, build, chain, warns
 
 
 @both
@@ -28,6 +28,7 @@ async def case_config_parameter(api: Api) -> Any:
 
 
 @both
+@warns
 async def case_config_parameter_by_annotation(api: Api) -> Any:
     def look(state: Any, config: api.RunnableConfig) -> Any:
         return {"log": [config["configurable"]["thread_id"]]}
