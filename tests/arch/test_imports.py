@@ -78,6 +78,7 @@ def test_every_public_module_imports_alone():
     ).returncode
 
 
+@pytest.mark.filterwarnings("ignore:Importing from stepwell.pregel.types is deprecated")
 @pytest.mark.parametrize("module", LOADABLE)
 def test_every_name_in_all_exists(module):
     loaded = importlib.import_module(module)

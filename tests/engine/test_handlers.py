@@ -126,6 +126,7 @@ async def test_what_a_finished_handler_wrote_is_kept_when_a_sibling_fails(
 ) -> None:
     """Live state shows it, and neither the node nor its handler runs again."""
     runs: list[str] = []
+    handled = asyncio.Event()
 
     async def fail(state: State) -> None:
         runs.append("f")
@@ -133,12 +134,12 @@ async def test_what_a_finished_handler_wrote_is_kept_when_a_sibling_fails(
 
     async def handle(state: State, error: NodeError) -> Command[Any]:
         runs.append("handler")
+        handled.set()
         return Command(update={"log": ["handled"]}, goto="z")
 
     async def other(state: State) -> dict[str, Any]:
-        while "handler" not in runs:
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0.1)
+        await handled.wait()
+        await asyncio.sleep(0.1)  # the handler has nothing left to do but to return
         runs.append("other")
         if runs.count("other") < 2:
             raise KeyError("other")
@@ -165,15 +166,18 @@ async def test_what_a_finished_handler_wrote_is_kept_when_a_sibling_fails(
 async def test_new_input_keeps_what_a_finished_handler_wrote(saver: Saver) -> None:
     """New input closes the superstep: what had finished in it counts, handlers too."""
     runs: list[str] = []
+    handled = asyncio.Event()
 
     async def fail(state: State) -> None:
         raise ValueError("no")
 
     async def handle(state: State, error: NodeError) -> dict[str, Any]:
+        handled.set()
         return {"log": ["handled"]}
 
     async def other(state: State) -> None:
-        await asyncio.sleep(0.02)
+        await handled.wait()
+        await asyncio.sleep(0.1)  # the handler has nothing left to do but to return
         runs.append("other")
         if len(runs) < 2:
             raise KeyError("other")
