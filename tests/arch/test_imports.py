@@ -26,13 +26,13 @@ HEAVY = frozenset(
     }
     | {"pydantic", "pytest", "sqlite3", "starlette", "uvloop"}
 )
+# An old place of names, which says so.
+pytestmark = pytest.mark.filterwarnings("ignore:Importing from stepwell.pregel.types is deprecated")
+
 MODULES = sorted(file.module for file in package_sources() if not file.module.endswith("__main__"))
 
 PUBLIC = [module for module in MODULES if "._" not in module]
 # The parts of the contract kit are loaded through `stepwell.testing`, which readies pytest first.
-# An old place of names, which says so.
-pytestmark = pytest.mark.filterwarnings("ignore:Importing from stepwell.pregel.types is deprecated")
-
 LOADABLE = [module for module in MODULES if not module.startswith("stepwell.testing._")]
 
 
