@@ -40,6 +40,9 @@ class ProcessDriver(MemoryDriver):
         lock_key = self.database.keys.get(key)
         return None if lock_key is None else lock_key not in self.database.holders
 
+    async def free_locks(self, lock_keys):
+        return [key not in self.database.holders for key in lock_keys]
+
     async def claim(self, requests):
         await asyncio.sleep(0)
         return await super().claim(requests)

@@ -212,6 +212,10 @@ class Process:
         await self._call("ask")
         return await self.database.rows.ask(asks)
 
+    async def free_locks(self, lock_keys: Sequence[int]) -> list[bool]:
+        await self._call("free_locks")
+        return await self.database.rows.free_locks(lock_keys)
+
     async def landed(self, key: ThreadKey, record_no: int, epoch: int) -> bool:
         await self._call("landed")
         return await self.database.rows.landed(key, record_no, epoch)

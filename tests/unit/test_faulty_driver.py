@@ -52,7 +52,8 @@ async def test_every_verb_is_counted_and_fails(memory):
     calls = {
         "open": (), "close": (), "migrate": ("auto",), "claim": ([],), "commit": ([],),
         "renew": (ALICE, [held], 1.0), "release": (ALICE, [held]), "unlock": ([held],),
-        "want": ([thread_key()],), "ask": ([],), "landed": (thread_key(), 1, 1), "load": ([],),
+        "want": ([thread_key()],), "ask": ([],), "free_locks": ([],),
+        "landed": (thread_key(), 1, 1), "load": ([],),
         "history": (thread_key(), "", None), "threads": (ThreadQuery(),),
         "namespaces": (thread_key(),), "runs": (thread_key(),),
         "keyed_run": (thread_key(), "k"), "delete": (held, ALICE),

@@ -108,6 +108,11 @@ JOIN LATERAL (
 ) t ON true
 LEFT JOIN {schema}.stepwell_run r ON r.key = t.key AND r.run = t.run;
 
+-- name: free_locks
+-- $1 lock keys. The probe of `present`, for rows that were read before.
+SELECT w.i, pg_try_advisory_xact_lock_shared(w.k)
+FROM unnest($1::int8[]) WITH ORDINALITY AS w(k, i);
+
 -- name: claim
 -- Compare-and-set of the epoch of many threads. $1 thread keys, $2 scopes, $3 thread ids,
 -- $4 fresh uids, $5 fresh starts, $6 workers, $7 lock keys, $8 lease in seconds,

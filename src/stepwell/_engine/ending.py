@@ -133,6 +133,17 @@ def change(
     )
 
 
+def hand_back(run: Run) -> None:
+    """Leave a run that was taken over as it was found, running but without an owner: stopping
+    it in good order is no attempt that failed."""
+    rec = run.rec
+    if rec is None or rec.ended or rec.handle.failure is not None:
+        return
+    rec.keep = False
+    rec.run_row = rec.run_row._replace(attempts=rec.run_row.attempts - 1)
+    end(run, ThreadStatus.RUNNING, RunStatus.RUNNING)
+
+
 def finished(run: Run) -> list[TaskWrites]:
     """What those tasks of the open superstep wrote that have finished."""
     return [
@@ -161,4 +172,4 @@ def out_of_steps(run: Run) -> GraphRecursionError:
     return error
 
 
-__all__ = ["change", "complete", "end", "finished", "out_of_steps"]
+__all__ = ["change", "complete", "end", "finished", "hand_back", "out_of_steps"]

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from stepwell._clock import SYSTEM_CLOCK
-from stepwell._context import current_task
-from stepwell._engine.arguments import (
-    ArgumentError,
-    OnConflict,
-    RunConfig,
-    nodes,
-    one_of,
-    refuse,
-)
+from stepwell._engine.arguments import RunConfig, one_of
 from stepwell._engine.begin import begin
-from stepwell._engine.ending import complete, end
+from stepwell._engine.ending import complete, end, hand_back
 from stepwell._engine.family import Replay
 from stepwell._engine.halt import Halt, Stopped
 from stepwell._engine.nested import outer_task, run_nested
 from stepwell._engine.once import Once, is_over, needs_thread
 from stepwell._engine.open import Opened, claim_thread, give_back
+from stepwell._engine.options import RunOptions, configure, configure_nested, set_context
 from stepwell._engine.program import Program
 from stepwell._engine.recorder import Recorder
 from stepwell._engine.rollback import standing, stop_where_it_stands, undo
-from stepwell._engine.run import Breakpoints, Run
-from stepwell._engine.stream import Outlet, Sink
+from stepwell._engine.run import Run
 from stepwell._engine.task import TaskRun
 from stepwell._engine.watch import Watch
 from stepwell._ids import RANDOM_IDS, parse_checkpoint_id
@@ -42,48 +34,14 @@ from stepwell.errors import (
     StepwellError,
     UsageError,
 )
-from stepwell.runtime import RunControl
 from stepwell.types import Command, Durability
+
+T = TypeVar("T")
 
 logger = logging.getLogger("stepwell")
 
 DEFAULT_RECURSION_LIMIT = 10007
 """Supersteps a run may take when its config does not say."""
-
-
-class RunOptions:
-    """What a caller may say of one run, beside its input and config."""
-
-    __slots__ = (
-        "context",
-        "control",
-        "durability",
-        "idempotency_key",
-        "interrupt_after",
-        "interrupt_before",
-        "lock_timeout",
-        "on_conflict",
-        "output_keys",
-        "result",
-        "sink",
-        "split",
-    )
-
-    def __init__(self) -> None:
-        self.context: Any = None
-        self.control: RunControl | None = None
-        self.durability: Durability | None = None
-        self.idempotency_key: str | None = None
-        self.interrupt_before: Breakpoints | None = None
-        self.interrupt_after: Breakpoints | None = None
-        self.lock_timeout: float | None = None
-        self.on_conflict: OnConflict | None = None
-        self.output_keys: Sequence[str] | str | None = None
-        self.sink: Sink | None = None
-        self.split = False
-        """Whether output and questions are returned apart, as a `GraphOutput`."""
-        self.result: Any = None
-        """For whoever streams: what the run returned."""
 
 
 async def run_graph(program: Program, given: Any, config: RunConfig, options: RunOptions) -> Any:
@@ -104,7 +62,7 @@ async def run_graph(program: Program, given: Any, config: RunConfig, options: Ru
             program.saver is None or not program.persists or outer.run.rec is not None
         ):
             return await run_nested(
-                program, given, config, outer, lambda run: _configure_nested(run, options)
+                program, given, config, outer, lambda run: configure_nested(run, options)
             )
         if program.saver is None:
             if program.keeps_history:
@@ -120,66 +78,6 @@ async def run_graph(program: Program, given: Any, config: RunConfig, options: Ru
             options.sink.close()
 
 
-def _configure_nested(run: Run, options: RunOptions) -> None:
-    outer = run.outer
-    if outer is None:
-        return
-    parent = outer.run
-    _set_context(run, options)
-    if options.context is None:
-        run.context = parent.context
-    _configure(run, options)
-    if run.control is None:
-        run.control = parent.control
-    if parent.watch is not None:
-        run.watch = parent.watch.inside(run)
-    sinks = [] if options.sink is None else [options.sink]
-    if parent.publisher.sink is not None:
-        sinks += [s for s in parent.publisher.sink.sinks if s.subgraphs]
-    if sinks:
-        run.publisher.sink = Outlet(run.ns, sinks)
-
-
-def _set_context(run: Run, options: RunOptions) -> None:
-    mapper = run.graph.context_mapper
-    run.context = (
-        mapper(options.context)
-        if mapper is not None and isinstance(options.context, dict)
-        else options.context
-    )
-    outer = current_task.get()
-    run.outer = outer if isinstance(outer, TaskRun) else None
-    # A node may ask its own run to drain, and a graph inside a node drains with the one around.
-    run.control = options.control or (run.outer and run.outer.run.control) or RunControl()
-
-
-def _configure(run: Run, options: RunOptions) -> None:
-    if options.sink is not None:
-        run.publisher.sink = Outlet(run.ns, (options.sink,))
-    run.publisher.split = options.split
-    known = run.spec.nodes
-    nodes("interrupt_before", options.interrupt_before, known)
-    nodes("interrupt_after", options.interrupt_after, known)
-    if options.control is not None and not isinstance(options.control, RunControl):
-        raise refuse("control", options.control, "a RunControl")
-    if options.interrupt_before:
-        run.interrupt_before = options.interrupt_before
-    if options.interrupt_after:
-        run.interrupt_after = options.interrupt_after
-    if options.output_keys is not None:
-        run.publisher.output_keys = _known_keys(run, options.output_keys)
-
-
-def _known_keys(run: Run, keys: Sequence[str] | str) -> Sequence[str] | str:
-    if not isinstance(keys, (str, list, tuple)):
-        raise refuse("output_keys", keys, "a key or a list of keys")
-    for key in (keys,) if isinstance(keys, str) else keys:
-        if key not in run.spec.state_set:
-            msg = f"output_keys names {key!r}, which is no key of the state: {run.spec.state_keys}"
-            raise ArgumentError(msg)
-    return keys
-
-
 async def _run_without_thread(
     program: Program, given: Any, config: RunConfig, options: RunOptions
 ) -> Any:
@@ -187,8 +85,8 @@ async def _run_without_thread(
         program, ThreadState(program.spec), config,
         clock=SYSTEM_CLOCK, ids=RANDOM_IDS, run_id=config.run_id or "",
     )  # fmt: skip
-    _set_context(run, options)
-    _configure(run, options)
+    set_context(run, options)
+    configure(run, options)
     begin(run, given, addressed=False, superseded=False)
     await run.loop()
     return run.publisher.result()
@@ -229,12 +127,24 @@ async def _run_on_thread(
         if known is not None and is_over(known):
             return await once.replay(known)
         opened = await once.claim(claim, on_conflict)
+    return await under_claim(
+        opened,
+        lambda: _run_claimed(opened, given, config, options, outer=outer, once=once, run_id=run_id),
+        run_id,
+    )
+
+
+async def under_claim(opened: Opened, work: Callable[[], Awaitable[T]], run_id: str) -> T:
+    """Do something with a claimed thread, then let it go. `run_id`: what it is done for.
+
+    Raises:
+        StepwellError: The claim was lost, and the work cancelled.
+        RunPreemptedError: Somebody asked for the thread.
+    """
     halt = opened.halt = Halt(opened.handle)
     try:
         try:
-            return await _run_claimed(
-                opened, given, config, options, outer=outer, once=once, run_id=run_id
-            )
+            return await work()
         except asyncio.CancelledError:
             if halt.undoes:
                 await halt.to_the_end(_undo(opened))
@@ -273,13 +183,13 @@ async def _run_claimed(
         await _settle_open_run(program, opened, config, options)
     elif given is None and not opened.addressed:
         again = opened.left_open(config.run_id)
-    run = _make_run(program, opened, config, options, again=again, run_id=run_id)
+    run = make_run(program, opened, config, options, again=again, run_id=run_id)
     if once is not None and again is None:
         rec = _recorder(run)
         rec.run_row = once.begins(rec.run_row)
     if outer is not None:
-        _configure_nested(run, options)
-    result = await _drive(run, given, opened, again)
+        configure_nested(run, options)
+    result = await drive(run, given, opened, again)
     if outer is not None and _recorder(run).run_row.status == RunStatus.INTERRUPTED:
         raise GraphInterrupt(tuple(run.interrupts))
     return result
@@ -296,7 +206,7 @@ async def _undo(opened: Opened) -> None:
         await undo(opened, rec.run_row, before, keep=False)
 
 
-def _make_run(
+def make_run(
     program: Program,
     opened: Opened,
     config: RunConfig,
@@ -327,9 +237,9 @@ def _make_run(
     clock = opened.journal.clock
     run = Run(program, state, config, clock=clock, ids=ids, run_id=row.run_id, ns=opened.ns)
     run.barriers = row.supersteps
-    _set_context(run, options)
+    set_context(run, options)
     if shown:
-        _configure(run, options)
+        configure(run, options)
     rec = Recorder(
         opened.handle, program, view,
         ns=opened.ns, durability=durability, strict=program.strict, run_row=row,
@@ -362,7 +272,19 @@ def _replay(run: Run, opened: Opened) -> None:
     run.family.replay = Replay(bound)
 
 
-async def _drive(run: Run, given: Any, opened: Opened, again: RunRow | None) -> Any:
+async def drive(
+    run: Run, given: Any, opened: Opened, again: RunRow | None, *, swept: bool = False
+) -> Any:
+    """Begin a run, or go on with one, and take it to its end.
+
+    Args:
+        again: The row of the run that is gone on with, as it was found.
+        swept: Nobody called for it: if it is stopped, it is left as it was found.
+
+    Raises:
+        GraphDrained: It was asked to stop.
+        Exception: Whatever a node raised.
+    """
     rec = _recorder(run)
     _watch(run, opened)
     if opened.addressed and not (isinstance(given, Command) and given.resume is not None):
@@ -382,12 +304,18 @@ async def _drive(run: Run, given: Any, opened: Opened, again: RunRow | None) -> 
         complete(run)
         await rec.durable()
     except asyncio.CancelledError as exc:
-        if not rec.ended and not (opened.halt and opened.halt.undoes):
+        undone = opened.halt is not None and opened.halt.undoes
+        if swept and not undone:
+            hand_back(run)
+        elif not rec.ended and not undone:
             end(run, ThreadStatus.IDLE, RunStatus.CANCELLED, exc)
         _tell(run, "cancelled", exc)
         raise
     except (GraphDrained, Stopped) as exc:
-        end(run, ThreadStatus.IDLE, RunStatus.CANCELLED)
+        if swept and isinstance(exc, GraphDrained):
+            hand_back(run)
+        else:
+            end(run, ThreadStatus.IDLE, RunStatus.CANCELLED)
         await rec.durable()
         _tell(run, "cancelled")
         if isinstance(exc, Stopped) and opened.halt is not None:
@@ -453,7 +381,7 @@ async def _finish_open_run(
     row = opened.open_run
     if row is None:
         return
-    run = _make_run(program, opened, config, options, again=row, shown=False)
+    run = make_run(program, opened, config, options, again=row, shown=False)
     rec = _recorder(run)
     rec.keep = True
     _watch(run, opened)
@@ -466,6 +394,10 @@ async def _finish_open_run(
         complete(run)
     except Stopped:
         end(run, ThreadStatus.IDLE, RunStatus.CANCELLED)
+    except GraphDrained:
+        hand_back(run)
+        await rec.durable()
+        raise
     except Exception as exc:  # noqa: BLE001  # whatever its nodes raise: it is logged below
         if not rec.ended:
             end(run, ThreadStatus.FAILED, RunStatus.FAILED, exc)
@@ -484,4 +416,6 @@ def _recorder(run: Run) -> Recorder:
     return run.rec
 
 
-__all__ = ["DEFAULT_RECURSION_LIMIT", "RunOptions", "run_graph"]
+__all__ = [
+    "DEFAULT_RECURSION_LIMIT", "RunOptions", "drive", "make_run", "run_graph", "under_claim",
+]  # fmt: skip

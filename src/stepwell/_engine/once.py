@@ -38,7 +38,7 @@ from stepwell.errors import (
 from stepwell.types import Command, Interrupt
 
 if TYPE_CHECKING:
-    from stepwell._engine.entry import RunOptions
+    from stepwell._engine.options import RunOptions
     from stepwell.checkpoint.base import Saver
 
 

@@ -31,6 +31,7 @@ from stepwell.checkpoint.driver import (
     ThreadKey,
     ThreadQuery,
     ThreadRow,
+    ThreadStatus,
 )
 from stepwell.errors import UsageError
 from stepwell.observe import Observers
@@ -280,6 +281,24 @@ class Journal:
         """The run of a thread that has this idempotency key."""
         driver = self._around.driver
         return await self._read("keyed_run", lambda: driver.keyed_run(key, idempotency_key))
+
+    async def orphans(self, rows: Sequence[ThreadRow]) -> list[bool]:
+        """Of each thread: is it running, without an owner, or with one whose lease is over or
+        whose lock nobody holds? The last is suspicion; a claim confirms it or does not."""
+        gone: list[bool] = []
+        probed: list[int] = []
+        for at, row in enumerate(rows):
+            running, left = row.status == ThreadStatus.RUNNING, row.lease_left_s
+            gone.append(running and (row.owner is None or left is None or left < 0))
+            if running and not gone[at] and row.lock_key is not None and row.owner != self.worker:
+                probed.append(at)
+        if probed:
+            keys = [key for at in probed if (key := rows[at].lock_key) is not None]
+            driver = self._around.driver
+            free = await self._read("free_locks", lambda: driver.free_locks(keys))
+            for at, is_free in zip(probed, free, strict=True):
+                gone[at] = is_free
+        return gone
 
     async def namespaces(self, key: ThreadKey) -> list[str]:
         """The names of all namespaces of a thread but the root, newest first."""

@@ -252,6 +252,13 @@ async def thread_rows(journal: Journal, query: ThreadQuery) -> AsyncGenerator[Th
         query = query._replace(after=standing_of(page[-1], query.order))
 
 
+async def thread_info(reader: Reader, row: ThreadRow, order: Order) -> ThreadInfo:
+    """A thread that was listed, with what its newest run says."""
+    run = await _newest_run(reader.journal, row)
+    known = decode_metadata(run.metadata if run else None, reader.codec)
+    return _thread_info(reader, row, run, known, order)
+
+
 async def get_thread(reader: Reader, key: ThreadKey) -> ThreadInfo | None:
     """One thread; None if there is none."""
     # The chain of "no checkpoint" is empty: only the thread's own row is read, and its run's.

@@ -214,6 +214,10 @@ class MemoryDriver:
             thread.lease_until = now + piece.lease_ttl_s
         return Committed(piece.record_no_after, False, thread.request, thread.wanted)
 
+    async def free_locks(self, lock_keys: Sequence[int]) -> list[bool]:
+        """There are no locks, so none is known to be free."""
+        return [False for _ in lock_keys]
+
     async def landed(self, key: ThreadKey, record_no: int, epoch: int) -> bool:
         """Is the record there? Of epochs before the last only if it left a row."""
         thread = self._threads.get(key)

@@ -308,6 +308,13 @@ class PostgresDriver:
             turn.append(piece)
         return answers + await self.commit(turn)
 
+    async def free_locks(self, lock_keys: Sequence[int]) -> list[bool]:
+        """Which of these advisory locks no session holds."""
+        if not lock_keys or self._db.locks is None:
+            return [False for _ in lock_keys]
+        rows = await self._db.fetch("free_locks", list(lock_keys), sent=False)
+        return [free for _, free in sorted(map(tuple, rows))]
+
     async def landed(self, key: ThreadKey, record_no: int, epoch: int) -> bool:
         """Is the record numbered `record_no`, written under `epoch`, in the database?"""
         [[found]] = await self._db.fetch("landed", key_of(key), record_no, epoch, sent=False)

@@ -150,6 +150,23 @@ class CompactReport(_Record):
     reclaimed_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoverReport(_Record):
+    """What became of the orphans that `arecover` looked at; thread ids.
+
+    Attributes:
+        recovered: Their runs have come to their end, or to a question.
+        failed: Their runs went on, and failed.
+        poisoned: Taken over too often; marked as failed without going on.
+        skipped: They do not fit the graph, somebody else has them, or the run was stopped here.
+    """
+
+    recovered: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    poisoned: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+
 class CheckpointTuple(NamedTuple):
     """A checkpoint in the shape that LangGraph's savers give it.
 
@@ -164,4 +181,6 @@ class CheckpointTuple(NamedTuple):
     pending_writes: list[tuple[str, str, Any]] | None = None
 
 
-__all__ = ["CheckpointTuple", "CompactReport", "MigrateReport", "RunInfo", "ThreadInfo"]
+__all__ = [
+    "CheckpointTuple", "CompactReport", "MigrateReport", "RecoverReport", "RunInfo", "ThreadInfo",
+]  # fmt: skip

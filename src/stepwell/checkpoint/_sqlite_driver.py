@@ -294,6 +294,12 @@ class SqliteDriver:
             await self.unlock([claim])
         return deleted
 
+    async def free_locks(self, lock_keys: Sequence[int]) -> list[bool]:
+        """Which of these byte locks nobody holds, in this process or another."""
+        self._look_for_locks()
+        locks = self._locks
+        return [locks is not None and locks.is_free(key) is True for key in lock_keys]
+
     async def landed(self, key: ThreadKey, record_no: int, epoch: int) -> bool:
         """Is the record numbered `record_no`, written under `epoch`, in the database?"""
         return await self._opened().read(

@@ -32,7 +32,14 @@ from stepwell.checkpoint._forms import (
     writes_sort_key,
 )
 from stepwell.checkpoint._keeping import Keeping
-from stepwell.checkpoint._results import CheckpointTuple, CompactReport, RunInfo, ThreadInfo
+from stepwell.checkpoint._orphans import list_orphans
+from stepwell.checkpoint._results import (
+    CheckpointTuple,
+    CompactReport,
+    RecoverReport,
+    RunInfo,
+    ThreadInfo,
+)
 from stepwell.checkpoint.driver import RunStatus
 from stepwell.errors import UsageError
 
@@ -176,6 +183,32 @@ class Saver(Keeping):
     def get_thread(self, thread_id: Any) -> ThreadInfo | None:
         """Sync twin of `aget_thread`."""
         return self._now(lambda: self.aget_thread(thread_id), "get_thread")
+
+    def aorphans(
+        self, *, graph: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[ThreadInfo]:
+        """Threads whose run was cut off: status "running", but their owner is gone.
+
+        Its lease is over, or nobody holds its lock (which is seen at once where locks show the
+        death of a process). `arecover` of their graph finishes them. Ordered by thread id.
+
+        Args:
+            graph: Name of the graph that wrote them.
+            limit: How many at most.
+        """
+        listing.check_limit(limit)
+        scope = self._scope
+        return self.iterate_home(
+            lambda: list_orphans(self._reader, scope, graph=graph, limit=limit)
+        )
+
+    def orphans(
+        self, *, graph: str | None = None, limit: int | None = None
+    ) -> Iterator[ThreadInfo]:
+        """Sync twin of `aorphans`."""
+        return iterate_sync(
+            lambda: self.aorphans(graph=graph, limit=limit), loop=self.home(), name="orphans"
+        )
 
     # -- runs
 
@@ -379,7 +412,8 @@ def _not_written_by_hand(verb: str) -> UsageError:
 __all__ = [
     "ERROR", "EXCLUDED_METADATA_KEYS", "INTERRUPT", "LATEST_VERSION", "RESUME", "SCHEDULED",
     "WRITES_IDX_MAP", "BaseCheckpointSaver", "ChannelVersions", "Checkpoint", "CheckpointMetadata",
-    "CheckpointTuple", "CompactReport", "EmptyChannelError", "PendingWrite", "RunInfo", "Saver",
-    "ThreadInfo", "copy_checkpoint", "create_checkpoint", "empty_checkpoint", "get_checkpoint_id",
+    "CheckpointTuple", "CompactReport", "EmptyChannelError", "PendingWrite", "RecoverReport",
+    "RunInfo", "Saver", "ThreadInfo", "copy_checkpoint", "create_checkpoint", "empty_checkpoint",
+    "get_checkpoint_id",
     "get_checkpoint_metadata", "get_serializable_checkpoint_metadata", "writes_sort_key",
 ]  # fmt: skip

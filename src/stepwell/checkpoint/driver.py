@@ -1,15 +1,12 @@
 """The driver SPI: what one database must offer so that Stepwell can keep threads in it.
 
-A driver moves rows; it knows nothing of graphs, channels or bodies. Everything above it
-(the journal) decides *what* is written and in which order; the driver guarantees that a
-batch of slices is written in one transaction, that every slice is fenced, and that one
-refused thread never fails the others.
+A driver moves rows and knows nothing of graphs or bodies. The journal above it decides *what* is
+written, and in which order; the driver guarantees that a batch of slices is one transaction, that
+every slice is fenced, and that one refused thread never fails the others.
 
-Vocabulary: a *thread* is one conversation or workflow instance, keyed by (scope,
-thread_id). Its *epoch* is the fencing token: it moves forward by compare-and-set at every
-claim. Its *record_no* numbers the records appended to it, over all namespaces; a commit
-names the record_no it extends, so what is durable is always a prefix of what was appended
-and a retry is idempotent.
+A *thread* is one conversation or workflow, keyed by (scope, thread_id). Its *epoch* is the fencing
+token: it moves by compare-and-set at every claim. Its *record_no* numbers the records appended to
+it; a commit names the one it extends, so what is durable is a prefix, and a retry is idempotent.
 """
 
 from __future__ import annotations
@@ -309,6 +306,9 @@ class Driver(Protocol):
     async def ask(self, asks: Sequence[Ask]) -> list[bool]:
         """Leave requests with owners, who learn of them by their next commit or heartbeat;
         sets `wanted_at` too. False: nobody holds that thread under that epoch any more."""
+
+    async def free_locks(self, lock_keys: Sequence[int]) -> list[bool]:
+        """Which of these locks nobody holds: evidence, no verdict. A driver without locks: none."""
 
     async def landed(self, key: ThreadKey, record_no: int, epoch: int) -> bool:
         """Is the record numbered `record_no`, written under `epoch`, in the database?"""

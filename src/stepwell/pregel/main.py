@@ -17,8 +17,9 @@ from typing import Any, Self, TypedDict, Unpack
 from stepwell._context import current_task
 from stepwell._engine.arguments import ArgumentError, OnConflict, RunConfig, text
 from stepwell._engine.arguments import nodes as known_nodes
-from stepwell._engine.entry import RunOptions, run_graph
+from stepwell._engine.entry import run_graph
 from stepwell._engine.nested import outer_task
+from stepwell._engine.options import RunOptions
 from stepwell._engine.recall import use_cache
 from stepwell._engine.stream import Sink
 from stepwell._plan.output import state_selector
@@ -35,6 +36,7 @@ from stepwell.pregel._generic import ContextT, InputT, OutputT, Parametric, Stat
 from stepwell.pregel._migrating import MigrationVerbs
 from stepwell.pregel._node import NodeBuilder, PregelNode
 from stepwell.pregel._policies import PolicyVerbs
+from stepwell.pregel._recovery import RecoveryVerbs
 from stepwell.pregel._schemas import Schemas
 from stepwell.pregel._states import StateVerbs
 from stepwell.runtime import RunControl
@@ -69,6 +71,7 @@ class Pregel(
     MigrationVerbs,
     BatchVerbs,
     PolicyVerbs,
+    RecoveryVerbs,
     Schemas,
     Parametric[StateT, ContextT, InputT, OutputT],
     Absent,

@@ -200,6 +200,21 @@ class LifecycleContract(ContractBase):
             free.append(busy.lock_free)
         assert free == [True, False]
 
+    async def test_locks_are_probed_in_bulk(self, driver_factory: DriverFactory) -> None:
+        """`free_locks` tells held keys from free ones, in the order asked, from the owner's side
+        and from others'; to look does not lock."""
+        self.needs(Capability.ADVISORY_LOCKS)
+        one, two = await self.drivers(driver_factory, 2)
+        claims = [await take(one, thread_key(name), ALICE) for name in "abc"]
+        keys = [claim.claim.lock_key or 0 for claim in claims]
+        held = [*keys, *reversed(keys)]
+        for driver in (one, two):
+            assert await driver.free_locks(held) == [False] * 6
+        await one.unlock([claims[1].held])
+        for driver in (one, two, one):
+            assert await driver.free_locks(held) == [False, True, False] * 2
+        assert await two.free_locks([]) == []
+
     async def test_every_claim_has_a_fresh_lock(self, driver_factory: DriverFactory) -> None:
         """A zombie that gives back its lock cannot take its successor's away."""
         self.needs(Capability.ADVISORY_LOCKS)

@@ -40,8 +40,8 @@ ANY = "any"
 
 VERBS = (
     "open", "close", "migrate", "claim", "commit", "renew", "release", "unlock", "want",
-    "ask", "landed", "load", "history", "threads", "namespaces", "runs", "keyed_run", "delete",
-    "layout", "write_segments", "prune", "set_ttl", "reclaim",
+    "ask", "free_locks", "landed", "load", "history", "threads", "namespaces", "runs",
+    "keyed_run", "delete", "layout", "write_segments", "prune", "set_ttl", "reclaim",
 )  # fmt: skip
 
 
@@ -285,6 +285,10 @@ class FaultyDriver:
     async def ask(self, asks: Sequence[Ask]) -> list[bool]:
         """See `Driver.ask`."""
         return await self._call("ask", lambda: self.driver.ask(asks))
+
+    async def free_locks(self, lock_keys: Sequence[int]) -> list[bool]:
+        """See `Driver.free_locks`."""
+        return await self._call("free_locks", lambda: self.driver.free_locks(lock_keys))
 
     async def landed(self, key: ThreadKey, record_no: int, epoch: int) -> bool:
         """See `Driver.landed`."""
