@@ -1,0 +1,31 @@
+"""What is compared. Each module is one system behind the same few verbs.
+
+A system has `places` (where it can keep its state: none, memory, sqlite, postgres), an async
+context manager `opened(place, folder)`, and for each shape of graph that it can build a method
+that returns a coroutine function. Workloads that a system has no method for are left out, and
+the table says so.
+
+    chain(opened, length, keys)   run(thread) -> number of nodes that ran
+    loop(opened, steps)           run(thread) -> the same, through a conditional edge
+    wide(opened, branches, pause) run(thread) -> how many branches came back
+    talk(opened)                  say(thread, messages) -> how many messages there are
+    latest(opened)                read(thread) -> how many messages the state has
+    history(opened)               read(thread, limit) -> how many states were listed
+    middle(opened)                read(thread) -> how many messages a state in the middle has
+    stored(opened)                bytes in the database
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+NAMES = ("stepwell", "langgraph", "burr", "dbos", "floor")
+CLASSES = {"stepwell": "Stepwell", "langgraph": "LangGraph", "burr": "Burr", "dbos": "Dbos",
+           "floor": "Floor"}  # fmt: skip
+
+
+def load(name: str) -> Any:
+    """The system of that name. Its package is imported now, and no other."""
+    module = importlib.import_module(f"benchmarks.systems.{name}")
+    return getattr(module, CLASSES[name])()
