@@ -11,17 +11,21 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import orjson
 
-from stepwell._engine.open import Opened, revive
+from stepwell._engine.arguments import RunConfig
+from stepwell._engine.open import Opened, claim_thread, give_back, revive
 from stepwell._engine.pending import CALL_MARK, NULL_TASK, Pending
 from stepwell._engine.recorder import Recorder
-from stepwell._ids import digest16
-from stepwell._journal.load import chain
+from stepwell._engine.snapshot import Place
+from stepwell._engine.states import history
+from stepwell._ids import digest16, parse_checkpoint_id
+from stepwell._journal.load import chain, parent_of
 from stepwell._journal.record import FORMAT_JSON, BodyEncoder
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import PUSH, Task, due_names, handler_id, plan
@@ -36,9 +40,14 @@ from stepwell.checkpoint.driver import (
     WriteRow,
 )
 from stepwell.constants import NS_END
+from stepwell.errors import InternalError, NotFoundError
 
 if TYPE_CHECKING:
+    from stepwell._engine.program import Program
     from stepwell._engine.snapshot import View
+    from stepwell.checkpoint.base import Saver
+    from stepwell.config import RunnableConfig
+    from stepwell.types import StateSnapshot
 
 _BEFORE_ANYTHING = -2
 """The step of a row that leads back to an empty thread: the next input is its first again."""
@@ -297,3 +306,66 @@ def _return_to(
         )
 
     return append
+
+
+async def roll_back_to(
+    program: Program,
+    saver: Saver,
+    config: RunConfig,
+    *,
+    where: Callable[[StateSnapshot], bool],
+    lock_timeout: float | None,
+) -> RunnableConfig:
+    """Make the newest state that `where` is true of the head of its thread.
+
+    Returns:
+        The config of the head.
+
+    Raises:
+        NotFoundError: It is true of none.
+        ThreadBusyError: A run holds the thread.
+    """
+    thread_id = config.require_thread("arollback")
+    place = RunConfig({"configurable": {"thread_id": thread_id}}, 1)
+    opened = await claim_thread(program, place, on_conflict="wait", lock_timeout=lock_timeout)
+    try:
+        states = history(program, saver, config, wanted=None, before=None, limit=None)
+        async with aclosing(states):
+            async for shown in states:
+                if where(shown):
+                    break
+            else:
+                msg = f"`where` is true of no state of thread {thread_id!r}."
+                raise NotFoundError(msg, thread_id=thread_id)
+        name = await _to_state(opened, shown)
+        await opened.handle.flushed()
+        return Place(thread_id, "", b"").config(name)
+    finally:
+        await give_back(opened.handle)
+
+
+async def _to_state(opened: Opened, shown: StateSnapshot) -> str:
+    """Go back to a state of the root namespace; the new head's checkpoint id."""
+    name: str = shown.config["configurable"]["checkpoint_id"]
+    parsed = parse_checkpoint_id(name)
+    if parsed is None:
+        msg = f"a snapshot with the checkpoint id {name!r}"
+        raise InternalError(msg)
+    record_no, seq = parsed[0], parsed[1]
+    row = opened.open_run
+    given_up = (
+        row._replace(status=int(RunStatus.SUPERSEDED))
+        if row is not None and opened.unfinished
+        else None
+    )
+    is_head = seq == opened.handle.head_of("")
+    if is_head and given_up is None:
+        return name
+    page = await opened.journal.history(opened.key, "", current=True)
+    rows = chain(page.rows, page.segments)
+    passed = any(parent_of(r) == seq and r.source == Source.LOOP for r in rows)
+    target = Target(
+        seq=seq, left=() if passed else None, stays=lambda r: r.record_no <= record_no,
+        untouched=is_head,
+    )  # fmt: skip
+    return await go_back(opened, target, given_up, keep=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from stepwell._codec import Codec
@@ -104,7 +104,7 @@ async def history(
     wanted: Mapping[str, Any] | None,
     before: str | None,
     limit: int | None,
-) -> AsyncIterator[StateSnapshot]:
+) -> AsyncGenerator[StateSnapshot, None]:
     """Snapshots of a thread, newest first, over all branches.
 
     Args:

@@ -138,10 +138,10 @@ class Core:
         self._heart.start()
         return handle
 
-    def ask(self, key: ThreadKey, request: str) -> bool:
-        """See `Journal.ask`."""
+    def ask(self, key: ThreadKey, request: str, epoch: int | None = None) -> bool:
+        """See `Journal.ask`; with an `epoch`, only the owner under that one is asked."""
         handle = self._handles.get(key)
-        if handle is None or handle.outbox.closed:
+        if handle is None or handle.outbox.closed or epoch not in (None, handle.epoch):
             return False
         handle.outbox.notice(request, wanted=False)
         return True

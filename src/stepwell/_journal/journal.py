@@ -234,7 +234,7 @@ class Journal:
         Raises:
             StorageError: The database did not answer within the outage budget.
         """
-        if self.ask(key, demand.text):
+        if self._opened_core().ask(key, demand.text, epoch):
             return True
         asks = [Ask(key, epoch, demand.text, demand.replaces)]
         (asked,) = await self._read("ask", lambda: self._around.driver.ask(asks))

@@ -39,6 +39,7 @@ from stepwell.pregel._policies import PolicyVerbs
 from stepwell.pregel._recovery import RecoveryVerbs
 from stepwell.pregel._schemas import Schemas
 from stepwell.pregel._states import StateVerbs
+from stepwell.pregel._steering import SteeringVerbs
 from stepwell.runtime import RunControl
 from stepwell.types import All, CachePolicy, Durability, GraphOutput, RetryPolicy, StreamMode
 from stepwell.warnings import LangGraphDeprecatedSinceV10
@@ -70,6 +71,7 @@ class Pregel(
     StateVerbs,
     MigrationVerbs,
     BatchVerbs,
+    SteeringVerbs,
     PolicyVerbs,
     RecoveryVerbs,
     Schemas,
