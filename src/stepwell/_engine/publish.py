@@ -15,6 +15,7 @@ from stepwell._engine.stream import INTERRUPT, Outlet, task_ended, task_started,
 from stepwell._plan.apply import TaskWrites
 from stepwell._plan.output import output_selector, project
 from stepwell._plan.tasks import Task
+from stepwell.constants import TAG_HIDDEN
 from stepwell.types import GraphOutput, Interrupt
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ class Publisher:
         self._shown = False
         self.split = False
 
+    @property
+    def hides(self) -> bool:
+        """Whether the caller's tags keep the run's tasks off the stream."""
+        return TAG_HIDDEN in self._run.config.tags
+
     def custom(self, value: Any) -> None:
         """A chunk of the node's own; sync nodes call this from their thread."""
         if self.sink is not None and "custom" in self.sink.modes:
@@ -43,7 +49,7 @@ class Publisher:
     def started(self, tasks: Sequence[TaskRun]) -> None:
         """A superstep begins; tasks that had finished before show what they wrote."""
         sink, run = self.sink, self._run
-        if sink is None:
+        if sink is None or self.hides:
             return
         shown = [t for t in tasks if not t.task.node.hidden]
         if sink.wants("tasks"):
@@ -55,13 +61,13 @@ class Publisher:
 
     def recalled(self, task: TaskRun) -> None:
         """A task's result came from the cache: it neither began nor ended."""
-        if self.sink is not None and not task.task.node.hidden:
+        if self.sink is not None and not task.task.node.hidden and not self.hides:
             self.sink.put("updates", update_chunk(task, self.output_keys, cached=True))
 
     def ended(self, task: TaskRun) -> None:
         """A task has ended; of one that was cancelled because another failed nothing is shown."""
         sink, run = self.sink, self._run
-        if sink is None or task.task.node.hidden or task.paused:
+        if sink is None or task.task.node.hidden or task.paused or self.hides:
             return
         if isinstance(task.failure, CancelledError):
             return
@@ -82,7 +88,7 @@ class Publisher:
     def call_started(self, call: TaskRun) -> None:
         """A task call begins, or returns at once what it had returned before."""
         sink, run = self.sink, self._run
-        if sink is not None and sink.wants("tasks"):
+        if sink is not None and sink.wants("tasks") and not self.hides:
             sink.put("tasks", task_started(call), run.step, run.clock.wall())
 
     def _call_ended(self, sink: Outlet, call: TaskRun) -> None:

@@ -430,7 +430,7 @@ class Run:
         if not names or not self.state.at_new_breakpoint:
             return False
         if names == "*":
-            return any(not t.node.hidden for t in tasks)
+            return not self.publisher.hides and any(not t.node.hidden for t in tasks)
         return any(t.node.name in names for t in tasks)
 
     def _break(self) -> None:

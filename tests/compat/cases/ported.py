@@ -159,3 +159,26 @@ async def case_question_after_one_whose_failure_is_handled(api: Api) -> Any:
     asked = await api.invoke(compiled, api.Command(resume=1), api.thread())
     answered = api.invoke(compiled, api.Command(resume=2), api.thread())
     return [i.value for i in asked["__interrupt__"]], await api.raised_or(answered)
+
+
+@both
+async def case_runs_that_are_hidden(api: Api) -> Any:
+    """With the tag of hidden nodes in its config, a run shows its values and what nodes say."""
+
+    def say(state: Any, writer) -> Any:
+        writer("said")
+        return {"log": ["said"]}
+
+    def ask(state: Any) -> Any:
+        return {"log": [api.interrupt("q")]}
+
+    nodes = {"say": api.node(say), "ask": api.node(ask)}
+    graph = chain(api, Log, nodes, checkpointer=api.saver())
+    config = api.thread(tags=[api.module("constants").TAG_HIDDEN])
+    modes = ["values", "updates", "custom", "tasks", "checkpoints", "debug"]
+    out = [await api.stream(graph, {"log": []}, config, modes)]
+    out.append(await api.stream(graph, api.Command(resume="r"), config, modes))
+    for where in ("*", ["say"]):
+        config = api.thread(str(where), tags=config["tags"])
+        out.append(await api.stream(graph, {"log": []}, config, "updates", interrupt_before=where))
+    return out
