@@ -100,6 +100,11 @@ class Journal:
         """What the journal writes to."""
         return self._around.driver
 
+    @property
+    def options(self) -> JournalOptions:
+        """Times, bounds, locks."""
+        return self._around.options
+
     # -- life
 
     async def open(self, migrate: Literal["auto", "check", "off"] = "auto") -> None:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from stepwell.testing._case import Violation
 from stepwell.testing._check import acheck_history, check_history
+from stepwell.testing._crash import CrashReport, crash_at, crash_everywhere
 from stepwell.testing._effects import Effect, EffectLog
 from stepwell.testing._faulty import FaultPlan, FaultyDriver
 from stepwell.testing._history import Event, Operation
 from stepwell.testing._recording import History
+from stepwell.testing._virtual import VirtualClock
 
 if TYPE_CHECKING:
     from stepwell.testing._contract import DriverContract
@@ -42,6 +44,7 @@ def __getattr__(name: str) -> object:
 
 
 __all__ = [
+    "CrashReport",
     "DriverContract",
     "Effect",
     "EffectLog",
@@ -51,6 +54,9 @@ __all__ = [
     "History",
     "Operation",
     "Violation",
+    "VirtualClock",
     "acheck_history",
     "check_history",
+    "crash_at",
+    "crash_everywhere",
 ]

@@ -36,8 +36,15 @@ def durable_results_stay(case: Case) -> Iterator[Violation]:
 
 def _barrier(thread: StoredThread, effect: Effect) -> StoredCheckpoint | None:
     """The record that ended an effect's superstep under an older epoch than the effect's."""
-    if effect.checkpoint is None:
-        return None
+    if effect.checkpoint is None:  # steps rise along a chain
+        return next(
+            (
+                row
+                for row in thread.chain(effect.ns)
+                if row.source == "loop" and row.step >= effect.step and row.epoch < effect.epoch
+            ),
+            None,
+        )
     start = thread.by_id.get((effect.ns, effect.checkpoint))
     if start is None:
         return None

@@ -74,7 +74,7 @@ class History(EventLog):
             BaseException: What the run raised, after it was written down.
         """
         parts = tuple(options.pop("parts", ()))
-        durability = options.get("durability") or _durability_of(graph)
+        durability = options.get("durability") or durability_of(graph)
         place = config.get(CONF, {})
         operation = self.invoke(
             "run", str(place.get("thread_id")), value=input, parts=parts, durability=durability,
@@ -206,7 +206,8 @@ def _named(config: Config, operation: OpenOperation) -> dict[str, Any]:
     return {**config, "metadata": {**config.get("metadata", {}), **operation.metadata}}
 
 
-def _durability_of(graph: CompiledStateGraph) -> str:
+def durability_of(graph: CompiledStateGraph) -> str:
+    """The durability of a graph's runs, where they do not say."""
     return graph._program.durability or "async"  # noqa: SLF001  # nothing public tells
 
 
@@ -216,4 +217,4 @@ def _now(graph: CompiledStateGraph, call: Any, name: str) -> Any:
     return run_sync(call, loop=loop, name=name)
 
 
-__all__ = ["History"]
+__all__ = ["History", "durability_of"]
