@@ -131,7 +131,9 @@ async def test_synchronous_nodes_are_waited_for():
         reports = await crash_everywhere(graph.compile(saver), {"x": 1}, config("t"))
     assert broken(reports) == []
     assert any(report.rework == ("node",) for report in reports)
-    assert not any(thread.is_alive() for thread in threads)
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 async def test_names_that_are_drawn_make_no_difference():
