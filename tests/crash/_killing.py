@@ -19,6 +19,8 @@ from tests.crash import _workload
 from tests.crash._workload import Log, read_log
 
 ROOT = Path(__file__).resolve().parents[2]
+AHEAD_MAX = 16
+"""Supersteps of a thread that may not be durable yet (docs/guarantees.md)."""
 
 
 @dataclass
@@ -61,12 +63,15 @@ class Killer:
         self.random = random.Random(seed)
         self.findings = Findings()
         self.length_s = 0.0
+        self.nodes = 0
+        self.redone: dict[str, set[str]] = {}
         self.durable: dict[str, dict[str, int]] = {}
         """thread -> task with a durable result -> how often it had been started by then."""
 
     def run(self, kills: int) -> Findings:
         """At least so many kills; more, where none of them has met anything to lose yet."""
         self.length_s = self._measure()
+        self.nodes = len({e["task"] for e in self._effects()})
         batch = 0
         while self.findings.kills < kills or (self._met_nothing() and batch < 10):
             batch += 1
@@ -147,17 +152,20 @@ class Killer:
 
     def _count(self, batch: str) -> None:
         self.findings.kills += 1
-        steps = max(
-            (
-                a["step"]
-                for a in self._acks()
-                if a.get("thread", "").startswith(batch) and "step" in a
-            ),
-            default=-2,
-        )
-        self.findings.stages[
-            "before the first checkpoint" if steps < 0 else f"step {steps // 5 * 5}+"
-        ] += 1
+        self.findings.stages[self._stage(batch)] += 1
+
+    def _stage(self, batch: str) -> str:
+        """How far the batch had come when it was killed: of the nodes of a run that nobody
+        kills, how many had begun."""
+        begun = {
+            e["task"]
+            for e in self._effects()
+            if e["thread"].startswith(f"{batch}-") and e["what"] == "start"
+        }
+        share = min(1.0, len(begun) / max(1, self.nodes))
+        if not begun:
+            return "before the first node"
+        return f"{int(share * 4) * 25}-{int(share * 4) * 25 + 25} %" if share < 1 else "at the end"
 
     async def _inspect(self, batch: str) -> None:
         """After a kill: acknowledged checkpoints are there, nothing looks done that is not,
@@ -180,7 +188,9 @@ class Killer:
             history += [s async for s in graph.aget_state_history(inside)]
             history.append(await graph.aget_state(inside))
         names = {s.config["configurable"]["checkpoint_id"] for s in history}
-        promised = [a for a in acks if a.get("thread") == thread and "checkpoint" in a]
+        mine = [a for a in acks if a.get("thread") == thread]
+        # With "exit", parts of a stream promise nothing: the return of the call does.
+        promised = [a for a in mine if "checkpoint" in a and self.durability != "exit"]
         self.findings.acknowledged += len(promised)
         broken += [
             f"{thread}: lost {a['checkpoint']}" for a in promised if a["checkpoint"] not in names
@@ -192,12 +202,33 @@ class Killer:
             and state.values != self.workload.expected()
         ):
             broken.append(f"{thread}: looks done at {state.metadata['step']} with work left")
+        if any(a.get("done") for a in mine) and state.values != self.workload.expected():
+            broken.append(f"{thread}: the call had returned, and {state.values} is what is left")
+        if self.durability == "exit" and state.metadata is not None and state.next:
+            broken.append(f"{thread}: stands in the middle of a run that was all or nothing")
         durable = {t.id for s in (*history, state) for t in s.tasks if t.result is not None}
+        if self.workload is _workload:
+            broken += self._lost_work(thread, state, durable, effects)
         durable = {t for t in durable if any(e["task"] == t for e in effects)}
         self.findings.durable_results += len(durable)
         known = self.durable.setdefault(thread, {})
         for task in durable - known.keys():
             known[task] = sum(e["task"] == task and e["what"] == "start" for e in effects)
+
+    def _lost_work(
+        self, thread: str, state: Any, durable: set[str], effects: list[dict[str, Any]]
+    ) -> list[str]:
+        """Work to be done again is that of the superstep at hand, and with "async" of the few
+        that may be ahead of the disk; with "exit" it is all."""
+        begun = {e["task"] for e in effects if e["thread"] == thread and e["what"] == "start"}
+        again = begun - durable - {t.id for t in state.tasks}
+        known = self.redone.setdefault(thread, set())
+        fresh = again - known  # tasks begun before an earlier kill, and redone under new names
+        known |= again
+        ahead = {"sync": 0, "async": AHEAD_MAX * _workload.SIZE.fan, "exit": len(begun)}
+        if len(fresh) > ahead[self.durability]:
+            return [f"{thread}: {len(fresh)} nodes of earlier supersteps are to be run again"]
+        return []
 
     async def _finish(self, batch: str) -> None:
         """At the end: the right values, and nothing durable was run again."""
