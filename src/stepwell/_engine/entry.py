@@ -287,6 +287,8 @@ async def drive(
     """
     rec = _recorder(run)
     _watch(run, opened)
+    if run.control is not None:
+        opened.handle.drains(run.control.request_drain)
     if opened.addressed and not (isinstance(given, Command) and given.resume is not None):
         _replay(run, opened)
     begin(run, given, addressed=opened.addressed, superseded=opened.superseded)
@@ -385,6 +387,8 @@ async def _finish_open_run(
     rec = _recorder(run)
     rec.keep = True
     _watch(run, opened)
+    if run.control is not None:
+        opened.handle.drains(run.control.request_drain)
     if run.watch is not None:
         run.watch.run_recovered(attempt=rec.run_row.attempts)
     begin(run, None, addressed=False, superseded=False)

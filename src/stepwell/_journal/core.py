@@ -20,7 +20,7 @@ from stepwell._journal.outage import persist
 from stepwell._journal.outbox import Outbox
 from stepwell._journal.ownership import Claimer, Wish, Won
 from stepwell.checkpoint.driver import Held, LoadRequest, ThreadKey
-from stepwell.errors import StaleWriterError, StorageError, UsageError
+from stepwell.errors import StaleWriterError, StorageError, ThreadBusyError, UsageError
 from stepwell.observe import LockWaited
 
 _log = logging.getLogger("stepwell.lock")
@@ -47,6 +47,12 @@ class Core:
         """Folds what has grown, in the background."""
         self._unlocks: Gather[Held, None] = Gather(self._unlock_all)
         self._tasks: set[asyncio.Task[object]] = set()
+        self.draining: str | None = None
+        """Why no root run may begin any more, once that is so."""
+        self._beginning: set[asyncio.Timeout] = set()
+        """The waits of those who want a thread and hold none."""
+        self._emptied: asyncio.Event | None = None
+        """Set when the last claim ends; only there while somebody drains."""
 
     # -- claiming
 
@@ -56,6 +62,8 @@ class Core:
         clock = self._around.clock
         began = clock.monotonic()
         held = [handle for handle in wish.mine if not handle.turn.passed_on]
+        if self.draining is not None and not held:
+            raise self._no_more(key)
         mine = [handle.turn for handle in held]
         self._refuse_reentry(key, mine)
         wait = wish.wait and (timeout is None or timeout > 0)
@@ -69,9 +77,12 @@ class Core:
         for own in mine:
             own.awaits.append(key)
         try:
-            if turn is None:
-                turn = await self._line_up(key, mine, wish)
-            won = await self._claimer.claim(turn, wish)
+            if mine:
+                if turn is None:
+                    turn = await self._line_up(key, mine, wish)
+                won = await self._claimer.claim(turn, wish)
+            else:
+                won, turn = await self._claim_first(key, turn, wish)
         finally:
             for own in mine:
                 own.awaits.remove(key)
@@ -85,6 +96,35 @@ class Core:
                     )
                 )
         return self._register(won, turn)
+
+    async def _claim_first(self, key: ThreadKey, turn: Turn | None, wish: Wish) -> tuple[Won, Turn]:
+        """Claim for somebody who holds no thread yet: who drains sends him away.
+
+        Raises:
+            ThreadBusyError: As of `acquire`; or the journal drains.
+        """
+        wait = asyncio.timeout(None)
+        self._beginning.add(wait)
+        try:
+            async with wait:
+                if turn is None:
+                    turn = await self._line_up(key, (), wish)
+                return await self._claimer.claim(turn, wish), turn
+        except TimeoutError:
+            if not wait.expired():
+                raise
+            raise self._no_more(key) from None
+        finally:
+            self._beginning.discard(wait)
+
+    def _no_more(self, key: ThreadKey) -> ThreadBusyError:
+        msg = (
+            f"This process drains ({self.draining}) and begins nothing new on thread "
+            f"{key.thread_id!r}: call again elsewhere, or when its saver was opened again."
+        )
+        return ThreadBusyError(
+            msg, thread_id=key.thread_id, code="draining", owner=self._around.worker.hex()
+        )
 
     def _refuse_reentry(self, key: ThreadKey, mine: Sequence[Turn]) -> None:
         holder = self._lines.holder(key)
@@ -155,6 +195,23 @@ class Core:
             async with asyncio.timeout(seconds):
                 await handle.outbox.settled()
 
+    async def drain(self, reason: str, timeout_s: float) -> tuple[list[ThreadKey], list[ThreadKey]]:
+        """See `Journal.drain`."""
+        self.draining = reason
+        for wait in tuple(self._beginning):
+            wait.reschedule(self._loop.time())
+        held = tuple(self._handles.values())
+        for handle in held:
+            handle.drain(reason)
+        self._emptied = self._emptied or asyncio.Event()
+        with suppress(TimeoutError):  # the report says who still runs
+            async with asyncio.timeout(timeout_s):
+                while self._handles:
+                    self._emptied.clear()
+                    await self._emptied.wait()
+        left = [handle.key for handle in held if self._handles.get(handle.key) is handle]
+        return [handle.key for handle in held if handle.key not in left], left
+
     # -- what handles ask for
 
     async def fresh(self, handle: ThreadHandle) -> None:
@@ -197,6 +254,8 @@ class Core:
         outbox.closed = True
         if self._handles.get(handle.key) is handle:
             del self._handles[handle.key]
+            if self._emptied is not None and not self._handles:
+                self._emptied.set()
         if unlock and handle.held.lock_key is not None:
             self._unlocks.submit(handle.held)
         self._claimer.courtesy.released(

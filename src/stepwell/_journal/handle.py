@@ -48,6 +48,10 @@ class Keeper(Protocol):
     def delete(self, handle: ThreadHandle) -> Coroutine[Any, Any, bool]:
         """Delete the thread under its claim."""
 
+    @property
+    def draining(self) -> str | None:
+        """Why runs are to stop at their next barrier, if they are."""
+
 
 class ThreadHandle:
     """One claim of one thread: the only way to write it.
@@ -58,7 +62,7 @@ class ThreadHandle:
 
     __slots__ = (
         "_bound", "_heads", "_keeper", "_more", "_namespaces", "_outbox", "epoch", "held",
-        "key", "loaded", "releasing", "stopping", "taken_over", "turn", "uid",
+        "key", "loaded", "on_drain", "releasing", "stopping", "taken_over", "turn", "uid",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +79,8 @@ class ThreadHandle:
         self.turn = turn
         self.stopping = False
         """Whether runs under this claim begin nothing new, because somebody asked for it."""
+        self.on_drain: Callable[[str], None] | None = None
+        """How the run is told to stop at its next barrier; it was given the reason, or will be."""
         self.releasing: asyncio.Task[None] | None = None
         """For the journal only."""
         self._outbox = outbox
@@ -176,6 +182,17 @@ class ThreadHandle:
     def head(self, ns: int) -> int:
         """Number of the newest checkpoint of a namespace, durable or not; 0 = none."""
         return self._heads[ns]
+
+    def drains(self, stop: Callable[[str], None]) -> None:
+        """Name what makes the run under this claim stop at its next barrier, when all are to."""
+        self.on_drain = stop
+        if self._keeper.draining is not None:
+            stop(self._keeper.draining)
+
+    def drain(self, reason: str) -> None:
+        """Ask the run to stop at its next barrier."""
+        if self.on_drain is not None:
+            self.on_drain(reason)
 
     # -- appending
 

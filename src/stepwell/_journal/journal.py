@@ -245,6 +245,21 @@ class Journal:
         (asked,) = await self._read("ask", lambda: self._around.driver.ask(asks))
         return asked
 
+    async def drain(self, reason: str, timeout_s: float) -> tuple[list[ThreadKey], list[ThreadKey]]:
+        """Let the runs of this journal stop at their next barrier, and begin no others.
+
+        Claims of those who hold a thread already go on: a node that needs another thread gets
+        to its barrier. It stays so until the journal was closed and is opened again.
+
+        Args:
+            reason: What runs are told.
+            timeout_s: How long to wait for them.
+
+        Returns:
+            The threads that were let go, and those that runs still hold.
+        """
+        return await self._opened_core().drain(reason, timeout_s)
+
     # -- reading
 
     async def settled(self, key: ThreadKey) -> None:

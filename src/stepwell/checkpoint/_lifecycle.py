@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar, Unpack
 
@@ -20,7 +21,9 @@ from stepwell.checkpoint._options import (
     check_options,
     journal_options,
     observers,
+    seconds,
 )
+from stepwell.checkpoint._results import DrainReport
 from stepwell.checkpoint.driver import Driver, ThreadKey
 
 T = TypeVar("T")
@@ -154,6 +157,38 @@ class Opening:
         """Sync twin of `aclose`."""
         if not self._is_view:
             self._now(self.aclose, "close")
+
+    async def adrain(self, timeout_s: float | timedelta = 30.0) -> DrainReport:
+        """Shut down in good order: this process's runs on this saver stop at their next barrier.
+
+        Their callers get `GraphDrained`, what they have finished is kept, and other processes
+        may have their threads at once. New runs, updates and deletions are refused with
+        `ThreadBusyError` (`context["code"] == "draining"`) from now on, until the saver was
+        closed and is opened again; what a running node still needs goes on. Reading goes on.
+
+        Args:
+            timeout_s: How long to wait for nodes that are still running. They are not cancelled.
+
+        Returns:
+            The threads that were let go, and those that are still held.
+        """
+        limit = seconds("timeout_s", timeout_s, least=0)
+        if self.home() is None:
+            return DrainReport()  # it never opened, or is closed: nothing runs on it
+
+        async def drain() -> DrainReport:
+            journal = await self.journal()
+            drained, running = await journal.drain("shutdown", limit)
+            return DrainReport(
+                drained=tuple(key.thread_id for key in drained),
+                running=tuple(key.thread_id for key in running),
+            )
+
+        return await self.at_home(drain)
+
+    def drain(self, timeout_s: float | timedelta = 30.0) -> DrainReport:
+        """Sync twin of `adrain`."""
+        return self._now(lambda: self.adrain(timeout_s), "drain")
 
     async def _open(self) -> None:
         if not self._is_view:

@@ -167,6 +167,19 @@ class RecoverReport(_Record):
     skipped: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrainReport(_Record):
+    """What draining has come to; thread ids.
+
+    Attributes:
+        drained: Held when it began, and let go since.
+        running: Held even now: their nodes have not come to an end.
+    """
+
+    drained: tuple[str, ...] = ()
+    running: tuple[str, ...] = ()
+
+
 class CheckpointTuple(NamedTuple):
     """A checkpoint in the shape that LangGraph's savers give it.
 
@@ -182,5 +195,6 @@ class CheckpointTuple(NamedTuple):
 
 
 __all__ = [
-    "CheckpointTuple", "CompactReport", "MigrateReport", "RecoverReport", "RunInfo", "ThreadInfo",
+    "CheckpointTuple", "CompactReport", "DrainReport", "MigrateReport", "RecoverReport",
+    "RunInfo", "ThreadInfo",
 ]  # fmt: skip

@@ -36,6 +36,7 @@ from stepwell.checkpoint._orphans import list_orphans
 from stepwell.checkpoint._results import (
     CheckpointTuple,
     CompactReport,
+    DrainReport,
     RecoverReport,
     RunInfo,
     ThreadInfo,
@@ -412,8 +413,8 @@ def _not_written_by_hand(verb: str) -> UsageError:
 __all__ = [
     "ERROR", "EXCLUDED_METADATA_KEYS", "INTERRUPT", "LATEST_VERSION", "RESUME", "SCHEDULED",
     "WRITES_IDX_MAP", "BaseCheckpointSaver", "ChannelVersions", "Checkpoint", "CheckpointMetadata",
-    "CheckpointTuple", "CompactReport", "EmptyChannelError", "PendingWrite", "RecoverReport",
-    "RunInfo", "Saver", "ThreadInfo", "copy_checkpoint", "create_checkpoint", "empty_checkpoint",
-    "get_checkpoint_id",
-    "get_checkpoint_metadata", "get_serializable_checkpoint_metadata", "writes_sort_key",
+    "CheckpointTuple", "CompactReport", "DrainReport", "EmptyChannelError", "PendingWrite",
+    "RecoverReport", "RunInfo", "Saver", "ThreadInfo", "copy_checkpoint", "create_checkpoint",
+    "empty_checkpoint", "get_checkpoint_id", "get_checkpoint_metadata",
+    "get_serializable_checkpoint_metadata", "writes_sort_key",
 ]  # fmt: skip
