@@ -40,10 +40,10 @@ def build(saver: Saver, *, dies: bool) -> CompiledStateGraph:
     return graph.add_edge(START, "first").compile(saver, durability="sync")
 
 
-async def main(url: str) -> None:
-    async with open_saver(url) as saver:
+async def main(url: str, lease_ttl_s: str = "10") -> None:
+    async with open_saver(url, lease_ttl_s=float(lease_ttl_s)) as saver:
         await build(saver, dies=True).ainvoke({"ask": "one"}, CONFIG, context="!")
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(*sys.argv[1:]))

@@ -20,19 +20,21 @@ TAKEOVER_S = 8.0
 """Well below the lease of 10 s: the death must be seen by the lock, not by the clock."""
 
 
-async def _leave_an_orphan(url: str) -> None:
+async def leave_an_orphan(url: str, *arguments: str) -> None:
+    """Run a process that claims a thread and is killed in the midst of its run."""
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
     child = await asyncio.create_subprocess_exec(
         sys.executable,
         str(Path(__file__).with_name("_orphan.py")),
         url,
+        *arguments,
         env={**os.environ, "PYTHONPATH": path},
     )
     assert await child.wait() == -signal.SIGKILL
 
 
 async def _new_input(url: str) -> None:
-    await _leave_an_orphan(url)
+    await leave_an_orphan(url)
     async with open_saver(url) as saver:
         graph = build(saver, dies=False)
         info = await saver.aget_thread("orphan")
@@ -47,7 +49,7 @@ async def _new_input(url: str) -> None:
 
 
 async def _resume(url: str) -> None:
-    await _leave_an_orphan(url)
+    await leave_an_orphan(url)
     async with open_saver(url) as saver:
         result: Any = await build(saver, dies=False).ainvoke(None, CONFIG, context="!")
     assert result == {"ask": "one", "log": ["first one", "second one!"]}

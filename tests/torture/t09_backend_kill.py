@@ -18,11 +18,9 @@ from tests.torture._ten_nodes import TenNodes
 
 RHYTHMS = {"20-80 ms": (0.02, 0.08), "0.3-0.7 s": (0.3, 0.7)}
 RUNS = 40
-NAME = "stepwell-torture"
 
 _VICTIMS = """
-SELECT pid FROM pg_stat_activity
-WHERE application_name = $1 AND datname = $2 AND backend_type = 'client backend'
+SELECT pid FROM pg_stat_activity WHERE datname = $1 AND backend_type = 'client backend'
 """
 
 
@@ -38,7 +36,7 @@ async def killing(
         try:
             while True:
                 await asyncio.sleep(dice.uniform(*rhythm))
-                pids = [row["pid"] for row in await connection.fetch(_VICTIMS, NAME, name)]
+                pids = [row["pid"] for row in await connection.fetch(_VICTIMS, name)]
                 ready.set()
                 victims = pids if dice.random() < 0.5 else dice.sample(pids, min(1, len(pids)))
                 rows = await connection.fetch(
@@ -59,21 +57,29 @@ async def killing(
             raise ended
 
 
-async def round_of(seed: int, url: str, rhythm: str, runs: int) -> Figures:
-    """`runs` runs on half as many threads, over two savers, under one rhythm."""
+async def round_of(
+    seed: int, url: str, rhythm: str, runs: int, *, through: str | None = None
+) -> Figures:
+    """`runs` runs on half as many threads, over two savers, under one rhythm.
+
+    Args:
+        seed: Of everything that is drawn.
+        url: A database of this round's own.
+        rhythm: Of RHYTHMS.
+        runs: How many, all at once.
+        through: A transaction pooler before it, by which the savers go.
+    """
     dice = random.Random(seed)
     walk = TenNodes(seed, pause_s=RHYTHMS[rhythm][1] / 2)
     name = url.partition("?")[0].rpartition("/")[2]
-    mine = f"{url}{'&' if '?' in url else '?'}application_name={NAME}"
     figures = walk.figures
-    async with (
-        open_saver(mine, observe=walk.observed) as one,
-        open_saver(mine, observe=walk.observed) as two,
-    ):
-        for saver in (one, two):
+    options = {"observe": walk.observed, "pgbouncer": through is not None}
+    savers = [open_saver(through or url, **options) for _ in range(2)]
+    async with savers[0], savers[1]:
+        for saver in savers:
             await saver.journal()  # the schema is made in peace
         async with killing(name, RHYTHMS[rhythm], dice, figures):
-            await walk.run([one, two], runs, threads=(runs + 1) // 2)
+            await walk.run(savers, runs, threads=(runs + 1) // 2)
     figures.cases += runs
     figures.stages[f"runs at {rhythm}"] += runs
     figures.stages[f"killed at {rhythm}"] += figures.counts["sessions killed"]
