@@ -11,6 +11,7 @@ from __future__ import annotations
 from stepwell import errors
 from stepwell._codec import register
 from stepwell.checkpoint._open import open_saver
+from stepwell.checkpoint._retention import Retention
 from stepwell.version import __version__
 
-__all__ = ["__version__", "errors", "open_saver", "register"]
+__all__ = ["Retention", "__version__", "errors", "open_saver", "register"]

@@ -209,14 +209,12 @@ async def test_threads_go_with_all_of_their_runs(saver):
         await saver.adelete_for_runs("r2")
 
 
-async def test_pruning_deletes_or_says_that_it_cannot(saver):
+async def test_pruning_by_strategy_deletes(saver):
     graph = survey(saver, [])
     for name in ("a", "b"):
         await graph.ainvoke({"log": []}, thread(name))
     await saver.aprune(["a", "unknown"], strategy="delete")
     assert [t.thread_id async for t in saver.alist_threads()] == ["b"]
-    with pytest.raises(UsageError, match="not supported in this release"):
-        await saver.aprune(["b"])
     with pytest.raises(ValueError, match="Unknown prune strategy"):
         await saver.aprune(["b"], strategy="some")
     with pytest.raises(TypeError, match="list of ids"):

@@ -19,7 +19,7 @@ from stepwell._journal.options import Surroundings
 from stepwell._journal.outage import persist
 from stepwell._journal.outbox import Outbox
 from stepwell._journal.ownership import Claimer, Wish, Won
-from stepwell.checkpoint.driver import Held, LoadRequest, ThreadKey
+from stepwell.checkpoint.driver import Held, LoadRequest, Relayout, ThreadKey
 from stepwell.errors import StaleWriterError, StorageError, ThreadBusyError, UsageError
 from stepwell.observe import LockWaited
 
@@ -308,6 +308,18 @@ class Core:
         else:
             outbox.fail(stale_writer(outbox, None, "none"))
         return deleted
+
+    async def prune(self, handle: ThreadHandle, change: Relayout) -> bool:
+        """See `ThreadHandle.prune`. Said twice it is done once: the layout has moved on."""
+        outbox, around = handle.outbox, self._around
+        if outbox.failure is not None:
+            raise outbox.failure.with_traceback(None)
+        done = await persist(
+            around, "prune", lambda: around.driver.prune(handle.held, around.worker, change)
+        )
+        if not done and outbox.failure is not None:
+            raise outbox.failure.with_traceback(None)
+        return done
 
     # -- the end
 

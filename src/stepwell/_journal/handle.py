@@ -16,6 +16,7 @@ from stepwell.checkpoint.driver import (
     Held,
     HistoryPage,
     Loaded,
+    Relayout,
     RunRow,
     RunStatus,
     ThreadChange,
@@ -47,6 +48,9 @@ class Keeper(Protocol):
 
     def delete(self, handle: ThreadHandle) -> Coroutine[Any, Any, bool]:
         """Delete the thread under its claim."""
+
+    def prune(self, handle: ThreadHandle, change: Relayout) -> Coroutine[Any, Any, bool]:
+        """Store a part of the thread in another form, under its claim."""
 
     @property
     def draining(self) -> str | None:
@@ -361,6 +365,18 @@ class ThreadHandle:
             False when the claim was lost before.
         """
         return await self._keeper.delete(self)
+
+    async def prune(self, change: Relayout) -> bool:
+        """Store a part of the thread in another form, under this claim.
+
+        Returns:
+            False when nothing was done: another layout came first.
+
+        Raises:
+            StaleWriterError: The claim was lost.
+            StorageError: The database did not answer, or the change does not fit.
+        """
+        return await self._keeper.prune(self, change)
 
     async def release(self) -> None:
         """Flush what is queued, let the claim go, pass the thread on to who waits for it.

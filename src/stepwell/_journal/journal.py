@@ -350,6 +350,10 @@ class Journal:
         """Give space of what was deleted back; bytes that the database became smaller by."""
         return await self._read("reclaim", self._around.driver.reclaim)
 
+    async def set_ttl(self, key: ThreadKey, ttl_s: float | None) -> bool:
+        """Say how long a thread is kept after its last update; False: there is none."""
+        return await self._read("set_ttl", lambda: self._around.driver.set_ttl(key, ttl_s))
+
     async def folded(self) -> None:
         """Wait until nothing is folded in the background."""
         await self._opened_core().folder.idle()

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import aclosing
-from typing import Any
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
 
 from stepwell._journal.folding import Gain
 from stepwell.checkpoint import _listing as listing
-from stepwell.checkpoint._results import CompactReport
+from stepwell.checkpoint._options import seconds
+from stepwell.checkpoint._pruning import Pass, prune_thread
+from stepwell.checkpoint._results import CompactReport, PruneReport, ThreadInfo
+from stepwell.checkpoint._retention import KEEP_LATEST, ONLY_OWN_TTL, Retention
 from stepwell.checkpoint._upkeep import Upkeep, listed
-from stepwell.checkpoint.driver import ThreadKey
+from stepwell.checkpoint.driver import ThreadKey, ThreadQuery, ThreadRow
+from stepwell.errors import CorruptRecordError, NotFoundError, StorageError, UsageError
+
+_log = logging.getLogger("stepwell")
+
+BATCH_ROWS: Final = 1000
+"""Rows that one transaction of a background pass deletes or writes, about."""
 
 
 class Keeping(Upkeep):
@@ -58,12 +71,193 @@ class Keeping(Upkeep):
         """Sync twin of `acompact`."""
         return self._now(lambda: self.acompact(thread_ids), "compact")
 
+    async def aprune(
+        self,
+        thread_ids: Sequence[Any] | None = None,
+        policy: Retention | None = None,
+        *,
+        strategy: str | None = None,
+        dry_run: bool = False,
+        batch_rows: int = 1000,
+    ) -> PruneReport:
+        """Delete what a policy does not keep.
+
+        Every checkpoint that stays has exactly the state it had. Threads are claimed one after
+        the other and never waited for; a pass that was killed is simply made again. Threads that
+        are running are left alone.
+
+        Args:
+            thread_ids: Which; None: all threads of this scope. Unknown ones are left out.
+            policy: What may go. None: the saver's `retention`; if it has none, "keep_latest" for
+                threads that are named, and else only threads whose own time is over.
+            strategy: LangGraph's form, in place of a policy. "keep_latest": all but the newest
+                checkpoint of each namespace; "delete": the threads.
+            dry_run: Only say what would be done.
+            batch_rows: Rows that one transaction deletes or writes, about.
+
+        Raises:
+            UsageError: Policy and strategy are both given, or `batch_rows` is no count.
+            ValueError: There is no such strategy.
+            TypeError: `thread_ids` is a single text.
+            ThreadBusyError: strategy="delete": a thread is running; those before it are deleted.
+            CorruptRecordError: A record is damaged; threads before it are pruned.
+            StorageError: The database did not answer; what is done is done.
+        """
+        if type(batch_rows) is not int or batch_rows < 1:
+            raise UsageError(f"batch_rows must be a whole number from 1 on, not {batch_rows!r}.")
+        if policy is not None and strategy is not None:
+            raise UsageError("aprune() takes a policy or LangGraph's strategy, not both.")
+        if strategy not in (None, "delete", "keep_latest"):
+            msg = f"Unknown prune strategy: {strategy!r}. There are 'delete' and 'keep_latest'."
+            raise ValueError(msg)
+        named = None if thread_ids is None else [self.key(i) for i in listed(thread_ids)]
+        if strategy is not None and named is None:
+            raise UsageError("A strategy needs thread_ids; for all threads, give a policy.")
+        if strategy == "delete":
+            return await self._delete_all(named or (), dry_run=dry_run)
+        policy = policy or self._retention
+        by_langgraph = strategy is not None or (policy is None and named is not None)
+        chosen = KEEP_LATEST if by_langgraph else policy or ONLY_OWN_TTL
+
+        async def prune() -> PruneReport:
+            reader = await self._reader()
+            work = Pass(chosen, self._clock.wall(), batch_rows, dry_run, by_langgraph)
+            report = PruneReport()
+            for key in await self._keys(named):
+                report = report.plus(await prune_thread(reader, key, work))
+            return report
+
+        return await self.at_home(prune)
+
+    def prune(
+        self,
+        thread_ids: Sequence[Any] | None = None,
+        policy: Retention | None = None,
+        *,
+        strategy: str | None = None,
+        dry_run: bool = False,
+        batch_rows: int = 1000,
+    ) -> PruneReport:
+        """Sync twin of `aprune`."""
+        return self._now(
+            lambda: self.aprune(
+                thread_ids, policy, strategy=strategy, dry_run=dry_run, batch_rows=batch_rows
+            ),
+            "prune",
+        )
+
+    async def _delete_all(self, keys: Sequence[ThreadKey], *, dry_run: bool) -> PruneReport:
+        report = PruneReport()
+        for key in keys:
+            info = await self.at_home(partial(self._info, key))
+            if info is None:
+                continue
+            if not dry_run:
+                await self.adelete_thread(key.thread_id)
+            report = report.plus(
+                PruneReport(threads=1, checkpoints=info.checkpoints, bytes=info.bytes)
+            )
+        return report
+
+    async def _info(self, key: ThreadKey) -> ThreadInfo | None:
+        return await listing.get_thread(await self._reader(), key)
+
+    @asynccontextmanager
+    async def pruning(
+        self, policy: Retention | None = None, *, interval_s: float | timedelta = 300.0
+    ) -> AsyncIterator[None]:
+        """Prune all threads of this scope again and again, for as long as the block lasts.
+
+        Threads that have nothing to prune and are not written are looked at by their row only.
+
+        Args:
+            policy: What may go; None: as for `aprune`.
+            interval_s: Seconds or a timedelta between passes; the first begins at once.
+
+        Raises:
+            UsageError: `interval_s` is no span of time.
+        """
+        pause_s = seconds("interval_s", interval_s)
+        chosen = policy or self._retention or ONLY_OWN_TTL
+        await self.at_home(self.journal)
+        task = asyncio.ensure_future(self.at_home(lambda: self._prune_for_ever(chosen, pause_s)))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _prune_for_ever(self, policy: Retention, pause_s: float) -> None:
+        settled: dict[ThreadKey, tuple[int, float]] = {}
+        while True:
+            try:
+                await self._prune_changed(policy, settled)
+            except (StorageError, CorruptRecordError) as error:
+                _log.warning("A pass of retention failed, and is made again: %s", error)
+            await asyncio.sleep(pause_s)
+
+    async def _prune_changed(
+        self, policy: Retention, settled: dict[ThreadKey, tuple[int, float]]
+    ) -> None:
+        """One pass over the rows of all threads. `settled`: the record number of threads in
+        which there was nothing left to prune, and when that was."""
+        reader, now = await self._reader(), self._clock.wall()
+        known, seen = dict(settled), set()
+        work = Pass(policy, now, BATCH_ROWS, dry_run=False)
+        query = ThreadQuery(scope=self._scope)
+        async with aclosing(listing.thread_rows(reader.journal, query)) as rows:
+            async for row in rows:
+                seen.add(row.key)
+                if not policy.expired(row, now) and _is_settled(policy, row, known.get(row.key)):
+                    continue
+                report = await prune_thread(reader, row.key, work)
+                if not report.skipped:
+                    settled[row.key] = (row.record_no, now)
+        for key in settled.keys() - seen:
+            del settled[key]
+
+    async def aset_ttl(self, thread_id: Any, ttl: float | timedelta | None) -> None:
+        """Say how long a thread is kept after its last update, whatever the policy says.
+
+        Args:
+            thread_id: Which thread.
+            ttl: Seconds or a timedelta; None: the policy decides.
+
+        Raises:
+            NotFoundError: There is no such thread.
+            UsageError: `ttl` is no span of time.
+            InvalidIdError: The id is none.
+        """
+        key = self.key(thread_id)
+        ttl_s = None if ttl is None else seconds("ttl", ttl, least=0)
+
+        async def set_it() -> None:
+            if not await (await self.journal()).set_ttl(key, ttl_s):
+                msg = f"There is no thread {key.thread_id!r}."
+                raise NotFoundError(msg, thread_id=key.thread_id)
+
+        await self.at_home(set_it)
+
+    def set_ttl(self, thread_id: Any, ttl: float | timedelta | None) -> None:
+        """Sync twin of `aset_ttl`."""
+        self._now(lambda: self.aset_ttl(thread_id, ttl), "set_ttl")
+
     async def _keys(self, named: Sequence[ThreadKey] | None) -> Sequence[ThreadKey]:
         """Those named, or those of all threads of this scope."""
         if named is not None:
             return named
         async with aclosing(listing.thread_keys(await self.journal(), self._scope)) as keys:
             return [key async for key in keys]
+
+
+def _is_settled(policy: Retention, row: ThreadRow, known: tuple[int, float] | None) -> bool:
+    """Whether a pass would find what an earlier one has found: nothing."""
+    if not policy.prunes:
+        return True
+    if known is None or known[0] != row.record_no:
+        return False
+    # What was too young at that pass may have aged since.
+    return policy.max_age_s is None or known[1] > row.updated_at + policy.max_age_s
 
 
 __all__ = ["Keeping"]

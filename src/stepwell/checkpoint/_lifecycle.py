@@ -24,6 +24,7 @@ from stepwell.checkpoint._options import (
     seconds,
 )
 from stepwell.checkpoint._results import DrainReport
+from stepwell.checkpoint._retention import retention_of
 from stepwell.checkpoint.driver import Driver, ThreadKey
 
 T = TypeVar("T")
@@ -53,6 +54,7 @@ class Opening:
             found = await driver() if callable(driver) else driver
             return Journal(found, options=settings, clock=clock, ids=ids, observers=watchers)
 
+        self._retention = retention_of(given.get("retention"))
         self.codec = Codec()
         self._clock = clock
         self._scope = ""

@@ -49,6 +49,7 @@ def open_saver(url: str | None = None, /, **options: Unpack[OpenOptions]) -> Sav
         read_url: PostgreSQL: a replica for reads that may lag.
         connect: PostgreSQL: more arguments for `asyncpg.connect`.
         thread_id_rule: Which thread ids are allowed: a pattern for the whole id, or a predicate.
+        retention: A `Retention`: what `aprune` and `pruning` delete unless told otherwise.
         observe: Observers of events (`stepwell.observe`).
 
     Raises:

@@ -33,6 +33,8 @@ class SaverOptions(TypedDict, total=False):
     """Rows not yet durable, from where on producers wait; default 10,000."""
     thread_id_rule: ThreadIdRule | None
     """Which thread ids are allowed: a pattern for the whole id, or a predicate."""
+    retention: Any
+    """A `Retention`: what `aprune` and `pruning` delete unless they are told otherwise."""
     observe: Observer | Sequence[Observer] | None
     """Who is told of events (`stepwell.observe`)."""
 

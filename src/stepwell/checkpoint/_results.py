@@ -180,6 +180,33 @@ class DrainReport(_Record):
     running: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PruneReport(_Record):
+    """What pruning has done, or would do.
+
+    Attributes:
+        threads: Threads that were deleted.
+        checkpoints: Checkpoints that are gone, those of deleted threads among them.
+        bytes: What the stored records take less.
+        skipped: Threads left alone because they were running, held by somebody, or written
+            meanwhile; the next pass finds them again.
+    """
+
+    threads: int = 0
+    checkpoints: int = 0
+    bytes: int = 0
+    skipped: int = 0
+
+    def plus(self, other: PruneReport) -> PruneReport:
+        """Both together."""
+        return PruneReport(
+            threads=self.threads + other.threads,
+            checkpoints=self.checkpoints + other.checkpoints,
+            bytes=self.bytes + other.bytes,
+            skipped=self.skipped + other.skipped,
+        )
+
+
 class CheckpointTuple(NamedTuple):
     """A checkpoint in the shape that LangGraph's savers give it.
 
@@ -195,6 +222,6 @@ class CheckpointTuple(NamedTuple):
 
 
 __all__ = [
-    "CheckpointTuple", "CompactReport", "DrainReport", "MigrateReport", "RecoverReport",
-    "RunInfo", "ThreadInfo",
+    "CheckpointTuple", "CompactReport", "DrainReport", "MigrateReport", "PruneReport",
+    "RecoverReport", "RunInfo", "ThreadInfo",
 ]  # fmt: skip

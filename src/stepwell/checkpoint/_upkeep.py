@@ -166,37 +166,6 @@ class Upkeep(Opening):
         """Sync twin of `adelete_for_runs`."""
         self._now(lambda: self.adelete_for_runs(run_ids), "delete_for_runs")
 
-    async def aprune(self, thread_ids: Sequence[Any], *, strategy: str = "keep_latest") -> None:
-        """Delete what is not needed any more of some threads.
-
-        Args:
-            thread_ids: Which; unknown ones are left out.
-            strategy: "delete": everything. "keep_latest", all but the newest checkpoint of
-                each namespace, is not supported in this release.
-
-        Raises:
-            UsageError: The strategy is "keep_latest".
-            ValueError: It is another one.
-            TypeError: `thread_ids` is a single text.
-            ThreadBusyError: A thread is running; those before it are deleted.
-        """
-        named = listed(thread_ids)
-        if strategy == "keep_latest":
-            msg = (
-                "aprune(strategy='keep_latest') is not supported in this release: retention is not "
-                "built yet. strategy='delete' deletes the threads."
-            )
-            raise UsageError(msg)
-        if strategy != "delete":
-            msg = f"Unknown prune strategy: {strategy!r}. There are 'delete' and 'keep_latest'."
-            raise ValueError(msg)
-        for thread_id in named:
-            await self.adelete_thread(thread_id)
-
-    def prune(self, thread_ids: Sequence[Any], *, strategy: str = "keep_latest") -> None:
-        """Sync twin of `aprune`."""
-        self._now(lambda: self.aprune(thread_ids, strategy=strategy), "prune")
-
     async def _reader(self) -> listing.Reader:
         return listing.Reader(await self.journal(), self.codec, self._clock)
 

@@ -37,6 +37,7 @@ from stepwell.checkpoint._results import (
     CheckpointTuple,
     CompactReport,
     DrainReport,
+    PruneReport,
     RecoverReport,
     RunInfo,
     ThreadInfo,
@@ -414,7 +415,8 @@ __all__ = [
     "ERROR", "EXCLUDED_METADATA_KEYS", "INTERRUPT", "LATEST_VERSION", "RESUME", "SCHEDULED",
     "WRITES_IDX_MAP", "BaseCheckpointSaver", "ChannelVersions", "Checkpoint", "CheckpointMetadata",
     "CheckpointTuple", "CompactReport", "DrainReport", "EmptyChannelError", "PendingWrite",
-    "RecoverReport", "RunInfo", "Saver", "ThreadInfo", "copy_checkpoint", "create_checkpoint",
+    "PruneReport", "RecoverReport", "RunInfo", "Saver", "ThreadInfo", "copy_checkpoint",
+    "create_checkpoint",
     "empty_checkpoint", "get_checkpoint_id", "get_checkpoint_metadata",
     "get_serializable_checkpoint_metadata", "writes_sort_key",
 ]  # fmt: skip

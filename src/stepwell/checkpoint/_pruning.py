@@ -1,0 +1,200 @@
+"""One pass of retention: thread by thread, under a claim, in transactions of bounded size."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from stepwell._journal.folding import fold_namespace
+from stepwell._journal.handle import ThreadHandle
+from stepwell._journal.layouts import FOLD_ROWS, LAZY
+from stepwell._journal.pruning import Pruning, is_dead, plan_pruning
+from stepwell.checkpoint import _listing as listing
+from stepwell.checkpoint._results import PruneReport
+from stepwell.checkpoint._retention import Retention
+from stepwell.checkpoint.driver import LoadRequest, ThreadKey, ThreadRow, ThreadStatus
+from stepwell.constants import NS_SEP
+from stepwell.errors import StaleWriterError, ThreadBusyError
+from stepwell.observe import Pruned
+
+_RACES_MAX: Final = 10
+"""How often another layout may come first before a namespace is left for the next pass."""
+
+
+class Pass(NamedTuple):
+    """What a pass works by.
+
+    `now`: unix time that ages are counted from. `heads_stay`: the newest checkpoint of every
+    namespace stays, also where nothing leads to it any more.
+    """
+
+    policy: Retention
+    now: float
+    batch_rows: int
+    dry_run: bool
+    heads_stay: bool = False
+
+
+class _Totals:
+    """What has been done to one thread so far."""
+
+    __slots__ = ("bytes", "checkpoints")
+
+    def __init__(self) -> None:
+        self.checkpoints = self.bytes = 0
+
+
+async def prune_thread(reader: listing.Reader, key: ThreadKey, work: Pass) -> PruneReport:
+    """Do to one thread what the policy says, or say what would be done.
+
+    Raises:
+        CorruptRecordError: A record is damaged; that namespace was left as it is.
+        StorageError: The database did not answer; what is done is done.
+    """
+    journal, clock = reader.journal, reader.clock
+    row = (await journal.load(LoadRequest(key, "", 0, current=True))).thread
+    if row is None:
+        return PruneReport()
+    began = clock.monotonic()
+    if row.status == ThreadStatus.RUNNING or _held(row):
+        report = PruneReport(skipped=1) if _concerned(row, work) else PruneReport()
+    elif await _goes(reader, row, work):
+        report = await _delete(reader, row, work)
+    elif work.policy.prunes:
+        report = await _prune(reader, row, work)
+    else:
+        report = PruneReport()
+    if not work.dry_run and (report.threads or report.checkpoints) and journal.observers:
+        journal.observers(
+            Pruned(
+                thread_id=key.thread_id,
+                threads=report.threads,
+                checkpoints=report.checkpoints,
+                bytes=report.bytes,
+                duration_s=clock.monotonic() - began,
+            )
+        )
+    return report
+
+
+def _held(row: ThreadRow) -> bool:
+    return row.owner is not None and row.lease_left_s is not None and row.lease_left_s > 0
+
+
+def _concerned(row: ThreadRow, work: Pass) -> bool:
+    """Whether the policy could have a use for a thread that is left alone."""
+    return work.policy.prunes or work.policy.expired(row, work.now)
+
+
+async def _goes(reader: listing.Reader, row: ThreadRow, work: Pass) -> bool:
+    if not work.policy.expired(row, work.now):
+        return False
+    if work.policy.where is None:
+        return True
+    info = await listing.get_thread(reader, row.key)
+    return info is not None and bool(work.policy.where(info))
+
+
+async def _claim(reader: listing.Reader, row: ThreadRow) -> ThreadHandle | None:
+    """The claim of a thread that still is what was looked at; None if it is not, or is busy."""
+    try:
+        handle = await reader.journal.acquire(row.key, wait=False, load_seq=0)
+    except ThreadBusyError:
+        return None
+    found = handle.loaded.thread
+    if found is not None and (found.uid, found.record_no) == (row.uid, row.record_no):
+        return handle
+    if handle.record_no == 0:
+        await handle.delete()  # it was deleted meanwhile, and made again by claiming it
+    await handle.release()
+    return None
+
+
+async def _delete(reader: listing.Reader, row: ThreadRow, work: Pass) -> PruneReport:
+    gone = PruneReport(threads=1, checkpoints=row.checkpoints, bytes=row.bytes)
+    if work.dry_run:
+        return gone
+    handle = await _claim(reader, row)
+    if handle is None:
+        return PruneReport(skipped=1)
+    try:
+        deleted = await handle.delete()
+    finally:
+        await handle.release()
+    return gone if deleted else PruneReport(skipped=1)
+
+
+async def _prune(reader: listing.Reader, row: ThreadRow, work: Pass) -> PruneReport:
+    planned = await _look(reader, row, work)
+    checkpoints = sum(plan.checkpoints for _, plan in planned)
+    if not checkpoints or work.dry_run:
+        return PruneReport(checkpoints=checkpoints, bytes=sum(plan.bytes for _, plan in planned))
+    handle = await _claim(reader, row)
+    if handle is None:
+        return PruneReport(skipped=1)
+    totals = _Totals()
+    skipped = 0
+    try:
+        for _ in range(_RACES_MAX):
+            if await _carry_out(handle, planned, totals):
+                break
+            # Somebody folded meanwhile: what is left to do has another form now.
+            planned = await _look(reader, row, work)
+        else:
+            skipped = 1
+    except StaleWriterError:
+        skipped = 1
+    finally:
+        await handle.release()
+    driver = reader.journal.driver
+    for name, plan in planned:
+        if sum(len(change.rows) for change in plan.changes) >= FOLD_ROWS:
+            await fold_namespace(driver, row.key, name, LAZY)
+    return PruneReport(checkpoints=totals.checkpoints, bytes=totals.bytes, skipped=skipped)
+
+
+async def _carry_out(
+    handle: ThreadHandle, planned: Sequence[tuple[str, Pruning]], totals: _Totals
+) -> bool:
+    """Send the changes one after the other; False if another layout came first."""
+    layout_no: int | None = None
+    for _, plan in planned:
+        for change in plan.changes:
+            # Each plan counts on from the layout it read: those before it have moved that on.
+            layout_no = change.layout_no if layout_no is None else layout_no + 1
+            if not await handle.prune(change._replace(layout_no=layout_no)):
+                return False
+            totals.checkpoints -= change.checkpoints
+            totals.bytes -= change.bytes
+            await asyncio.sleep(0)
+    return True
+
+
+async def _look(reader: listing.Reader, row: ThreadRow, work: Pass) -> list[tuple[str, Pruning]]:
+    """What is to be done to each namespace; those around others come first.
+
+    If the thread is folded meanwhile, the first of these changes will be refused.
+    """
+    journal, key = reader.journal, row.key
+    names = ["", *await journal.namespaces(key)]
+    names.sort(key=lambda name: (name.count(NS_SEP) + 1) if name else 0)
+    oldest: dict[str, int | None] = {}
+    planned: list[tuple[str, Pruning]] = []
+    for name in names:
+        page = await journal.history(key, name, current=True)
+        if page.thread is None:
+            return []
+        rules = work.policy.rules(row, name, page, work.now, reader.codec)
+        dead = bool(name) and not work.heads_stay and is_dead(name, page, oldest)
+        if dead:
+            # It is behind all that is kept of what led to it: its own newest count for nothing.
+            rules = rules._replace(keep_last=None)
+        plan = plan_pruning(key, page, rules, batch_rows=work.batch_rows, dead=dead)
+        oldest[name] = plan.oldest_kept
+        if plan.changes:
+            planned.append((name, plan))
+    return planned
+
+
+__all__ = ["Pass", "prune_thread"]
