@@ -8,8 +8,7 @@ import warnings
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from anyio import to_thread
-
+from stepwell._portal.threads import in_thread
 from stepwell.errors import GraphDefinitionError
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ def _bind_sync(fn: Any, label: str, injected: list[tuple[str, Callable[[TaskRun]
         return fn(value, **{k: source(task) for k, source in injected}) if injected else fn(value)
 
     async def call(value: Any, task: TaskRun) -> Any:
-        result = await to_thread.run_sync(now, value, task)
+        result = await in_thread(now, value, task)
         # A lambda or partial around an async function shows only when it is called.
         return await result if inspect.isawaitable(result) else result
 
@@ -182,7 +181,7 @@ def bind_call(fn: Any, name: str) -> Bound:
         return Bound(name, now, None, is_async=True)
 
     async def call(given: Any, task: TaskRun) -> Any:
-        result = await to_thread.run_sync(now, given, task)
+        result = await in_thread(now, given, task)
         return await result if inspect.isawaitable(result) else result
 
     return Bound(name, call, now, is_async=False)
