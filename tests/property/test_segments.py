@@ -221,3 +221,21 @@ def test_nodes_that_got_other_names_begin_a_segment() -> None:
         folded.add_segment(segment_body(pack_segment(part, folded)))
     assert plain(folded) == plain(fold(rows))
     assert (folded.state_version, set(folded.seen)) == (1, {"new"})
+
+
+def test_a_missing_row_is_noticed() -> None:
+    """A chain with a hole, or without its beginning, gives no state at all."""
+    rows = []
+    for seq in range(1, 6):
+        body = orjson.dumps({"t": [], "c": {"log": ["a", [seq]]}})
+        rows.append(
+            CheckpointRow(
+                ns=0, seq=seq, parent=None, step=seq, source=1, run=1, epoch=1, record_no=seq,
+                format=1, crc=zlib.crc32(body), body=body,
+            )
+        )  # fmt: skip
+    for hole in (1, 2, 4):
+        left = [row for row in rows if row.seq != hole]
+        with pytest.raises(CorruptRecordError, match="is not there"):
+            trail(Loaded(thread=None, rows=left), 5)
+    assert trail(Loaded(thread=None, rows=[row for row in rows if row.seq != 5]), 5) == []

@@ -31,6 +31,7 @@ from stepwell._journal.load import Contribution, Folded, add_row, chain, contrib
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import CheckpointRow, HistoryPage, LoadRequest
 from stepwell.config import RunnableConfig
+from stepwell.errors import CorruptRecordError
 from stepwell.types import StateSnapshot
 
 
@@ -175,19 +176,24 @@ def _views(
     rows: list[CheckpointRow],
     chosen: set[int],
 ) -> dict[int, View]:
-    """Fold every row once, oldest first, and revive the chosen ones."""
+    """Fold every row once, oldest first, and revive the chosen ones.
+
+    Raises:
+        CorruptRecordError: A record is damaged, or missing.
+    """
     codec = program.codec
     by_seq = {r.seq: r for r in rows}
     branch_points = {r.parent for r in rows if r.parent is not None}
     saved: dict[int, Folded] = {}
     kept: dict[int, Folded] = {}
     children: dict[int, list[tuple[list[Contribution], int]]] = {}
-    current = Folded()
+    current, at = Folded(), 0
     for row in rows:
-        if row.parent is not None:
-            current = saved[row.parent].snapshot() if row.parent else Folded()
-        document = add_row(current, row)
         parent = parent_of(row)
+        if parent != at:
+            current = _branched(saved, row, parent)
+        document = add_row(current, row)
+        at = row.seq
         if parent in chosen and shows_tasks(row):
             found = told(row, contributions(document, current.snapshot(), codec))
             children.setdefault(parent, []).append((found, current.state_version))
@@ -208,6 +214,16 @@ def _views(
             add_contributions(program, view, view.pending, found, version)
         views[seq] = view
     return views
+
+
+def _branched(saved: Mapping[int, Folded], row: CheckpointRow, parent: int) -> Folded:
+    """The state that a row extends which does not extend the one before it."""
+    if not parent:
+        return Folded()
+    if parent not in saved:
+        msg = f"Record {row.record_no} continues checkpoint {parent}, which is not there."
+        raise CorruptRecordError(msg, seq=row.seq)
+    return saved[parent].snapshot()
 
 
 __all__ = ["get_state", "history"]

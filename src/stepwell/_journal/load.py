@@ -64,7 +64,7 @@ def trail(loaded: Loaded | HistoryPage, seq: int | None = None) -> list[Piece]:
         CorruptRecordError: A segment is damaged, or a row continues one that is not there.
     """
     rows, segments = loaded.rows, loaded.segments
-    if not segments and all(row.parent is None for row in rows[1:]):
+    if not segments and _is_line(rows):
         upto = rows if seq is None else [row for row in rows if row.seq <= seq]
         return list(upto) if seq is None or (upto and upto[-1].seq == seq) else []
     if seq is None:
@@ -93,6 +93,14 @@ def trail(loaded: Loaded | HistoryPage, seq: int | None = None) -> list[Piece]:
         seq = segment.seq_from - 1 if segment.parent is None else segment.parent
     found.reverse()
     return found
+
+
+def _is_line(rows: Sequence[CheckpointRow]) -> bool:
+    """Whether rows are one unbroken chain from nothing on."""
+    if not rows:
+        return True
+    whole = rows[-1].seq - rows[0].seq + 1 == len(rows) and parent_of(rows[0]) == 0
+    return whole and all(row.parent is None for row in rows[1:])
 
 
 def parent_of(row: CheckpointRow) -> int:
