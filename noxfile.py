@@ -115,6 +115,16 @@ def tests_on(session: nox.Session) -> None:
     _pytest(session)
 
 
+@nox.session(name="postgres-at", default=False)
+def postgres_at(session: nox.Session) -> None:
+    """Run what needs PostgreSQL on another server: -- postgresql://SUPERUSER@HOST/DATABASE."""
+    if not session.posargs:
+        session.error("Say which server: -- postgresql://postgres@127.0.0.1:5432/postgres")
+    _install(session, "test", "compat")
+    env = {"STEPWELL_TEST_PG_DSN": session.posargs[0]}
+    session.run("python", "-m", "pytest", "-m", "postgres", *session.posargs[1:], env=env)
+
+
 @nox.session
 def quick(session: nox.Session) -> None:
     """Run for about a minute: no servers, no processes killed; stop at the first failure."""

@@ -93,6 +93,12 @@ class Proxy:
         for link in list(self._links):
             link.cut()
 
+    def mute_all(self) -> None:
+        """Every connection that is open stays open, and nothing passes on it any more; new ones
+        are sound. So it looks when a router has forgotten them."""
+        for link in self._links:
+            link.mute()
+
     def partition(self, on: bool) -> None:
         """Let nothing pass any more, or again."""
         if on:
@@ -154,6 +160,7 @@ class _Link:
         self._asked = False
         """A commit is on its way whose reply is to be lost."""
         self._begun = self._writing = False
+        self._muted = False
         self._unheard = b""
         self._loss: Loss | None = None
         self.task = asyncio.ensure_future(asyncio.sleep(0))
@@ -174,6 +181,9 @@ class _Link:
                 ):
                     raise ended
 
+    def mute(self) -> None:
+        self._muted = True
+
     def cut(self) -> None:
         """Reset both connections."""
         for writer in (self._to_client, self._to_server):
@@ -191,6 +201,8 @@ class _Link:
             size = await self._from_client.readexactly(4)
             body = await self._from_client.readexactly(struct.unpack("!i", size)[0] - 4)
             message = kind + size + body
+            if self._muted:
+                continue
             if self._is_commit(kind, body) and await self._lose(message):
                 return
             await self._proxy.pass_on(message, self._to_server)
@@ -264,6 +276,8 @@ class _Link:
             data = await self._from_server.read(65536)
             if not data:
                 return
+            if self._muted:
+                continue
             if not self._asked:
                 await self._proxy.pass_on(data, self._to_client)
                 continue

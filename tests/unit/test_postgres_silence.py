@@ -2,6 +2,7 @@
 # ruff: noqa: F401, F811  # fixtures are imported by name
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -10,6 +11,7 @@ from stepwell.checkpoint.driver import Busy, Committed, Renewed
 from stepwell.errors import StorageUnavailableError, UsageError
 from stepwell.testing._rows import bodies, checkpoint, contest, loaded, take, thread_key, worker
 from tests._postgres import execute, opened, pg_dsn, pg_schema
+from tests._proxy import proxy
 
 pytestmark = pytest.mark.postgres
 
@@ -132,3 +134,26 @@ async def test_no_time_at_all_is_refused(pg_schema, timeouts):
     with pytest.raises(UsageError, match="needs more than no time"):
         async with opened(pg_schema, timeouts=timeouts):
             raise AssertionError("it was opened")
+
+
+async def test_connections_that_a_router_has_forgotten_are_given_up(pg_dsn, pg_schema):
+    """Idle ones too, and all at once: a run that begins meets silence on whatever it borrows, for
+    as long as one reply may take, not for that long on each of them in turn."""
+    async with proxy(pg_dsn) as wire, opened(pg_schema, wire.url, timeouts=SHORT) as driver:
+        keys = [thread_key(f"t{n}") for n in range(6)]
+        # As many borrowed connections as can be, all idle now.
+        claims = await asyncio.gather(*(take(driver, key, ALICE) for key in keys))
+        await asyncio.gather(*(loaded(driver, key) for key in keys for _ in range(3)))
+        wire.mute_all()
+        for verb in (
+            lambda: contest(driver, thread_key("new"), BOB),
+            lambda: loaded(driver, keys[0]),
+            lambda: driver.landed(keys[0], 1, claims[0].epoch),
+            lambda: driver.want(keys),
+        ):
+            with contextlib.suppress(StorageUnavailableError):
+                async with asyncio.timeout(20):
+                    await verb()
+            async with asyncio.timeout(20):
+                await verb()
+            wire.mute_all()

@@ -193,6 +193,9 @@ class Source(Protocol):
     async def release(self, link: Link) -> None:
         """Give a borrowed connection back."""
 
+    async def distrust(self) -> None:
+        """A borrowed connection has gone silent: lend no other that was open at the time."""
+
     async def close(self) -> None:
         """Close what is ours."""
 
@@ -276,6 +279,10 @@ class OwnSource:
         if self._pool is not None:
             await give_back(self._pool, link)
 
+    async def distrust(self) -> None:
+        if self._pool is not None:
+            await self._pool.expire_connections()
+
     async def close(self) -> None:
         pool, self._pool = self._pool, None
         if pool is None:
@@ -338,6 +345,9 @@ class PoolSource:
 
     async def release(self, link: Link) -> None:
         await give_back(self._pool, link)
+
+    async def distrust(self) -> None:
+        """The pool is its owner's, and lends to others: each connection is found out by itself."""
 
     async def close(self) -> None:
         """Nothing is ours: `discard` has given back what was taken."""
@@ -430,6 +440,8 @@ async def borrowed(source: Source, doing: str, *, sent: bool) -> AsyncIterator[L
         lost = ended(link)
         if not usable(error):
             end(link)
+        if isinstance(error, TimeoutError):
+            await source.distrust()
         raise translate(error, doing, source.label, sent=sent, lost=lost) from error
     except BaseException:
         end(link)
@@ -441,9 +453,13 @@ async def borrowed(source: Source, doing: str, *, sent: bool) -> AsyncIterator[L
 
 
 @asynccontextmanager
-async def snapshot(source: Source, doing: str) -> AsyncIterator[Link]:
-    """A read-only transaction that sees one state of the database throughout."""
+async def snapshot(source: Source, doing: str, *, reply_s: float) -> AsyncIterator[Link]:
+    """A read-only transaction that sees one state of the database throughout.
+
+    `reply_s` bounds the reply to its beginning, which is no work: without one the connection
+    is dead. What is read may take longer.
+    """
     async with borrowed(source, doing, sent=False) as link:
-        await link.execute(_READ if source.pinned else _READ + _LOCAL)
+        await link.execute(_READ if source.pinned else _READ + _LOCAL, timeout=reply_s)
         yield link
         await link.execute("COMMIT")

@@ -363,10 +363,28 @@ class Postgres:
         return await opened.control.run(sql, *args, doing=name, reply_s=reply_s)
 
     async def fetch(
-        self, name: str, *args: object, sent: bool = True, reply_s: float | None = None
+        self,
+        name: str,
+        *args: object,
+        sent: bool = True,
+        reply_s: float | None = None,
+        long: bool = False,
     ) -> list[asyncpg.Record]:
-        """Run one named statement on a borrowed connection to the primary."""
+        """Run one named statement on a borrowed connection to the primary.
+
+        Args:
+            name: of the statement.
+            args: its parameters.
+            sent: it writes, so that a missing reply leaves the outcome unknown.
+            reply_s: how long its reply may take; None: as long as a commit's.
+            long: it may have much to do: the server's own limit counts.
+
+        Raises:
+            StorageError: mapped.
+        """
         opened = self._open
+        if reply_s is None and not long:
+            reply_s = self._timeouts.commit_s
         pinned = opened.source.pinned
         async with borrowed(opened.source, name, sent=sent) as link:
             return await run(link, opened.sql[name], args, pinned=pinned, reply_s=reply_s)
@@ -380,7 +398,8 @@ class Postgres:
     def snapshot(self, *, primary: bool) -> AbstractAsyncContextManager[Link]:
         """A read-only transaction that sees one state of the database throughout."""
         opened = self._open
-        return snapshot(opened.source if primary else opened.replica, "reading")
+        source = opened.source if primary else opened.replica
+        return snapshot(source, "reading", reply_s=self._timeouts.commit_s)
 
     # --- what the lock session needs done (its `Rows`) --------------------------------------
 

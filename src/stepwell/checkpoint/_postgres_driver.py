@@ -267,7 +267,9 @@ class PostgresDriver:
         for turn in range(ROUNDS):
             if turn:
                 await asyncio.sleep(PAUSE_S)
-            [[deleted]] = await self._db.fetch("delete", key, claim.epoch, uuid_of(worker))
+            [[deleted]] = await self._db.fetch(
+                "delete", key, claim.epoch, uuid_of(worker), long=True
+            )
             if deleted is not None:
                 if deleted:
                     await self.unlock([claim])

@@ -34,6 +34,7 @@ async def relay(db: Postgres, change: Relayout, fence: tuple[Held, bytes] | None
             change.bytes,
             *_rows(change.rows),
             *_segments(change.segments),
+            long=True,
         )
     except StorageUnavailableError:
         raise
