@@ -172,6 +172,48 @@ async def test_every_thread_has_its_own_budget():
 
 
 @simulated
+@pytest.mark.parametrize("first", ["renew", "load", "commit"])
+async def test_all_that_a_claim_waits_for_has_one_budget(first):
+    """A run whose superstep cannot begin, then cannot record that it failed, then cannot let go
+    of its thread, has waited for one outage, not for three."""
+    async with world(outage_budget_s=30.0) as (journal, process):
+        handle = await journal.acquire(key())
+        await step(handle).ticket
+        await asyncio.sleep(3)
+        process.outage = unavailable
+        began = asyncio.get_running_loop().time()
+        with handle.call(), pytest.raises(StorageUnavailableError):
+            if first == "renew":
+                await asyncio.sleep(5)  # the lease is in doubt now
+                await handle.fresh()
+            elif first == "load":
+                await journal.load(LoadRequest(key()))
+            else:
+                await step(handle).ticket
+        with handle.call(), pytest.raises(StorageUnavailableError):
+            await step(handle).ticket
+        await handle.release()
+        waited = asyncio.get_running_loop().time() - began
+        assert 29 < waited < 40
+        process.outage = None
+
+
+@simulated
+async def test_an_answer_begins_the_budget_anew():
+    """Two outages with an answer between them are two, each with its time."""
+    async with world(outage_budget_s=30.0) as (journal, process):
+        handle = await journal.acquire(key())
+        for _ in range(3):
+            ending = asyncio.ensure_future(failing_for(process, 20))
+            await asyncio.sleep(0)
+            with handle.call():
+                await journal.load(LoadRequest(key()))
+                await step(handle).ticket
+            await ending
+        assert handle.failure is None
+
+
+@simulated
 @pytest.mark.parametrize("there", [True, False])
 async def test_refused_after_an_unknown_attempt(there):
     """The first attempt of a slice got no answer, then another worker took the thread. If its

@@ -144,7 +144,8 @@ async def under_claim(opened: Opened, work: Callable[[], Awaitable[T]], run_id: 
     halt = opened.halt = Halt(opened.handle)
     try:
         try:
-            return await work()
+            with opened.handle.call():
+                return await work()
         except asyncio.CancelledError:
             if halt.undoes:
                 await halt.to_the_end(_undo(opened))

@@ -259,8 +259,9 @@ class Lane:
         has lost that time.
         """
         if sent.failing_since is None:
-            outage = self._backoff.since
-            sent.failing_since = now if outage is None else max(sent.since, outage)
+            lane = self._backoff.since
+            began = now if lane is None else max(sent.since, lane)
+            sent.failing_since = sent.outbox.outage.failed(began)
             return False
         return now >= self._deadline(sent)
 
@@ -294,6 +295,7 @@ class Lane:
                 # What landed earlier renewed the lease when it landed, not now.
                 renewed_at = sent.first_sent_at if outcome.landed else sent_at
                 outbox.renewed_at = max(outbox.renewed_at, renewed_at or 0.0)
+                outbox.outage.over()
                 outbox.complete(sent, outcome.record_no)
                 outbox.notice(outcome.request, wanted=outcome.wanted)
                 if outbox.sent is not None or outbox.pending:

@@ -238,7 +238,7 @@ class Core:
             if not outbox.let_go_done and not isinstance(outbox.failure, StaleWriterError):
                 # Whatever else went wrong: the fence keeps late attempts of ours out once
                 # the row is free.
-                await self._claimer.release(handle.held)
+                await self._claimer.release(handle.held, outbox.outage)
                 unlock = False
         except StorageError as error:
             _log.warning(
@@ -252,6 +252,7 @@ class Core:
     def _part(self, handle: ThreadHandle, *, unlock: bool) -> None:
         outbox, now = handle.outbox, self._around.clock.monotonic()
         outbox.closed = True
+        outbox.outage.over()  # for tasks that outlive the run
         if self._handles.get(handle.key) is handle:
             del self._handles[handle.key]
             if self._emptied is not None and not self._handles:

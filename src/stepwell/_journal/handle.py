@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from stepwell._journal.bound import Bound
 from stepwell._journal.lineup import Turn
+from stepwell._journal.outage import current_outage
 from stepwell._journal.outbox import Outbox
 from stepwell._journal.slices import Ticket
 from stepwell.checkpoint.driver import (
@@ -186,6 +188,16 @@ class ThreadHandle:
     def head(self, ns: int) -> int:
         """Number of the newest checkpoint of a namespace, durable or not; 0 = none."""
         return self._heads[ns]
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """What is read of the journal in this block is read for the run under this claim: all
+        that it waits for, reads and writes, shares one outage budget."""
+        token = current_outage.set(self._outbox.outage)
+        try:
+            yield
+        finally:
+            current_outage.reset(token)
 
     def drains(self, stop: Callable[[str], None]) -> None:
         """Name what makes the run under this claim stop at its next barrier, when all are to."""

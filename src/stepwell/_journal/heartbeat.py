@@ -69,7 +69,9 @@ class Heartbeat:
         """
         outbox = handle.outbox
         if self._in_doubt(handle):
-            await persist(self._around, "renew", lambda: self._make_fresh(handle))
+            await persist(
+                self._around, "renew", lambda: self._make_fresh(handle), outage=outbox.outage
+            )
         if outbox.failure is not None:
             raise outbox.failure.with_traceback(None)
 
@@ -153,6 +155,7 @@ class Heartbeat:
         outbox = handle.outbox
         if isinstance(answer, Renewed):
             if answer.extended:
+                outbox.outage.over()
                 outbox.renewed_at = max(outbox.renewed_at, sent_at)
             outbox.notice(answer.request, wanted=answer.wanted)
             return answer.extended

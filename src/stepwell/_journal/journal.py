@@ -19,7 +19,7 @@ from stepwell._journal.folding import Gain, fold_namespace
 from stepwell._journal.handle import ThreadHandle
 from stepwell._journal.layouts import EAGER
 from stepwell._journal.options import JournalOptions, Surroundings
-from stepwell._journal.outage import persist
+from stepwell._journal.outage import current_outage, persist
 from stepwell._journal.ownership import Wish
 from stepwell.checkpoint.driver import (
     Ask,
@@ -366,7 +366,7 @@ class Journal:
 
     async def _read(self, verb: str, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
         self._opened_core()
-        return await persist(self._around, verb, call)
+        return await persist(self._around, verb, call, outage=current_outage.get())
 
     def _opened_core(self) -> Core:
         if self._core is None:

@@ -15,7 +15,7 @@ from typing import TypeVar
 from stepwell._journal.bound import Bound
 from stepwell._journal.demand import outranks
 from stepwell._journal.folding import Growth
-from stepwell._journal.outage import Backoff
+from stepwell._journal.outage import Backoff, Outage
 from stepwell._journal.slices import Filed, Record, Ticket, elide, freeze
 from stepwell.checkpoint.driver import Loaded, Slice, ThreadKey
 from stepwell.errors import StepwellError, StorageError
@@ -62,7 +62,8 @@ class Outbox:
     __slots__ = (
         "_apart", "_bound", "_dropped", "_enqueue", "_filed", "_flushers", "_loop",
         "_pending_size", "claimed_at", "closed", "durable_no", "durable_seq", "epoch",
-        "failure", "growth", "key", "let_go_done", "on_failure", "on_request", "owner", "pending",
+        "failure", "growth", "key", "let_go_done", "on_failure", "on_request", "outage", "owner",
+        "pending",
         "queued", "ready_at", "record_no", "renewed_at", "request", "sent", "ttl_s",
         "unsent_namespaces", "wanted",
     )  # fmt: skip
@@ -99,6 +100,8 @@ class Outbox:
         self.on_request: Callable[[str], None] | None = None
         self.growth: Growth | None = None
         """Who counts the checkpoints that have become durable."""
+        self.outage = Outage()
+        """What the run under this claim has waited for the database, whatever it asked."""
         self.closed = False
         """Nothing more may be appended."""
         self.let_go_done = False

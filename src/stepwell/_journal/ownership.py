@@ -19,7 +19,7 @@ from stepwell._journal.handle import ThreadHandle
 from stepwell._journal.inline import InlineClaim
 from stepwell._journal.lineup import Lineups, Turn, reentrant
 from stepwell._journal.options import Surroundings
-from stepwell._journal.outage import Backoff, persist
+from stepwell._journal.outage import Backoff, Outage, persist
 from stepwell.checkpoint.driver import (
     Ask,
     Busy,
@@ -100,8 +100,8 @@ class Claimer:
         await self._around.driver.release(self._around.worker, held)
         return [None] * len(held)
 
-    async def release(self, held: Held) -> None:
-        """Free the row of a claim and its lock.
+    async def release(self, held: Held, outage: Outage | None = None) -> None:
+        """Free the row of a claim and its lock. `outage`: that of the run that had it.
 
         A database that does not answer is asked again for the length of a lease: after that
         the row is free without us.
@@ -114,6 +114,7 @@ class Claimer:
             "release",
             lambda: asyncio.shield(self._releases.submit(held)),
             budget_s=self._around.options.lease_ttl_s,
+            outage=outage,
         )
 
     async def idle(self) -> None:
