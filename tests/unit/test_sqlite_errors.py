@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from stepwell._db import _sqlite_host
+from stepwell._db._sqlite_connection import Hop
 from stepwell._db._sqlite_errors import is_poison, must_reopen, storage_error
+from stepwell._db.sqlite import Database, Settings
 from stepwell.checkpoint._sqlite_driver import SqliteDriver
 from stepwell.checkpoint.driver import Claim, Committed, ThreadQuery
 from stepwell.errors import (
@@ -362,3 +364,32 @@ async def test_a_connection_that_met_an_error_is_really_closed(driver, path, ver
     await driver.close()
     assert left_open(path) == []
     assert kept.value.__cause__ is not None
+
+
+def test_no_statement_of_an_opening_gives_up_when_the_file_is_taken(path):
+    """Processes that make one database at once have the whole file to themselves in turn, and
+    SQLite does not wait by itself for every statement that switches to write-ahead mode."""
+
+    class Taken:
+        """A cursor that is refused the first time for every statement."""
+
+        def __init__(self, cursor):
+            self.cursor, self.refused = cursor, []
+
+        def execute(self, statement):
+            if statement not in self.refused:
+                self.refused.append(statement)
+                raise native(sqlite3.SQLITE_BUSY)
+            self.cursor.execute(statement)
+
+        def fetchone(self):
+            return self.cursor.fetchone()
+
+    connection = sqlite3.connect(path, isolation_level=None)
+    database = Database(Settings(path=path))
+    database.file = path
+    taken = Taken(connection.cursor())
+    database._enter_wal(taken, Hop(lambda _connection, _hop: None))
+    assert len(taken.refused) >= 2
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()

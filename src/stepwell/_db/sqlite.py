@@ -134,7 +134,7 @@ class Database:
         waiting = Waiting(max(_OPEN_WAIT_S, self._settings.busy_timeout_s), hop)
         mode = patiently_set(cursor, SQL["journal_mode"], waiting)
         if mode != "wal":
-            cursor.execute(SQL["auto_vacuum"])
+            patiently_set(cursor, SQL["auto_vacuum"], waiting)
             mode = patiently_set(cursor, SQL["journal_mode_wal"], waiting)
         if mode != "wal":
             raise StorageError(
