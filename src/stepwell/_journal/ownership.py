@@ -156,8 +156,6 @@ class Claimer:
         )
         attempt = _Attempt(self, turn, request)
         try:
-            if wish.wait:
-                await self._stay_away(turn.key, wish.deadline)
             return await self._claim(attempt, wish)
         except BaseException:
             self._abandon(attempt)
@@ -170,6 +168,8 @@ class Claimer:
         flagged: tuple[int, Demand | None] | None = None
         torn = 0
         while True:
+            if wish.wait:
+                await self._stay_away(key, deadline)
             sent_at = around.clock.monotonic()
             answer = await attempt.ask(deadline)
             if answer is None:
@@ -188,7 +188,7 @@ class Claimer:
                     raise StorageUnavailableError(msg, thread_id=key.thread_id, outcome="none")
                 await asyncio.sleep(torn * 0.001)
                 continue
-            self.courtesy.foreign(key)
+            self.courtesy.foreign(key, answer.owner, answer.epoch)
             busy = answer
             self._refuse_reentry(busy, wish.mine)
             if not wish.wait or (deadline is not None and now >= deadline):
@@ -209,7 +209,7 @@ class Claimer:
                 await self._want(key, *told, deadline)
                 pause = 0.0
             else:
-                most = poll_interval(now - seen[1])
+                most = poll_interval(now - seen[1]) * self.courtesy.haste(key)
                 pause = min(around.ids.uniform(most / 2, most), answer.lease_left_s + 0.001)
                 pause = self._bounded(pause, deadline)
             attempt.request = attempt.request._replace(confirmed=confirmed)
@@ -221,23 +221,26 @@ class Claimer:
         return max(0.0, pause)
 
     async def _stay_away(self, key: ThreadKey, deadline: float | None) -> None:
-        """Leave the thread to another process that waits, until it has had it, or for as long
-        as it needs to notice that the thread is free."""
+        """Leave a free thread to other processes whose turn it is, as long as they need to
+        notice that it is free. Whoever holds it is waited for as by anybody else."""
         around, courtesy = self._around, self.courtesy
-        while (away := courtesy.away(key, around.clock.monotonic())) is not None:
-            left_s, epoch = away
-            pause = self._bounded(min(left_s, POLL_LEAST_S / 2), deadline)
-            if not pause:
-                break
-            await asyncio.sleep(pause)
+        while courtesy.yields(key):
             try:
                 async with asyncio.timeout(self.patience_s(deadline)):
                     (loaded,) = await around.driver.load([LoadRequest(key, seq=0, current=True)])
             except (StorageError, TimeoutError) as error:
                 _log.debug("Could not see who has a thread: %s", error)
-                break  # the claim that follows knows how to wait for a database
-            if loaded.thread is None or loaded.thread.epoch != epoch:
-                courtesy.foreign(key)
+                return  # the claim that follows knows how to wait for a database
+            row = loaded.thread
+            if row is None:
+                return
+            left_s = courtesy.left_s(key, row.owner, row.epoch, around.clock.monotonic())
+            pause = (
+                0.0 if left_s is None else self._bounded(min(left_s, POLL_LEAST_S / 2), deadline)
+            )
+            if not pause:
+                return
+            await asyncio.sleep(pause)
 
     def patience_s(self, deadline: float | None) -> float | None:
         """How long to wait for one answer of the driver; None = for ever."""
