@@ -7,10 +7,12 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 
+from stepwell._journal.handle import ThreadHandle
+from stepwell.checkpoint.driver import RunRow
 from stepwell.checkpoint.memory import InMemorySaver
 from stepwell.checkpoint.postgres import PostgresSaver
 from stepwell.checkpoint.sqlite import SqliteSaver
-from stepwell.errors import NotFoundError, UsageError
+from stepwell.errors import NotFoundError, StorageError, UsageError
 from stepwell.graph import START, StateGraph
 from stepwell.types import Command, interrupt
 from tests._postgres import fresh_schema, server_dsn
@@ -219,3 +221,54 @@ async def test_pruning_by_strategy_deletes(saver):
         await saver.aprune(["b"], strategy="some")
     with pytest.raises(TypeError, match="list of ids"):
         await saver.aprune("b", strategy="delete")
+
+
+async def test_runs_that_made_no_checkpoint_are_copied(saver: Any) -> None:
+    """A call that went on with a finished thread is a run too; runs are numbered without a gap."""
+
+    async def node(state: State) -> dict[str, Any]:
+        return {"log": ["node"]}
+
+    graph = StateGraph(State).add_node("node", node).add_edge(START, "node").compile(saver)
+    for given in (None, {"log": ["in"]}, None, None, {"log": ["in"]}, None):
+        if given is not None or await saver.aget_thread("source"):
+            await graph.ainvoke(given, thread("source"))
+    await saver.acopy_thread("source", "target")
+    copied = [run.run_id async for run in saver.alist_runs("target")]
+    assert copied == [run.run_id async for run in saver.alist_runs("source")]
+    assert len(copied) == 5
+    before, after = [
+        [s async for s in graph.aget_state_history(thread(t))] for t in ("source", "target")
+    ]
+    assert [s.values for s in after] == [s.values for s in before]
+    names = [[s.config["configurable"]["checkpoint_id"] for s in h] for h in (before, after)]
+    assert names[0] == names[1]
+    assert (await graph.ainvoke({"log": ["more"]}, thread("target")))["log"][-2:] == [
+        "more",
+        "node",
+    ]
+    oldest = after[-1].config["configurable"]["checkpoint_id"]
+    await saver.acopy_thread("source", "beginning", at=oldest)
+    assert [run.run_id async for run in saver.alist_runs("beginning")] == copied[-1:]
+
+
+async def test_of_a_copy_that_fails_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last record is one that no driver can write, and its claim has failed by then."""
+    saver = InMemorySaver()
+
+    async def node(state: State) -> dict[str, Any]:
+        return {"log": ["node"]}
+
+    graph = StateGraph(State).add_node("node", node).add_edge(START, "node").compile(saver)
+    await graph.ainvoke({"log": ["in"]}, thread("source"))
+    append = ThreadHandle.append_status
+
+    def broken(self: ThreadHandle, **fields: Any) -> Any:
+        if fields.get("let_go"):
+            fields["run_row"] = RunRow(99, "no such run", 1)
+        return append(self, **fields)
+
+    monkeypatch.setattr(ThreadHandle, "append_status", broken)
+    with pytest.raises(StorageError):
+        await saver.acopy_thread("source", "target")
+    assert await saver.aget_thread("target") is None

@@ -290,7 +290,7 @@ class Core:
 
     async def _delete(self, handle: ThreadHandle) -> bool:
         outbox, driver = handle.outbox, self._around.driver
-        await outbox.flushed()
+        await outbox.settled()  # also of a claim whose records failed: the fence decides
         outbox.closed = True
         tries = 0
 

@@ -59,6 +59,8 @@ class Whole(NamedTuple):
             raise NotFoundError(msg, thread_id=self.thread.key.thread_id)
         if row.seq == self.thread.namespaces[0][1]:
             return self
+        kept = [c for c in self.checkpoints if c[1].record_no <= row.record_no]
+        newest = max(c[1].run for c in kept)
         return self._replace(
             thread=self.thread._replace(
                 status=int(ThreadStatus.IDLE),
@@ -67,7 +69,8 @@ class Whole(NamedTuple):
                 interrupts=0,
                 error=None,
             ),
-            checkpoints=[c for c in self.checkpoints if c[1].record_no <= row.record_no],
+            checkpoints=kept,
+            runs={n: run for n, run in self.runs.items() if n <= newest},
             writes=[w for w in self.writes if w[1].record_no <= row.record_no],
         )
 
@@ -88,13 +91,12 @@ async def read_whole(journal: Journal, key: ThreadKey) -> Whole:
         names = ["", *reversed(await journal.namespaces(key))]
         checkpoints: list[tuple[str, CheckpointRow]] = []
         writes: list[tuple[str, WriteRow]] = []
-        runs: dict[int, RunRow] = {}
         for name in names:
             if name:
                 page = await journal.history(key, name)
             checkpoints += [(name, row) for row in chain(page.rows, page.segments)]
             writes += [(name, row) for row in page.writes]
-            runs.update(page.runs)
+        runs = await _all_runs(journal, key)
         now = (await journal.load(LoadRequest(key, "", 0))).thread
         if now is not None and (now.uid, now.record_no, now.layout_no) == (
             thread.uid, thread.record_no, thread.layout_no,
@@ -102,6 +104,14 @@ async def read_whole(journal: Journal, key: ThreadKey) -> Whole:
             return Whole(thread, names, checkpoints, writes, runs)
     msg = f"Thread {key.thread_id!r} is being written all the time; copy it when its run is over."
     raise ThreadBusyError(msg, thread_id=key.thread_id)
+
+
+async def _all_runs(journal: Journal, key: ThreadKey) -> dict[int, RunRow]:
+    """Every run by its number, oldest first: also those that made no checkpoint."""
+    runs: list[RunRow] = []
+    while page := await journal.runs(key, after=runs[-1].run if runs else None):
+        runs += page
+    return {run.run: run for run in reversed(runs)}
 
 
 async def write_copy(handle: ThreadHandle, whole: Whole) -> None:
@@ -129,19 +139,22 @@ async def _append(handle: ThreadHandle, whole: Whole) -> None:
         handle.namespace(name)
     records: list[tuple[str, CheckpointRow | WriteRow]] = [*whole.checkpoints, *whole.writes]
     records.sort(key=lambda record: record[1].record_no)
-    runs = dict(whole.runs)
+    runs = {number: _ended(run) for number, run in whole.runs.items()}
     for name, row in records:
         while handle.record_no < row.record_no - 1:
-            # Ids sort by record number: what left no row keeps its number too.
-            handle.append_status()
+            # Ids sort by record number: what left no row keeps its number too. Among it are
+            # the records of runs that made no checkpoint.
+            handle.append_status(run_row=_next_run(runs, records, row.record_no))
             await handle.room()
         if isinstance(row, CheckpointRow):
+            while any(number < row.run for number in runs):  # they are numbered without a gap
+                handle.append_status(run_row=runs.pop(min(runs)))
             run = runs.pop(row.run, None)
             handle.append_checkpoint(
                 handle.namespace(name), parent=row.parent, step=row.step, source=row.source,
                 run=row.run, format=row.format, crc=row.crc, body=row.body, metadata=row.metadata,
                 meta_index=row.meta_index, key_id=row.key_id, checkpoint_id=whole.id_of(name, row),
-                run_row=None if run is None else _ended(run),
+                run_row=run,
             )  # fmt: skip
         else:
             handle.append_write(
@@ -158,8 +171,24 @@ async def _append(handle: ThreadHandle, whole: Whole) -> None:
         state_version=thread.state_version, next_nodes=thread.next_nodes,
         interrupts=thread.interrupts, error=thread.error,
     )  # fmt: skip
+    for run in runs.values():
+        handle.append_status(run_row=run)
     handle.append_status(thread=change, let_go=True)
     await handle.flushed()
+
+
+def _next_run(
+    runs: dict[int, RunRow], records: Sequence[tuple[str, CheckpointRow | WriteRow]], before: int
+) -> RunRow | None:
+    """The next run to be written, if it began before the first checkpoint of another one that
+    comes with, or after, the record `before`."""
+    if not runs:
+        return None
+    first = min(runs)
+    for _, row in records:
+        if isinstance(row, CheckpointRow) and row.record_no >= before and row.run:
+            return runs.pop(first) if first < row.run else None
+    return runs.pop(first)
 
 
 def _ended(run: RunRow) -> RunRow:
