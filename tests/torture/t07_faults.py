@@ -8,22 +8,26 @@ that was acknowledged, and the work comes to its right end on it.
 
 from __future__ import annotations
 
+import random
+
 import orjson
 
 from tests.torture._figures import Budget, Figures
 from tests.torture._registry import torture
 from tests.torture._shim import under_shim
 
-EVERY = 5
-"""At a commit every fifth operation has its turn; which of the five is drawn from the seed."""
+EVERY, EVERY_LONG = 5, 3
+"""At a commit every fifth operation has its turn, in a long run every third; which of them is
+drawn from the seed, so that a few rounds come to all."""
 
 
 @torture(
     "T7", needs=["compiler"], places=["sqlite"], per_commit="tests/torture/test_disk_faults.py"
 )
 def run(seed: int, budget: Budget) -> Figures:
-    """A sweep over all operations (or, given a number of cases, over every fifth)."""
-    every, first = (1, 1) if budget.cases is None else (EVERY, seed % EVERY + 1)
+    """A sweep from an operation drawn from the first few to the last of all."""
+    every = EVERY_LONG if budget.cases is None else EVERY
+    first = random.Random(seed).randint(1, every)
     out = budget.folder / "figures.json"
     # A sweep is finished even if it takes longer than a round: up to seven times as long.
     seconds = budget.seconds * 7
