@@ -13,6 +13,7 @@ from stepwell.checkpoint.driver import RunStatus
 from stepwell.errors import (
     IdempotencyConflictError,
     InvalidIdError,
+    RunPreemptedError,
     ThreadBusyError,
     UsageError,
 )
@@ -157,7 +158,7 @@ async def test_a_failed_run_that_the_thread_has_gone_past_is_a_conflict(saver):
     assert made.ran == ["answer", "more"] * 2
 
 
-@pytest.mark.parametrize("on_conflict", ["wait", "reject"])
+@pytest.mark.parametrize("on_conflict", ["wait", "reject", "interrupt", "rollback"])
 async def test_a_running_run_is_waited_for(saver, on_conflict):
     """Two calls at once are one run; both get its output, whatever the policy for others."""
     made = Counted(saver, durability="sync")
@@ -173,6 +174,57 @@ async def test_a_running_run_is_waited_for(saver, on_conflict):
     made.go.set()
     assert await one == await two == {"ask": "1", "log": ["answer 1", "more 1"]}
     assert made.ran == ["answer", "more"]
+
+
+@pytest.mark.parametrize("on_conflict", ["reject", "interrupt", "rollback"])
+async def test_calls_at_the_same_moment_are_one(saver, on_conflict):
+    """A client that asked twice at once: nobody is preempted or refused by his own double."""
+    made = Counted(saver)
+    results = await asyncio.gather(
+        *(
+            made.graph.ainvoke({"ask": "1"}, CONFIG, idempotency_key="a", on_conflict=on_conflict)
+            for _ in range(5)
+        )
+    )
+    assert results == [{"ask": "1", "log": ["answer 1", "more 1"]}] * 5
+    assert made.ran == ["answer", "more"]
+
+
+async def test_a_preempted_run_is_a_conflict(saver):
+    """Another run has undone it and taken the thread: its key says so, and runs nothing."""
+    made = Counted(saver, durability="sync")
+    made.go.clear()
+    call = asyncio.create_task(made.graph.ainvoke({"ask": "1"}, CONFIG, idempotency_key="a"))
+    await made.begun.wait()
+    other = asyncio.create_task(
+        made.graph.ainvoke({"ask": "2"}, CONFIG, idempotency_key="b", on_conflict="rollback")
+    )
+    with pytest.raises(RunPreemptedError):
+        await call
+    made.go.set()
+    assert (await other)["log"] == ["answer 2", "more 2"]
+    made.ran.clear()
+    with pytest.raises(IdempotencyConflictError, match="gone on without it"):
+        await made.graph.ainvoke({"ask": "1"}, CONFIG, idempotency_key="a")
+    assert await made.graph.ainvoke({"ask": "2"}, CONFIG, idempotency_key="b") == await other
+    assert made.ran == []
+
+
+async def test_a_failed_run_waits_for_nobody_who_is_not_waited_for(saver):
+    """The key names a run that failed; another one is busy: `reject` is obeyed."""
+    made = Counted(saver)
+    made.trouble = ValueError("not yet")
+    with pytest.raises(ValueError, match="not yet"):
+        await made.graph.ainvoke({"ask": "1"}, CONFIG, idempotency_key="a")
+    made.trouble = None
+    made.go.clear()
+    made.begun.clear()
+    busy = asyncio.create_task(made.graph.ainvoke({"ask": "2"}, CONFIG))
+    await made.begun.wait()
+    with pytest.raises(ThreadBusyError):
+        await made.graph.ainvoke({"ask": "1"}, CONFIG, idempotency_key="a", on_conflict="reject")
+    made.go.set()
+    await busy
 
 
 async def test_a_run_of_another_process_is_waited_for(tmp_path):

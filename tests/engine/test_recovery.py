@@ -222,6 +222,21 @@ async def test_a_key_knows_what_was_recovered(saver):
     assert walk.ran == ["second b"]
 
 
+async def test_at_exit_a_key_that_was_cut_off_is_not_known(saver):
+    """Nothing is stored before the end: there is no orphan, and the call is made anew."""
+    walk = Walk(saver, durability="exit")
+    walk.acts["a"] = "crash"
+    call: Any = {"idempotency_key": "k", "durability": "exit"}
+    with pytest.raises(StorageUnavailableError):
+        await walk.graph.ainvoke({"ask": "a"}, thread("a"), **call)
+    walk.acts.clear()
+    assert await ids(saver.aorphans()) == []
+    assert await walk.graph.ainvoke({"ask": "a"}, thread("a"), **call) == {
+        "ask": "a", "log": ["first", "second"],
+    }  # fmt: skip
+    assert walk.ran == ["first a", "second a"] * 2
+
+
 async def test_recoveries_at_the_same_time_run_each_thread_once(tmp_path):
     """Two savers on one file are two workers, as two processes are."""
     url, names = f"sqlite:///{tmp_path}/two.db", [f"t{n}" for n in range(12)]

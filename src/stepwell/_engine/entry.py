@@ -119,19 +119,23 @@ async def _run_on_thread(
         )
 
     on_conflict = options.on_conflict or program.on_conflict
+
+    async def run(opened: Opened) -> Any:
+        return await under_claim(
+            opened,
+            lambda: _run_claimed(
+                opened, given, config, options, outer=outer, once=once, run_id=run_id
+            ),
+            run_id,
+        )
+
+    once: Once | None = None
     if options.idempotency_key is None or program.saver is None:
-        opened, once = await claim(on_conflict), None
-    else:
-        once = Once(program, program.saver, config, given, options)
-        known = await once.find()
-        if known is not None and is_over(known):
-            return await once.replay(known)
-        opened = await once.claim(claim, on_conflict)
-    return await under_claim(
-        opened,
-        lambda: _run_claimed(opened, given, config, options, outer=outer, once=once, run_id=run_id),
-        run_id,
-    )
+        return await run(await claim(on_conflict))
+    once = Once(program, program.saver, config, given, options)
+    with once.under_way(await program.saver.journal()) as alone:
+        found = await once.claim(claim, on_conflict if alone else "wait")
+        return await (once.replay(found) if isinstance(found, RunRow) else run(found))
 
 
 async def under_claim(opened: Opened, work: Callable[[], Awaitable[T]], run_id: str) -> T:

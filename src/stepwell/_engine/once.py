@@ -13,7 +13,9 @@ that checkpoint, so it stays this run's whatever later runs do to the thread.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -28,7 +30,7 @@ from stepwell._engine.stream import INTERRUPT, Outlet
 from stepwell._ids import digest16
 from stepwell._plan.output import output_selector, project
 from stepwell.checkpoint._names import idempotency_key_of
-from stepwell.checkpoint.driver import LoadRequest, RunRow, RunStatus
+from stepwell.checkpoint.driver import LoadRequest, RunRow, RunStatus, ThreadStatus
 from stepwell.errors import (
     IdempotencyConflictError,
     NotFoundError,
@@ -39,6 +41,7 @@ from stepwell.types import Command, Interrupt
 
 if TYPE_CHECKING:
     from stepwell._engine.options import RunOptions
+    from stepwell._journal.journal import Journal
     from stepwell.checkpoint.base import Saver
 
 
@@ -98,24 +101,55 @@ class Once:
         self._config = config
         self._options = options
 
-    async def claim(self, claim: Callable[[str], Awaitable[Opened]], on_conflict: str) -> Opened:
-        """Claim the thread. Whatever `on_conflict` says of other runs: for the run that the key
-        names it is waited.
+    @contextmanager
+    def under_way(self, journal: Journal) -> Iterator[bool]:
+        """Note that a call with this key is under way. Gives whether it is the only one here."""
+        calls, mine = journal.keyed_calls, (self._key, self.name)
+        calls[mine] += 1
+        try:
+            yield calls[mine] == 1
+        finally:
+            calls[mine] -= 1
+            if not calls[mine]:
+                del calls[mine]
+
+    async def claim(
+        self, claim: Callable[[str], Awaitable[Opened]], on_conflict: str
+    ) -> Opened | RunRow:
+        """Claim the thread; or find that the run of the key is over, and claim nothing.
+
+        Whatever `on_conflict` says of other runs: the run that the key names is waited for.
 
         Raises:
             ThreadBusyError: Another run holds the thread.
         """
-        if on_conflict == "wait":
-            return await claim(on_conflict)
-        try:
-            return await claim("reject")
-        except ThreadBusyError:
-            known = await self.find()
-            if known is not None and not is_over(known):
-                return await claim("wait")
-            if on_conflict == "reject":
-                raise
+        known = await self.find()
+        if known is not None and is_over(known):
+            return known
+        if on_conflict == "wait" or (known is not None and known.status == RunStatus.RUNNING):
+            return await claim("wait")
+        # A run that holds the thread may be that of the key, and have recorded nothing yet.
+        for pause in (0.0, 0.05, 0.1, 0.15):
+            try:
+                return await claim("reject")
+            except ThreadBusyError:
+                await asyncio.sleep(pause)
+                known = await self.find()
+                if known is not None and known.status == RunStatus.RUNNING:
+                    return await claim("wait")
+                if known is not None and is_over(known):
+                    return known
+                if on_conflict == "reject":
+                    raise
+                if await self._says_that_it_runs():
+                    break
         return await claim(on_conflict)
+
+    async def _says_that_it_runs(self) -> bool:
+        """Whether the run that holds the thread has recorded that it does."""
+        journal = await self._saver.journal()
+        loaded = await journal.load(LoadRequest(self._key, "", 0, current=True))
+        return loaded.thread is not None and loaded.thread.status == ThreadStatus.RUNNING
 
     async def find(self) -> RunRow | None:
         """The run that the key names; None if it names none yet.

@@ -23,7 +23,13 @@ from stepwell._engine.program import Program
 from stepwell.checkpoint._orphans import orphan_rows
 from stepwell.checkpoint._results import RecoverReport
 from stepwell.checkpoint.driver import RunRow, RunStatus, ThreadRow, ThreadStatus
-from stepwell.errors import GraphDrained, GraphMismatchError, StepwellError, ThreadBusyError
+from stepwell.errors import (
+    GraphDrained,
+    GraphMismatchError,
+    RunPreemptedError,
+    StepwellError,
+    ThreadBusyError,
+)
 from stepwell.runtime import RunControl
 
 if TYPE_CHECKING:
@@ -140,7 +146,7 @@ class Recovery:
         self._controls.add(control)
         try:
             outcome = await self._take_over(thread_id, control)
-        except (ThreadBusyError, GraphMismatchError, GraphDrained) as exc:
+        except (ThreadBusyError, GraphMismatchError, GraphDrained, RunPreemptedError) as exc:
             logger.info("Thread %r is not recovered here: %s", thread_id, exc)
             outcome = "skipped"
         except Exception as exc:  # noqa: BLE001  # whatever its nodes raise is on the thread too

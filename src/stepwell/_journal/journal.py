@@ -7,6 +7,7 @@ event loop and is one *worker*: two journals in one process are two.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal, TypeVar
@@ -76,6 +77,8 @@ class Journal:
         )
         self.observers: Observers = self._around.observers
         """Who is told of events; the engine tells them of runs and tasks."""
+        self.keyed_calls: Counter[tuple[ThreadKey, str]] = Counter()
+        """Calls under way by thread and idempotency key; the engine keeps count."""
         self._core: Core | None = None
         self._opening: asyncio.Task[Core] | None = None
         self._closing: asyncio.Task[None] | None = None
