@@ -427,3 +427,52 @@ class OnePoisonedLosesTheOthers(MemoryDriver):
 class LandedIgnoresTheEpoch(MemoryDriver):
     async def landed(self, key, record_no, epoch):
         return key in self._threads and self._threads[key].record_no >= record_no
+
+
+# --- crashes --------------------------------------------------------------------------------------
+
+
+@caught_by("test_late_duplicates_write_nothing")
+@caught_by("test_two_writers_make_one_chain")
+@caught_by("test_a_claim_whose_process_dies_leaves_the_thread")
+class LateSlicesAreWritten(MemoryDriver):
+    """Whatever comes is written under the number that is next."""
+
+    def _commit(self, piece, now, wall):
+        thread = self._threads.get(piece.key)
+        if thread is None or thread.record_no < piece.record_no:
+            return super()._commit(piece, now, wall)
+        ahead = thread.root.head + 1 - min((r.seq for r in piece.checkpoints), default=1)
+        moved = [r._replace(seq=r.seq + ahead, parent=None) for r in piece.checkpoints]
+        late = dataclasses.replace(
+            piece, epoch=thread.epoch, owner=thread.owner, record_no=thread.record_no,
+            record_no_after=thread.record_no + piece.record_no_after - piece.record_no,
+            checkpoints=moved, heads={0: moved[-1].seq} if moved else piece.heads,
+        )  # fmt: skip
+        return super()._commit(late, now, wall)
+
+
+@caught_by("test_a_graph_survives_kills")
+class PendingWritesAreLost(MemoryDriver):
+    def _load(self, *args):
+        return dataclasses.replace(super()._load(*args), writes=())
+
+
+@caught_by("test_a_lost_reply_is_looked_up")
+class RetriesAreNotKnown(MemoryDriver):
+    """What an earlier attempt has written is refused when it comes again."""
+
+    def _commit(self, piece, now, wall):
+        outcome = super()._commit(piece, now, wall)
+        if isinstance(outcome, Committed) and outcome.landed:
+            return Stale(None)
+        return outcome
+
+
+@caught_by("test_a_commit_that_never_left_is_sent_again")
+class EverySecondCommitIsLost(MemoryDriver):
+    def _commit(self, piece, now, wall):
+        self.made = self.__dict__.get("made", 0) + 1
+        if self.made % 2 == 0:
+            return Committed(piece.record_no_after)
+        return super()._commit(piece, now, wall)

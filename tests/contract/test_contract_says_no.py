@@ -56,6 +56,22 @@ def test_nor_by_setting_it_to_nothing():
             test_a_zombie_is_refused = None
 
 
+def test_nor_by_needing_what_is_not_there():
+    with pytest.raises(UsageError, match="replaces needs"):
+
+        class TestLenient(DriverContract):
+            def needs(self, capability):
+                pytest.skip("everything")
+
+
+@pytest.mark.parametrize("mark", [pytest.mark.skip, pytest.mark.xfail(reason="it does")])
+def test_nor_skipped_as_a_whole(mark):
+    with pytest.raises(UsageError, match="cannot be skipped"):
+
+        class TestLenient(DriverContract):
+            pytestmark = [mark]
+
+
 def test_more_tests_may_be_added():
     class TestMore(DriverContract):
         async def test_of_my_own(self):

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 _CONTRACT_MODULES = (
     "stepwell.testing._contract_claims",
     "stepwell.testing._contract_commits",
+    "stepwell.testing._contract_crashes",
     "stepwell.testing._contract_leases",
     "stepwell.testing._contract_lifecycle",
     "stepwell.testing._contract_listings",
+    "stepwell.testing._contract_namespaces",
     "stepwell.testing._contract_reads",
     "stepwell.testing._contract_records",
 )

@@ -7,6 +7,7 @@ from typing import Any
 from stepwell.errors import UsageError
 from stepwell.testing._contract_claims import ClaimContract
 from stepwell.testing._contract_commits import CommitContract
+from stepwell.testing._contract_crashes import CrashContract
 from stepwell.testing._contract_layout import LayoutContract
 from stepwell.testing._contract_leases import LeaseContract
 from stepwell.testing._contract_lifecycle import LifecycleContract
@@ -26,6 +27,7 @@ class DriverContract(
     LayoutContract,
     ListingContract,
     LifecycleContract,
+    CrashContract,
 ):
     """Proves that a driver can be trusted with threads.
 
@@ -63,8 +65,8 @@ class DriverContract(
 
     ``capabilities``
         What the driver declares. Tests of capabilities that are not declared are skipped with
-        a reason; every other test is required: a subclass that replaces one is refused with
-        ``UsageError``.
+        a reason; every other test is required: a subclass that replaces one, or ``needs``, or
+        marks all of them as skipped or failing, is refused with ``UsageError``.
 
     ``survives_close``, ``short_lease_s``, ``pass_time``, ``kill``
         Optional; see their own words. A slow database wants a longer ``short_lease_s``.
@@ -84,10 +86,19 @@ class DriverContract(
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         replaced = sorted(
-            name for name in vars(cls) if name.startswith("test_") and hasattr(DriverContract, name)
+            name
+            for name in vars(cls)
+            if hasattr(DriverContract, name) and (name.startswith("test_") or name == "needs")
         )
         if replaced:
             raise UsageError(
                 f"{cls.__name__} replaces {', '.join(replaced)}. The required tests of the "
                 "driver contract cannot be replaced; give additional tests other names."
+            )
+        marks = vars(cls).get("pytestmark", [])
+        names = {mark.name for mark in (marks if isinstance(marks, list) else [marks])}
+        if avoided := sorted(names & {"skip", "skipif", "xfail"}):
+            raise UsageError(
+                f"{cls.__name__} is marked {', '.join(avoided)}. The driver contract cannot be "
+                "skipped; leave the whole module out of the run, which is seen."
             )

@@ -159,10 +159,20 @@ class ProcessDriver:
 
     async def _take_over(self, request: ClaimRequest, answer: Claim | Busy) -> Claim | Busy:
         """The owner of the thread was killed here, so nobody has to wait for its lease."""
-        if isinstance(answer, Busy) and answer.owner in self._dead:
-            confirmed = request._replace(confirmed=(answer.epoch, answer.beat))
-            [answer] = await self._real.claim([confirmed])
-        return answer
+        if not (isinstance(answer, Busy) and answer.owner in self._dead):
+            return answer
+        confirmed = request._replace(confirmed=(answer.epoch, answer.beat))
+        [answer] = await self._real.claim([confirmed])
+        if isinstance(answer, Claim):
+            return answer
+        # Without locks there is no evidence, and the lease is of real time: it is ended in the
+        # name of the dead.
+        worker = answer.owner
+        [ended] = await self._real.claim([request._replace(worker=worker, lock=False)])
+        if isinstance(ended, Claim):
+            await self._real.release(worker, [Held(ended.key, ended.epoch, ended.lock_key)])
+        [answer] = await self._real.claim([request])
+        return replace(answer, taken_over=True) if isinstance(answer, Claim) else answer
 
     def _note(self, requests: list[ClaimRequest], answers: list[Claim | Busy]) -> None:
         for request, answer in zip(requests, answers, strict=True):
