@@ -21,7 +21,8 @@ from stepwell._journal.layouts import (
     Part,
     next_part,
 )
-from stepwell._journal.load import chain, fold, parent_of, trail
+from stepwell._journal.load import fold, parent_of, trail
+from stepwell._journal.merging import merge_segments, mergeable
 from stepwell._journal.options import Surroundings
 from stepwell._journal.segments import header_after, pack_segment, stretches
 from stepwell.checkpoint.driver import (
@@ -41,8 +42,8 @@ _log = logging.getLogger("stepwell.journal")
 
 _RACES_MAX: Final = 5
 """How often another layout may come first before a namespace is left for later."""
-_ON_LOOP_ROWS_MAX: Final = 256
-"""Packing more rows than this is done in a thread."""
+_ON_LOOP_BYTES_MAX: Final = 256 << 10
+"""Merging more than this is done in a thread."""
 _QUEUE_MAX: Final = 1024
 _LAST_WISH_S: Final = 0.5
 """How long folding goes on when the journal is closed."""
@@ -178,26 +179,51 @@ async def _packed(
         _RaceError: It was stored anew since the layout was read.
     """
     page = await driver.history(key, ns_name, part.last, since=part.first, current=True)
-    if page.thread is None:
+    if part.merges:
+        return await _merged(key, layout.ns, part, page)
+    if page.thread is None or page.segments:
         raise _RaceError
-    rows = chain(page.rows, page.segments)
+    rows = page.rows
     if [row.seq for row in rows] != list(range(part.first, part.last + 1)):
         raise _RaceError
     before = await _before(driver, key, ns_name, layout, parent_of(rows[0]))
-    if len(rows) > _ON_LOOP_ROWS_MAX:
-        segments = await asyncio.to_thread(pack_all, rows, before)
-    else:
-        segments = pack_all(rows, before)
-    rows_gone = [row.seq for row in page.rows if segments and row.seq <= segments[-1].seq_to]
-    merged = [s.seq_from for s in page.segments]
-    if not segments or (merged and len(segments) >= len(merged)):
+    segments = pack_all(rows, before)
+    if not segments:
         return None, Gain()
+    rows_gone = [row.seq for row in rows if row.seq <= segments[-1].seq_to]
     shrunk = _stored(page, rows_gone) - sum(len(s.body) + len(s.detail) for s in segments)
     change = Relayout(
-        key, layout.ns, page.thread.layout_no, rows_gone=rows_gone, segments_gone=merged,
-        segments=segments, bytes=-shrunk,
+        key, layout.ns, page.thread.layout_no, rows_gone=rows_gone, segments=segments, bytes=-shrunk
     )  # fmt: skip
-    return change, Gain(len(rows_gone), len(merged), len(segments), shrunk)
+    return change, Gain(len(rows_gone), 0, len(segments), shrunk)
+
+
+async def _merged(
+    key: ThreadKey, ns: int, part: Part, page: HistoryPage
+) -> tuple[Relayout | None, Gain]:
+    """The change that makes one segment of several; None if that would be of no use.
+
+    Raises:
+        _RaceError: They were stored anew since the layout was read.
+    """
+    segments = page.segments
+    if page.thread is None or page.rows or not segments:
+        raise _RaceError
+    if (segments[0].seq_from, segments[-1].seq_to) != (part.first, part.last):
+        raise _RaceError
+    some = segments[: mergeable(segments)]
+    if len(some) < 2:
+        return None, Gain()
+    if sum(len(s.body) + len(s.detail) for s in some) > _ON_LOOP_BYTES_MAX:
+        made = await asyncio.to_thread(merge_segments, some)
+    else:
+        made = merge_segments(some)
+    shrunk = sum(len(s.body) + len(s.detail) for s in some) - len(made.body) - len(made.detail)
+    change = Relayout(
+        key, ns, page.thread.layout_no, segments_gone=[s.seq_from for s in some],
+        segments=[made], bytes=-shrunk,
+    )  # fmt: skip
+    return change, Gain(0, len(some), 1, shrunk)
 
 
 def pack_all(rows: Sequence[CheckpointRow], before: Folded) -> list[SegmentRow]:
@@ -215,8 +241,7 @@ def pack_all(rows: Sequence[CheckpointRow], before: Folded) -> list[SegmentRow]:
 
 def _stored(page: HistoryPage, rows_gone: Sequence[int]) -> int:
     gone = set(rows_gone)
-    rows = (len(r.body) + len(r.metadata or b"") for r in page.rows if r.seq in gone)
-    return sum(rows) + sum(len(s.body) + len(s.detail) for s in page.segments)
+    return sum(len(r.body) + len(r.metadata or b"") for r in page.rows if r.seq in gone)
 
 
 async def _before(

@@ -1,6 +1,6 @@
 """What to fold and what to merge: decided from where rows and segments are, not what they hold.
 
-The numbers of segments stays small because it grows like the digits of a number: ten neighbours
+The number of segments stays small because it grows like the digits of a number: ten neighbours
 of one size become one of the next. How much one of them holds is bounded in bytes, since a
 state in its middle needs all of it.
 """
@@ -42,7 +42,7 @@ class Part(NamedTuple):
 
     first: int
     last: int
-    parent: int | None
+    merges: bool
 
 
 def next_part(layout: Layout, head: int, limits: Limits, left: Collection[int] = ()) -> Part | None:
@@ -59,11 +59,11 @@ def next_part(layout: Layout, head: int, limits: Limits, left: Collection[int] =
         for chunk in _chunks(run):
             large = sum(row.bytes for row in chunk) >= FOLD_BYTES and len(chunk) > 1
             if (large or len(chunk) >= limits.rows) and chunk[0].seq not in left:
-                return Part(chunk[0].seq, chunk[-1].seq, chunk[0].parent)
+                return Part(chunk[0].seq, chunk[-1].seq, merges=False)
     for group in _neighbours(layout.segments):
         for some in _alike(group):
             if len(some) >= limits.fan_in and some[0].seq_from not in left:
-                return Part(some[0].seq_from, some[-1].seq_to, some[0].parent)
+                return Part(some[0].seq_from, some[-1].seq_to, merges=True)
     return None
 
 

@@ -32,7 +32,7 @@ is compared with the checksum it always had.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -65,7 +65,7 @@ def pack_segment(rows: Sequence[CheckpointRow], before: Folded) -> SegmentRow:
     """
     counted = before.header()
     renamed: dict[str, str] | None = None
-    columns: dict[str, _Column] = {}
+    columns: dict[str, Column] = {}
     for index, row in enumerate(rows):
         document = parse(row)
         try:
@@ -73,20 +73,38 @@ def pack_segment(rows: Sequence[CheckpointRow], before: Folded) -> SegmentRow:
                 renamed = document.get("m", {}).get("r")
             counted.count(document)
             for channel, op in document["c"].items():
-                columns.setdefault(channel, _Column()).add(op, document["t"], index)
+                columns.setdefault(channel, Column()).add(op, document["t"], index)
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as exc:
             msg = f"Record {row.record_no} (seq {row.seq}) does not have the shape of a checkpoint"
             raise CorruptRecordError(msg, seq=row.seq) from exc
-    body = _Body(len(rows))
-    body.write(orjson.dumps(
-        {
-            "h": _header(rows[-1]),
-            "z": [counted.version, counted.versions, counted.seen],
-            "i": counted.interrupt_seen,
-            "p": counted.parents,
-            "m": [counted.state_version, renamed],
-        }
-    )[:-1])  # fmt: skip
+    body = write_body(header_of(rows[-1]), counted, renamed, columns, len(rows))
+    whole = b"".join(body.pieces)
+    first, runs = rows[0], [row.run for row in rows]
+    return SegmentRow(
+        ns=first.ns, seq_from=first.seq, seq_to=rows[-1].seq, parent=first.parent,
+        format=FORMAT_JSON, crc=zlib.crc32(whole), body=whole, detail=_detail(rows, body.parts),
+        run_from=min(runs), run_to=max(runs),
+    )  # fmt: skip
+
+
+def write_body(
+    last: list[Any],
+    counted: Folded,
+    renamed: dict[str, str] | None,
+    columns: Mapping[str, Column],
+    sources: int,
+) -> Body:
+    """The body of a segment. `last`: the header of its last row; `counted`: the state behind it,
+    without values; `sources`: how many rows or segments the parts of `columns` come from."""
+    body = Body(sources)
+    start = {
+        "h": last,
+        "z": [counted.version, counted.versions, counted.seen],
+        "i": counted.interrupt_seen,
+        "p": counted.parents,
+        "m": [counted.state_version, renamed],
+    }
+    body.write(orjson.dumps(start)[:-1])
     body.write(b',"c":{')
     for place, (channel, column) in enumerate(columns.items()):
         body.write((b"," if place else b"") + orjson.dumps(channel) + b":[")
@@ -96,13 +114,7 @@ def pack_segment(rows: Sequence[CheckpointRow], before: Folded) -> SegmentRow:
             op.write(body)
         body.write(b"]")
     body.write(b"}}")
-    whole = b"".join(body.pieces)
-    first, runs = rows[0], [row.run for row in rows]
-    return SegmentRow(
-        ns=first.ns, seq_from=first.seq, seq_to=rows[-1].seq, parent=first.parent,
-        format=FORMAT_JSON, crc=zlib.crc32(whole), body=whole, detail=_detail(rows, body.parts),
-        run_from=min(runs), run_to=max(runs),
-    )  # fmt: skip
+    return body
 
 
 def _detail(rows: Sequence[CheckpointRow], parts: Sequence[Sequence[tuple[int, bytes]]]) -> bytes:
@@ -129,11 +141,11 @@ def _detail(rows: Sequence[CheckpointRow], parts: Sequence[Sequence[tuple[int, b
         kept.append(row.body[done:])
         texts.append(b"".join(kept).decode())
         cuts.append(own)
-    document = {"h": [_header(row) for row in rows], "b": texts, "x": cuts}
+    document = {"h": [header_of(row) for row in rows], "b": texts, "x": cuts}
     return zlib.compress(orjson.dumps(document), 1)
 
 
-def _header(row: CheckpointRow) -> list[Any]:
+def header_of(row: CheckpointRow) -> list[Any]:
     return [
         row.seq, row.step, row.source, row.run, row.epoch, row.record_no, row.format, row.crc,
         None if row.metadata is None else row.metadata.decode(), row.meta_index,
@@ -161,16 +173,16 @@ def segment_body(segment: SegmentRow) -> dict[str, Any]:
         CorruptRecordError: It is damaged.
     """
     if zlib.crc32(segment.body) != segment.crc:
-        raise _damaged(segment, "The checksum does not match")
+        raise damaged(segment, "The checksum does not match")
     if segment.format != FORMAT_JSON:
         msg = f"It has format {segment.format}, which this release cannot read"
-        raise _damaged(segment, msg)
+        raise damaged(segment, msg)
     try:
         document = orjson.loads(segment.body)
         for part in ("h", "z", "i", "p", "m", "c"):
             document[part]
     except (ValueError, KeyError, TypeError) as exc:
-        raise _damaged(segment, "Its body is no such document") from exc
+        raise damaged(segment, "Its body is no such document") from exc
     return document  # type: ignore[no-any-return]
 
 
@@ -199,7 +211,7 @@ def unpack_segment(segment: SegmentRow) -> list[CheckpointRow]:
         CorruptRecordError: The segment is damaged, or was read without its detail.
     """
     if zlib.crc32(segment.body) != segment.crc:
-        raise _damaged(segment, "The checksum does not match")
+        raise damaged(segment, "The checksum does not match")
     rows: list[CheckpointRow] = []
     try:
         document = orjson.loads(zlib.decompress(segment.detail))
@@ -212,22 +224,22 @@ def unpack_segment(segment: SegmentRow) -> list[CheckpointRow]:
             pieces.append(own[done:])
             rows.append(_row(segment, header, b"".join(pieces)))
     except (zlib.error, ValueError, KeyError, TypeError) as exc:
-        raise _damaged(segment, "Its detail cannot be read") from exc
+        raise damaged(segment, "Its detail cannot be read") from exc
     if [row.seq for row in rows] != list(range(segment.seq_from, segment.seq_to + 1)):
-        raise _damaged(segment, "It does not hold the rows it names")
+        raise damaged(segment, "It does not hold the rows it names")
     for row in rows:
         if zlib.crc32(row.body) != row.crc:
-            raise _damaged(segment, f"The checksum of its row {row.seq} does not match")
+            raise damaged(segment, f"The checksum of its row {row.seq} does not match")
     return rows
 
 
-def _damaged(segment: SegmentRow, why: str) -> CorruptRecordError:
+def damaged(segment: SegmentRow, why: str) -> CorruptRecordError:
     place = f"Segment {segment.seq_from}-{segment.seq_to} of namespace {segment.ns}"
     msg = f"{place} is damaged: {why}; restore the thread from a backup."
     return CorruptRecordError(msg, seq=segment.seq_from)
 
 
-class _Body:
+class Body:
     """A segment's body while it is written, and which part of it came from which row."""
 
     __slots__ = ("parts", "pieces", "size")
@@ -263,7 +275,7 @@ class _Op:
         inner = b",".join(piece for _, piece in self.parts)
         return b"[" + inner + b"]" if self.listed else inner
 
-    def write(self, body: _Body) -> None:
+    def write(self, body: Body) -> None:
         body.write(b'["' + self.kind.encode() + b'"')
         if self.kind != "x":
             body.write(b",[" if self.listed else b",")
@@ -284,7 +296,7 @@ def _whole(kind: str, value: bytes, row: int | None) -> _Op:
     return _Op(kind, [(row, value)], listed=False)
 
 
-class _Column:
+class Column:
     """What a stretch does to one channel: the shortest list of operations that says it."""
 
     __slots__ = ("ops",)
@@ -317,6 +329,8 @@ class _Column:
         """`W`: the list of these writes; `w`: the items of these writes, appended."""
         tagged = any(len(write) > 2 for write in writes)
         if kind == "w":
+            if not writes:
+                return  # not even an empty list
             self._append([orjson.dumps(w[1])[1:-1] for w in writes], row, tagged=tagged)
             return
         parts: list[_Part] = [(row, orjson.dumps(w[1])) for w in writes]
@@ -380,6 +394,6 @@ def _renames(row: CheckpointRow) -> bool:
 
 
 __all__ = [
-    "foldable", "header_after", "last_row", "pack_segment", "segment_body", "stretches",
-    "unpack_segment",
+    "Body", "Column", "damaged", "foldable", "header_after", "header_of", "last_row",
+    "pack_segment", "segment_body", "stretches", "unpack_segment", "write_body",
 ]  # fmt: skip

@@ -108,7 +108,7 @@ CREATE TABLE {schema}.stepwell_tail (
   metadata bytea,
   body bytea NOT NULL,
   PRIMARY KEY (key, ns, seq)
-) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000);
+) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000);
 
 -- Where a chain jumps: one descent finds the next leg of a fork.
 CREATE INDEX stepwell_tail_leg ON {schema}.stepwell_tail (key, ns, seq) WHERE parent IS NOT NULL;
@@ -147,7 +147,8 @@ CREATE TABLE {schema}.stepwell_segment (
   body bytea NOT NULL,
   detail bytea NOT NULL,
   PRIMARY KEY (key, ns, seq_from)
-);
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 100,
+  toast.autovacuum_vacuum_scale_factor = 0.05, toast.autovacuum_vacuum_threshold = 500);
 
 CREATE INDEX stepwell_segment_leg ON {schema}.stepwell_segment (key, ns, seq_from)
   WHERE parent IS NOT NULL;
