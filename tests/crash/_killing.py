@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from stepwell import open_saver
+from stepwell.checkpoint.base import Saver
+from stepwell.testing import acheck_history
 from tests.crash import _workload
-from tests.crash._workload import Log, read_log
+from tests.crash._workload import Log, oracle, read_log
 
 ROOT = Path(__file__).resolve().parents[2]
 AHEAD_MAX = 16
@@ -100,7 +102,7 @@ class Killer:
         deadline = time.monotonic() + 30
         while True:
             ended = child.poll() is not None  # asked first: what it wrote before is there
-            if any(a.get("ready") == child.pid for a in self._acks()):
+            if any(a.get("ready") == child.pid for a in read_log(f"{self.folder}/acks.jsonl")):
                 break
             if ended or time.monotonic() > deadline:
                 msg = f"the worker did not start (exit code {child.poll()})"
@@ -109,7 +111,26 @@ class Killer:
         return child
 
     def _acks(self) -> list[dict[str, Any]]:
-        return read_log(f"{self.folder}/acks.jsonl")
+        return read_log(f"{self.folder}/acks.jsonl") + [
+            {"thread": event.thread, "checkpoint": event.checkpoint, "step": event.step}
+            for event in oracle(str(self.folder))[0].events()
+            if event.verb == "superstep" and event.what == "ok"
+        ]
+
+    async def _checked(self, saver: Saver, graph: Any, batch: str) -> list[str]:
+        """What the checker of `stepwell.testing` finds in the threads of a batch."""
+        history, told = oracle(str(self.folder))
+        mine = f"{batch}-"
+        events = [event for event in history.events() if (event.thread or "").startswith(mine)]
+        if not events:
+            return [f"{batch}: nothing was written into the history"]
+        found = await acheck_history(
+            events,
+            saver,
+            effects=[effect for effect in told.effects() if effect.thread.startswith(mine)],
+            graph=graph,
+        )
+        return [f"the checker: {violation}" for violation in found]
 
     def _effects(self) -> list[dict[str, Any]]:
         return read_log(f"{self.folder}/effects.jsonl")
@@ -247,5 +268,7 @@ class Killer:
                         self.findings.broken.append(
                             f"{thread}: task {task} had a durable result and ran again"
                         )
+            if self.workload is _workload:
+                self.findings.broken += await self._checked(saver, graph, batch)
         mine = {e["task"] for e in effects if e["thread"].startswith(f"{batch}-")}
         self.findings.reworked_in_flight += sum(starts[t] - 1 for t in mine)

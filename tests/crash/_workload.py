@@ -22,6 +22,7 @@ from stepwell.checkpoint.base import Saver
 from stepwell.graph import END, START, StateGraph
 from stepwell.graph.state import CompiledStateGraph
 from stepwell.runtime import Runtime
+from stepwell.testing import EffectLog, History
 from stepwell.types import Send
 
 THREADS = 8
@@ -71,13 +72,22 @@ def read_log(path: str) -> list[dict[str, Any]]:
 
 
 def build(
-    saver: Saver, effects: Log, durability: Any = "sync", size: Size = SIZE
+    saver: Saver,
+    effects: Log,
+    durability: Any = "sync",
+    size: Size = SIZE,
+    told: EffectLog | None = None,
 ) -> CompiledStateGraph:
-    """count -> `fan` x part -> join, `rounds` times."""
+    """count -> `fan` x part -> join, `rounds` times.
+
+    `told`: where executions are written for the checker of `stepwell.testing`.
+    """
 
     def seen(runtime: Runtime[Any], what: str, name: str) -> None:
         info = runtime.execution_info
         assert info is not None
+        if told is not None and what == "start":
+            told.record(runtime)
         effects.write(
             what=what, node=name, thread=info.thread_id, task=info.task_id, epoch=runtime.epoch,
             pid=os.getpid(),
@@ -127,26 +137,40 @@ def expected(size: Size = SIZE) -> dict[str, Any]:
     return {"n": size.rounds, "log": log, "parts": parts}
 
 
-async def drive(graph: CompiledStateGraph, thread: str, acks: Log) -> None:
-    """Run one thread to its end, from wherever it stands."""
+async def drive(
+    graph: CompiledStateGraph, thread: str, acks: Log, history: History | None = None
+) -> None:
+    """Run one thread to its end, from wherever it stands.
+
+    What is acknowledged goes to the history, if there is one, else to `acks`.
+    """
     config = {"configurable": {"thread_id": thread}}
     state = await graph.aget_state(config)
     given = None if state.metadata is not None else {"n": 0}
-    async for chunk in graph.astream(given, config, stream_mode="checkpoints"):
-        acks.write(
-            thread=thread,
-            checkpoint=chunk["config"]["configurable"]["checkpoint_id"],
-            step=chunk["metadata"]["step"],
-        )
+    if history is not None:
+        await history.arun(graph, given, config)
+    else:
+        async for chunk in graph.astream(given, config, stream_mode="checkpoints"):
+            acks.write(
+                thread=thread,
+                checkpoint=chunk["config"]["configurable"]["checkpoint_id"],
+                step=chunk["metadata"]["step"],
+            )
     acks.write(thread=thread, done=True)
+
+
+def oracle(folder: str) -> tuple[History, EffectLog]:
+    """The files that the checker reads, of all processes that work in a folder."""
+    return History(f"{folder}/history.jsonl"), EffectLog(f"{folder}/told.jsonl")
 
 
 async def main(url: str, folder: str, batch: str, durability: str) -> None:
     effects, acks = Log(f"{folder}/effects.jsonl"), Log(f"{folder}/acks.jsonl")
+    history, told = oracle(folder)
     async with open_saver(url, lease_ttl_s=4.0) as saver:
-        graph = build(saver, effects, durability)
+        graph = build(saver, effects, durability, told=told)
         acks.write(ready=os.getpid())
-        await asyncio.gather(*(drive(graph, f"{batch}-{i}", acks) for i in range(THREADS)))
+        await asyncio.gather(*(drive(graph, f"{batch}-{i}", acks, history) for i in range(THREADS)))
 
 
 if __name__ == "__main__":

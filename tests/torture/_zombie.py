@@ -14,7 +14,8 @@ import time
 from typing import Any
 
 from stepwell import open_saver
-from tests.crash._workload import Log, Size, build, drive
+from stepwell.testing import History
+from tests.crash._workload import Log, Size, build, drive, oracle
 
 LEASE_S = 1.5
 SIZE = Size(rounds=12)
@@ -24,10 +25,10 @@ def names(threads: int) -> list[str]:
     return [f"z{i}" for i in range(threads)]
 
 
-async def one(graph: Any, thread: str, acks: Log, ends: Log) -> None:
+async def one(graph: Any, thread: str, acks: Log, ends: Log, history: History) -> None:
     """Run one thread; its end goes to `ends`, with the error's class if there was one."""
     try:
-        await drive(graph, thread, acks)
+        await drive(graph, thread, acks, history)
     except Exception as error:
         ends.write(thread=thread, end=type(error).__name__, says=str(error), at=time.monotonic())
     else:
@@ -37,9 +38,10 @@ async def one(graph: Any, thread: str, acks: Log, ends: Log) -> None:
 async def hold(url: str, folder: str, durability: Any, threads: int) -> None:
     acks, ends = Log(f"{folder}/acks"), Log(f"{folder}/ends")
     async with open_saver(url, lease_ttl_s=LEASE_S) as saver:
-        graph = build(saver, Log(f"{folder}/effects"), durability, SIZE)
+        history, told = oracle(folder)
+        graph = build(saver, Log(f"{folder}/effects"), durability, SIZE, told)
         acks.write(ready=os.getpid(), wall=time.time())
-        await asyncio.gather(*(one(graph, name, acks, ends) for name in names(threads)))
+        await asyncio.gather(*(one(graph, name, acks, ends, history) for name in names(threads)))
 
 
 async def freeze_inside(url: str, folder: str) -> None:

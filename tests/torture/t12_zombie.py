@@ -26,7 +26,8 @@ from stepwell import open_saver
 from stepwell._db._sqlite_host import write_lock_holder
 from stepwell.checkpoint.base import Saver
 from stepwell.errors import StorageUnavailableError, ThreadBusyError
-from tests.crash._workload import build, drive, expected, read_log
+from stepwell.testing import acheck_history
+from tests.crash._workload import build, drive, expected, oracle, read_log
 from tests.torture import _zombie
 from tests.torture._databases import database
 from tests.torture._disk_work import Silence
@@ -140,6 +141,7 @@ async def one_round(
                 figures.stages[f"{place} {durability}: finished before"] += 1
                 return
             child.freeze()
+            frozen_at = time.clock_gettime(time.CLOCK_BOOTTIME)  # what the logs count on
             if place == "sqlite" and write_lock_holder(url.removeprefix("sqlite:///")) == child.pid:
                 # `inside` is about that: nobody can take over until it goes on.
                 figures.stages["sqlite: inside a write transaction"] += 1
@@ -150,7 +152,7 @@ async def one_round(
             # A run that had not even claimed its thread is none of a zombie: it comes late, and
             # begins anew on a thread that is free.
             ended = list(child.ends())
-            taken, took_s, found = await _take_over(saver, durability)
+            taken, took_s, found = await _take_over(saver, durability, child.folder, frozen_at)
             broken += found
             before = await _everything(saver, sorted({*taken, *ended}))
             starts = child.starts(taken)
@@ -159,6 +161,7 @@ async def one_round(
             broken += _judge(child, taken)
             if await _everything(saver, sorted({*taken, *ended})) != before:
                 broken.append("the database changed after the takeover")
+            broken += await _checked(saver, durability, child.folder)
         figures.counts["threads taken over"] += len(taken)
         figures.counts["refused late writers"] += len(taken)
         figures.counts["nodes that a zombie still started"] += child.starts(taken) - starts
@@ -184,32 +187,41 @@ async def _busy(saver: Saver, child: Child, durability: str) -> list[str]:
     return ["a thread was taken from an owner that lives"]
 
 
-async def _take_over(saver: Saver, durability: str) -> tuple[list[str], float, list[str]]:
-    """Run all threads to their end. Which of them were somebody else's, the seconds until the
-    last of these was ours, and what was wrong."""
-    graph = build(saver, Silence(), durability, SIZE)
+async def _take_over(
+    saver: Saver, durability: str, folder: Path, frozen_at: float
+) -> tuple[list[str], float, list[str]]:
+    """Run all threads to their end. Which of them were somebody else's, how many seconds after
+    the freeze the last of these was ours, and what was wrong."""
+    history, told = oracle(str(folder))
+    graph = build(saver, Silence(), durability, SIZE, told)
     taken: list[str] = []
-    began = time.monotonic()
-    first: list[float] = []
-
-    class FirstAck(Silence):
-        def write(self, **entry: Any) -> None:
-            first.append(time.monotonic() - began)
 
     async def one(name: str) -> None:
         info = await saver.aget_thread(name)
         if info is not None and info.owner is not None:
             taken.append(name)
-        await asyncio.wait_for(drive(graph, name, FirstAck()), HANG_S)
+        await asyncio.wait_for(drive(graph, name, Silence(), history), HANG_S)
 
     names = _zombie.names(THREADS)
-    told = await asyncio.gather(*map(one, names), return_exceptions=True)
-    broken = [repr(e) for e in told if e is not None]
+    ended = await asyncio.gather(*map(one, names), return_exceptions=True)
+    broken = [repr(e) for e in ended if e is not None]
     for name in names:
         state = await graph.aget_state({"configurable": {"thread_id": name}})
         if state.values != expected(SIZE) or state.next:
             broken.append(f"{name} ended with {state.values}")
-    return taken, max(first, default=0.0), broken
+    first: dict[str, float] = {}
+    for effect in told.effects():
+        if effect.pid == os.getpid() and effect.thread in taken:
+            first.setdefault(effect.thread, effect.at - frozen_at)
+    return taken, max(first.values(), default=0.0), broken
+
+
+async def _checked(saver: Saver, durability: str, folder: Path) -> list[str]:
+    """What the checker of `stepwell.testing` finds after both processes have ended their runs."""
+    history, told = oracle(str(folder))
+    graph = build(saver, Silence(), durability, SIZE)
+    found = await acheck_history(history, saver, effects=told, graph=graph)
+    return [f"the checker: {violation}" for violation in found]
 
 
 async def _everything(saver: Saver, names: list[str]) -> list[Any]:
