@@ -10,6 +10,7 @@ from tests.torture.t09_backend_kill import round_of
 
 @pytest.mark.postgres
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 async def test_killed_sessions_lose_no_run_and_fence_nobody(tmp_path, seed):
     """All runs finish, each node has run once, the history has no gap; waiters of another worker,
     who see every lost lock session, take nothing over."""

@@ -8,7 +8,7 @@ from tests._pgbouncer import pgbouncer
 from tests.torture._databases import database
 from tests.torture.t11_network import POOLED, round_of
 
-pytestmark = [pytest.mark.postgres, pytest.mark.slow]
+pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 async def test_lost_answers_are_resolved(tmp_path, seed):

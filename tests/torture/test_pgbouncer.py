@@ -19,7 +19,7 @@ from tests.torture._databases import database
 from tests.torture.t09_backend_kill import round_of
 from tests.torture.t14_races import PROCESSES, race
 
-pytestmark = [pytest.mark.postgres, pytest.mark.slow]
+pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(240)]
 
 LEASE_S = 3.0
 
@@ -44,7 +44,6 @@ async def test_a_killed_worker_is_taken_over_after_its_lease(through):
     assert result["log"] == ["first one", "second one!", "first two", "second two!"]
 
 
-@pytest.mark.timeout(180)
 async def test_killed_workers_lose_nothing(through, tmp_path, seed, capsys):
     """SIGKILL at random instants, as without a pooler: nothing acknowledged is lost, nothing
     durable is done again."""

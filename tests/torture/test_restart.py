@@ -10,6 +10,7 @@ from tests.torture.t10_restart import round_of
 
 @pytest.mark.postgres
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 async def test_a_crash_of_the_server_pauses_runs(seed):
     """Immediate-mode stop, then start: every run goes on by itself, nothing acknowledged is lost,
     no node runs twice, nobody is fenced."""

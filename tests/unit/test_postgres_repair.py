@@ -11,7 +11,7 @@ import pytest
 from stepwell._db._postgres_locks import LockSession
 from stepwell.checkpoint.driver import Busy, Renewed
 from stepwell.errors import StorageUnavailableError
-from stepwell.testing._rows import contest, take, thread_key, thread_row, worker
+from stepwell.testing._rows import checkpoint, contest, take, thread_key, thread_row, worker
 from tests._postgres import execute, kill_backend, opened, pg_dsn, pg_schema, server_dsn
 
 pytestmark = pytest.mark.postgres
@@ -280,3 +280,71 @@ async def test_keys_of_a_statement_that_the_server_ended_are_given_back():
     assert await session.take(2) == [None, None]
     assert line.log == [("unlock", [100, 101])]
     assert session.held == 0
+
+
+@pytest.mark.parametrize("kind", ["new", "written", "left"])
+async def test_a_claim_goes_on_where_a_connection_broke(pg_schema, monkeypatch, kind):
+    """Each of its statements loses its connection once, before or after it was carried out. What
+    was done counts: the claim ends with one owner, one epoch that is the row's, and one lock."""
+    async with opened(pg_schema) as driver:
+        if kind != "new":
+            bob = await take(driver, thread_key(), BOB, lease_ttl_s=0.001)
+            bob.lease_ttl_s = 0.001
+            await bob.append(checkpoint(b"1"), let_go=kind == "written")
+            await driver.unlock([bob.held])
+            await asyncio.sleep(0.01)
+        broken = set()
+
+        def breaks(what):
+            if what in broken:
+                return False
+            broken.add(what)
+            return True
+
+        fetch, snapshot = driver._db.fetch, driver._db.snapshot
+
+        async def fetch_once_broken(name, *args, **more):
+            if breaks(f"{name} unsent"):
+                raise StorageUnavailableError("broken", outcome="unknown", sqlstate="08003")
+            rows = await fetch(name, *args, **more)
+            if breaks(f"{name} unheard"):
+                raise StorageUnavailableError("broken", outcome="unknown", sqlstate="57P01")
+            return rows
+
+        def snapshot_once_broken(**more):
+            if breaks("snapshot"):
+                raise StorageUnavailableError("broken", outcome="none", sqlstate="08003")
+            return snapshot(**more)
+
+        monkeypatch.setattr(driver._db, "fetch", fetch_once_broken)
+        monkeypatch.setattr(driver._db, "snapshot", snapshot_once_broken)
+        alice = await take(driver, thread_key(), ALICE)
+        assert broken >= {"present unsent", "present unheard", "claim unsent", "claim unheard"}
+        assert ("snapshot" in broken) == (kind != "new")
+        monkeypatch.undo()
+        row = await thread_row(driver, thread_key())
+        assert (row.owner, row.epoch, row.lock_key) == (ALICE, alice.epoch, alice.claim.lock_key)
+        assert driver._db.locks.held == 1
+        assert isinstance(await contest(driver, thread_key(), BOB), Busy)
+        await alice.append(checkpoint(b"2"))
+
+
+async def test_a_claim_does_not_go_on_for_ever(pg_schema, monkeypatch):
+    """A database whose connections all break is an outage, which whoever asked has to bear; a
+    server that is not there is told at once."""
+    async with opened(pg_schema) as driver:
+        calls = []
+
+        def always(sqlstate):
+            async def fetch(name, *args, **more):
+                calls.append(name)
+                raise StorageUnavailableError("broken", outcome="unknown", sqlstate=sqlstate)
+
+            return fetch
+
+        for sqlstate, most in (("08003", 10), ("57P03", 1)):
+            calls.clear()
+            monkeypatch.setattr(driver._db, "fetch", always(sqlstate))
+            with pytest.raises(StorageUnavailableError):
+                await take(driver, thread_key(), ALICE)
+            assert 1 <= len(calls) <= most

@@ -22,6 +22,9 @@ LOCK_TIMEOUT: Final = "55P03"
 OUT_OF_SHARED_MEMORY: Final = "53200"
 READ_ONLY: Final = "25006"
 
+_BROKEN_OFF = frozenset({"08000", "08003", "08006", "57P01", "57P02"})
+"""A connection that had been made was lost; a server that is not there says otherwise."""
+
 _MIGRATE = "Run `stepwell migrate`, or open the saver with migrate='auto'."
 
 # Longest match first: the whole code, then its class of two characters.
@@ -70,6 +73,11 @@ _CONNECT_ADVICE = "Check host and port in the DSN, and that the server runs."
 def advice(sqlstate: str) -> tuple[type[StorageError], str]:
     """Kind of error and what to do about it, for a SQLSTATE; StorageError if unlisted."""
     return _TABLE.get(sqlstate) or _TABLE.get(sqlstate[:2]) or (StorageError, "")
+
+
+def broken_off(error: StorageError) -> bool:
+    """Was a connection lost in the midst of its use? Then another one may well be had."""
+    return error.context.get("sqlstate") in _BROKEN_OFF
 
 
 def replied(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from stepwell._db._postgres_errors import LOCK_TIMEOUT
+from stepwell._db._postgres_errors import LOCK_TIMEOUT, broken_off
 from stepwell._db.postgres import FastUUID, LockSession, Postgres
 from stepwell.checkpoint._postgres_read import load
 from stepwell.checkpoint._postgres_rows import exact, key_of, text_of, thread_row, uuid_of
@@ -27,6 +27,8 @@ from stepwell.errors import StorageError, StorageUnavailableError
 _log = logging.getLogger("stepwell.lock")
 
 ROUNDS: Final = 10
+BREAKS: Final = 5
+"""Connections that one claim may lose on its way."""
 PAUSE_S: Final = 0.025
 """ROUNDS x PAUSE_S is how long a claim waits for a row that a stranger has locked."""
 
@@ -80,18 +82,29 @@ class Claims:
         waiting = list(range(len(requests)))
         taken: list[_Taken] = []
         seen: Mapping[UUID, _Seen] = {}
+        breaks = 0
         try:
             for turn in range(ROUNDS):
                 if turn > 1:
                     # The row changes hands or is locked: give it time.
                     await asyncio.sleep(PAUSE_S)
-                seen = await self._round(requests, waiting, taken, outcomes)
-                outcomes |= dict(await self._load(taken))
+                try:
+                    if not taken:
+                        seen = await self._round(requests, waiting, taken, outcomes)
+                    outcomes |= dict(await self._load(taken))
+                except StorageUnavailableError as error:
+                    # A claim takes several replies. Where connections keep breaking, what one
+                    # of them has brought must count, or nobody would ever get to the last.
+                    breaks += 1
+                    if breaks > BREAKS or not broken_off(error):
+                        raise
+                    continue
                 taken.clear()
                 waiting = [place for place in waiting if place not in outcomes]
                 if not waiting:
                     break
             else:
+                await self._undo([claim.held for claim in taken], requests)
                 for place in waiting:
                     request = requests[place]
                     outcomes[place] = _busy(request, seen.get(key_of(request.key)))
