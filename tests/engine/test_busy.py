@@ -15,7 +15,7 @@ from stepwell.errors import RunPreemptedError, ThreadBusyError
 from stepwell.func import entrypoint, task
 from stepwell.graph import START, StateGraph
 from stepwell.graph.state import CompiledStateGraph
-from stepwell.types import Command, interrupt
+from stepwell.types import Command, Send, interrupt
 
 DURABILITIES = ("sync", "async", "exit")
 
@@ -600,3 +600,160 @@ async def test_an_undone_workflow_gives_back_what_it_had_saved(saver: Saver) -> 
         assert await asyncio.wait_for(work.ainvoke(10, config()), 20) == 11
         error = await preempted(run)
     assert error.policy == "rollback"
+
+
+# -- going back to an unfinished superstep
+
+
+async def test_results_of_task_calls_survive_a_rollback(saver: Saver) -> None:
+    """A workflow that waited for an answer waits for it again, and the tasks it had called are
+    not called again: neither those that had finished, nor the question's own place."""
+    gate, ran = Gate(), []
+
+    @task
+    async def step(name: str) -> str:
+        ran.append(name)
+        return name
+
+    @task
+    async def ask(name: str) -> str:
+        return f"{name}={interrupt(name)}"
+
+    @entrypoint(saver)
+    async def work(given: str) -> list[str]:
+        parts = [await step("one"), await ask("which"), interrupt("own")]
+        if "slow" in parts[2]:
+            await gate()
+        return [*parts, await step("two")]
+
+    await work.ainvoke("x", config())
+    await work.ainvoke(Command(resume="this"), config())
+    before = await work.aget_state(config())
+    async with running(work.ainvoke(Command(resume="slow"), config()), gate) as run:
+        answer = {before.interrupts[0].id: "fast"}
+        result = await asyncio.wait_for(
+            work.ainvoke(Command(resume=answer), config(), on_conflict="rollback"), 20
+        )
+        await preempted(run)
+    assert result == ["one", "which=this", "fast", "two"]
+    assert ran == ["one", "two"]
+
+
+async def test_sends_that_had_finished_survive_a_rollback(saver: Saver) -> None:
+    """Tasks made by `Send` are told apart by their places."""
+    gate, ran = Gate(), []
+
+    async def each(state: dict[str, Any]) -> State:
+        ran.append(state["n"])
+        if state["n"] == 1:
+            return {"log": [f"1 {interrupt('?')}"]}
+        return {"log": [str(state["n"])]}
+
+    async def after(state: State) -> State:
+        if "1 slow" in state["log"]:
+            await gate()
+        return {}
+
+    graph = StateGraph(State).add_node("each", each).add_node("after", after)
+    graph.add_conditional_edges(START, lambda _: [Send("each", {"n": n}) for n in range(3)])
+    graph.add_edge("each", "after")
+    compiled = graph.compile(saver)
+    await compiled.ainvoke({"ask": "x"}, config())
+    async with running(compiled.ainvoke(Command(resume="slow"), config()), gate) as run:
+        again = compiled.ainvoke(Command(resume="b"), config(), on_conflict="rollback")
+        result = await asyncio.wait_for(again, 20)
+        await preempted(run)
+    assert result["log"] == ["0", "1 b", "2"]
+    assert sorted(ran) == [0, 1, 1, 1, 2]
+
+
+async def test_a_failed_thread_is_failed_again(saver: Saver) -> None:
+    """A run that went on after a failure is undone: the failure stands as it stood, and the
+    task that had finished beside it is not run again."""
+    gate, ran, healthy = Gate(), [], asyncio.Event()
+
+    async def good(state: State) -> State:
+        ran.append("good")
+        return {"log": ["good"]}
+
+    async def bad(state: State) -> State:
+        ran.append("bad")
+        await asyncio.sleep(0.02)
+        if not healthy.is_set():
+            msg = "not yet"
+            raise ValueError(msg)
+        return {"log": ["bad"]}
+
+    async def after(state: State) -> State:
+        await gate()
+        return {"log": ["after"]}
+
+    graph = StateGraph(State).add_node("good", good).add_node("bad", bad).add_node("after", after)
+    graph.add_edge(START, "good").add_edge(START, "bad").add_edge(["good", "bad"], "after")
+    compiled = graph.compile(saver)
+    with pytest.raises(ValueError, match="not yet"):
+        await compiled.ainvoke({"ask": "x"}, config())
+    was = await saver.aget_thread("t")
+    healthy.set()
+    async with running(compiled.ainvoke(None, config()), gate) as run:
+        gate.open.clear()
+        with pytest.raises(Exception, match="empty Command"):
+            await compiled.ainvoke(Command(), config(), on_conflict="rollback")
+        await preempted(run)
+    now = await saver.aget_thread("t")
+    assert was is not None
+    assert now is not None
+    assert (now.status, now.next, now.error) == (was.status, was.next, was.error)
+    assert now.status == "failed"
+    gate.open.set()
+    assert sorted((await compiled.ainvoke(None, config()))["log"]) == ["after", "bad", "good"]
+    assert sorted(ran) == ["bad", "bad", "bad", "good"]
+
+
+async def test_rollback_of_a_run_from_the_past(saver: Saver) -> None:
+    """A run that started at an old checkpoint is undone: the head is what it was before, not the
+    checkpoint that the run started from."""
+    gate = Gate()
+    slow = False
+
+    async def first(state: State) -> State:
+        return {"log": [f"first {state['ask']}"]}
+
+    async def second(state: State) -> State:
+        if slow:
+            await gate()
+        return {"log": [f"second {state['ask']}"]}
+
+    graph = StateGraph(State).add_sequence([("first", first), ("second", second)])
+    compiled = graph.add_edge(START, "first").compile(saver)
+    for ask in ("a", "b"):
+        await compiled.ainvoke({"ask": ask}, config())
+    history = [s async for s in compiled.aget_state_history(config())]
+    old = next(s for s in history if s.next == ("second",) and s.values["ask"] == "a")
+    slow = True
+    async with running(compiled.ainvoke(None, old.config), gate) as run:  # type: ignore[arg-type]
+        slow = False
+        result = await asyncio.wait_for(
+            compiled.ainvoke({"ask": "c"}, config(), on_conflict="rollback"), 20
+        )
+        await preempted(run)
+    assert result["log"] == [f"{n} {ask}" for ask in "abc" for n in ("first", "second")]
+
+
+async def test_stopping_again_and_again_loses_nothing(saver: Saver) -> None:
+    """A thread whose runs are interrupted one after the other keeps all inputs, and ends with
+    the last; one whose runs are undone has only the last."""
+    for policy in ("interrupt", "rollback"):
+        graph = three_steps(saver, Gate(), on_conflict=policy)
+        calls = [graph.ainvoke({"ask": str(n)}, config(policy)) for n in range(12)]
+        results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
+        kinds = [type(r) for r in results]
+        assert set(kinds) <= {dict, RunPreemptedError}
+        assert kinds[-1] is dict
+        assert results[-1]["log"][-3:] == ["first 11", "second 11", "third 11"]
+        info = await saver.aget_thread(policy)
+        assert info is not None
+        assert (info.status, info.owner) == ("done", None)
+        if policy == "rollback":
+            done = [n for n, kind in enumerate(kinds) if kind is dict]
+            assert [line.split()[1] for line in results[-1]["log"][::3]] == [str(n) for n in done]
