@@ -31,6 +31,9 @@ class Encoded(NamedTuple):
     tagged: bool
 
 
+_NULL = Encoded(b"null", tagged=False)
+
+
 class Codec:
     """Turns values into documents and back, for one allow-list of classes.
 
@@ -55,6 +58,8 @@ class Codec:
             UnsupportedTypeError: Something in it cannot be stored faithfully; `channel`,
                 `path` and `type_name` say where and what.
         """
+        if value is None:
+            return _NULL
         lowered, tagged = self.lower(value, channel=channel, node=node)
         try:
             return Encoded(document(lowered), tagged)

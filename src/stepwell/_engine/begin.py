@@ -159,7 +159,6 @@ def _resume(run: Run, *, forks: bool) -> None:
                 thread=status,
             )
             run.carried, run.null_writes, run.passed_now = {}, [], False
-            run.checkpoint_id = rec.checkpoint_id
             run.source = Source.FORK
             run.step += 1
         elif status is not None and not rec.exits:
@@ -236,7 +235,6 @@ def new_input(run: Run, writes: Sequence[Write]) -> None:
             ops=ops,
             thread=change(run, ThreadStatus.RUNNING, RunStatus.RUNNING, ()),
         )
-        run.checkpoint_id = rec.checkpoint_id
     run.source = Source.INPUT
     run.step += 1
 

@@ -1,4 +1,4 @@
-"""What a barrier's record keeps of each task."""
+"""What each task contributes to a barrier, and what the barrier's record keeps of it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from stepwell._journal.record import (
     SLOT_RESUME,
     Entry,
 )
+from stepwell._plan.apply import TaskWrites
 
 if TYPE_CHECKING:
     from stepwell._engine.task import TaskRun
@@ -25,6 +26,13 @@ def entry_of(run: TaskRun) -> Entry:
         run.name, task.index, task.triggers if task.index < 0 else (),
         run.writes or (), run.encoded, _control(run),
     )  # fmt: skip
+
+
+def written(run: TaskRun) -> TaskWrites:
+    """The same, for the state."""
+    task = run.task
+    consumables = task.node.consumables if task.index < 0 else ()
+    return TaskWrites(task.order, task.node.name, task.triggers, consumables, run.writes or ())
 
 
 def _control(run: TaskRun) -> dict[int, Any] | None:
@@ -46,4 +54,4 @@ def _control(run: TaskRun) -> dict[int, Any] | None:
     return control or None
 
 
-__all__ = ["entry_of"]
+__all__ = ["entry_of", "written"]

@@ -259,7 +259,6 @@ def make_run(
     opened.again = again is not None
     run.opened = opened
     opened.head = opened.handle.head_of(opened.ns)
-    run.checkpoint_id = rec.checkpoint_id
     if view is not None:
         run.continue_from(view)
     return run

@@ -221,7 +221,6 @@ class _Start:
         if self.rec is None:
             return run
         run.opened = parent.opened
-        run.checkpoint_id = self.rec.checkpoint_id
         run.parents = {k: v for k, v in self.config.checkpoint_map.items() if k != self.ns}
         self.rec.place_under(run.parents, {} if view is None else view.parents)
         if known is not None:

@@ -63,9 +63,8 @@ class Recorder:
 
     __slots__ = (
         "_ahead", "_before", "_codec", "_encoder", "_exit_no", "_exit_ops", "_held_back", "_last",
-        "_mended_at", "_migration", "_ns_name", "_ns_number", "_parents", "_spec",
-        "checkpoint_id", "durability", "ended", "handle", "home", "keep", "outcome", "run_row",
-        "seq",
+        "_mended_at", "_migration", "_name", "_named", "_ns_name", "_ns_number", "_parents",
+        "_spec", "durability", "ended", "handle", "home", "keep", "outcome", "run_row", "seq",
         "strict",
     )  # fmt: skip
 
@@ -94,7 +93,9 @@ class Recorder:
         """What the run row keeps of the output, beside the checkpoint it is at."""
         self.seq = 0 if view is None else view.row.seq
         """The checkpoint the next one extends; 0 = none yet."""
-        self.checkpoint_id = "" if view is None else view.name
+        self._name: str | None = "" if view is None else view.name
+        self._named = (0, 0)
+        """Seq and record number that the name follows from, once somebody asks for it."""
         self.strict = strict
         self._codec = program.codec
         self._spec = program.spec
@@ -155,6 +156,14 @@ class Recorder:
     def exits(self) -> bool:
         return self.durability == "exit"
 
+    @property
+    def checkpoint_id(self) -> str:
+        """The name of the checkpoint that the next one extends; "" where there is none."""
+        name = self._name
+        if name is None:
+            name = self._name = self.name_of(*self._named)
+        return name
+
     def name_of(self, seq: int, record_no: int) -> str:
         """The checkpoint id of a record of this namespace."""
         return checkpoint_id(self.handle.uid, self._ns_name, seq, record_no)
@@ -194,7 +203,7 @@ class Recorder:
             self._held_back = (int(source), step, entries, metadata)
             # Each superstep has an id of its own: its tasks are named after it.
             self._exit_no = max(self._exit_no, self.handle.record_no) + 1
-            self.checkpoint_id = self.name_of(self.handle.head_of(self._ns_name) + 1, self._exit_no)
+            self._name = self.name_of(self.handle.head_of(self._ns_name) + 1, self._exit_no)
             return
         looks = self._looks(step, last=let_go)
         migrated = None
@@ -300,7 +309,7 @@ class Recorder:
         )
         self.ended = self.ended or let_go
         self.seq = appended.seq
-        self.checkpoint_id = known_as or self.name_of(appended.seq, appended.record_no)
+        self._name, self._named = known_as, (appended.seq, appended.record_no)
         self._last = appended.ticket
         self._ahead.append(appended.ticket)
 
@@ -477,6 +486,8 @@ class Recorder:
         last, self._last = self._last, None
         if last is not None:
             self._ahead.clear()
+            if not last.done():
+                self.handle.push()
             await last
 
     async def pace(self) -> None:

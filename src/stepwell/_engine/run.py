@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from stepwell._clock import Clock
 from stepwell._engine.arguments import RunConfig
 from stepwell._engine.ending import change, end, finished, out_of_steps
-from stepwell._engine.entries import entry_of
+from stepwell._engine.entries import entry_of, written
 from stepwell._engine.family import Family
 from stepwell._engine.fanout import run_many, run_one
 from stepwell._engine.halt import Stopped
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("stepwell")
 
 INPUT = "__input__"
+YIELD_EVERY = 64
+"""Supersteps after which a run lets others have a turn of the event loop."""
 Breakpoints = Sequence[str] | Literal["*"]
 
 
@@ -57,7 +59,7 @@ class Run:
     """
 
     __slots__ = (
-        "answer", "barriers", "board", "carried", "checkpoint_id", "clock", "config",
+        "_name", "answer", "barriers", "board", "carried", "clock", "config",
         "config_run_id", "context", "control", "graph", "home", "ids", "interrupt_after",
         "interrupt_before", "interrupt_seen", "interrupts", "kin", "nested", "ns",
         "null_writes", "opened", "outer", "parent_checkpoint", "parents", "passed_now",
@@ -107,7 +109,7 @@ class Run:
         self.outer: TaskRun | None = None
         self.rec: Recorder | None = None
         self.watch: Watch | None = None
-        self.checkpoint_id = ""
+        self._name = ""
         self.parent_checkpoint: str | None = None
         self.source = Source.LOOP
         self.step = -1
@@ -148,9 +150,14 @@ class Run:
     @property
     def place_id(self) -> str:
         """What tasks are named after: the checkpoint, or, where none is kept, this very run."""
-        if not self.checkpoint_id and self.rec is None:
-            self.checkpoint_id = self.ids.run_id()
+        if self.rec is None and not self._name:
+            self._name = self.ids.run_id()
         return self.checkpoint_id
+
+    @property
+    def checkpoint_id(self) -> str:
+        """What the checkpoint is called that the run stands at."""
+        return self._name if self.rec is None else self.rec.checkpoint_id
 
     @property
     def root(self) -> Run:
@@ -195,13 +202,14 @@ class Run:
         self.surrounds = is_heard(self)
         due = self.plan()
         while True:
-            await self.publisher.checkpoint(due)
+            if self.publisher.sink is not None:
+                await self.publisher.checkpoint(due)
             if self.step > self.stop:
                 raise out_of_steps(self)
             if not due:
                 return
             self.tasks = self._task_runs(due)
-            if self._stops(self.interrupt_before, due):
+            if self.interrupt_before and self._stops(self.interrupt_before, due):
                 self._break()
                 return
             if self.control is not None and self.control.drain_requested:
@@ -209,25 +217,22 @@ class Run:
             if self.rec is not None:
                 if self.rec.handle.stopping:
                     self._stop(due)
-                await self.rec.handle.fresh()
+                if self.rec.handle.doubtful:
+                    await self.rec.handle.fresh()
             await self._superstep()
-            if any(t.writes is None for t in self.tasks) or (
-                self.board is not None and self.board.asks
-            ):
+            done = [written(t) for t in self.tasks if t.writes is not None]
+            if len(done) < len(self.tasks) or (self.board is not None and self.board.asks):
                 self._raise_or_interrupt()
                 return
             ran = due if len(due) == len(self.tasks) else [t.task for t in self.tasks]
-            done = [
-                TaskWrites(t.task.order, t.name, t.task.triggers, t.task.node.consumables
-                           if t.task.index < 0 else (), t.writes or ())
-                for t in self.tasks
-            ]  # fmt: skip
             due = self._barrier(done)
             self.tasks = []  # they are part of the state now, whatever ends the run from here on
             if self.rec is not None:
                 await self.rec.pace()
+            if not self.barriers % YIELD_EVERY:
+                await asyncio.sleep(0)  # nodes that never wait must not keep others waiting
             self.publisher.values(done)
-            if self._stops(self.interrupt_after, ran):
+            if self.interrupt_after and self._stops(self.interrupt_after, ran):
                 await self.publisher.checkpoint(due)
                 self._break()
                 return
@@ -255,7 +260,8 @@ class Run:
 
     async def _superstep(self) -> None:
         todo = [t for t in self.tasks if t.writes is None]
-        self.publisher.started(self.tasks)
+        if self.publisher.sink is not None:
+            self.publisher.started(self.tasks)
         if self.watch is not None:
             self.watch.tasks_started(todo)
         if self.outer is not None:
@@ -304,7 +310,8 @@ class Run:
             left = True
         if self.outer is not None:
             progressed(self.outer)
-        self.publisher.ended(run)
+        if self.publisher.sink is not None:
+            self.publisher.ended(run)
         if self.watch is not None:
             self.watch.task_finished(run)
         return rec.settled() if left and rec is not None else None
@@ -385,7 +392,8 @@ class Run:
         ops = deltas(self.state, changed)
         if self.carried:
             ops, self.carried = compose(self.carried, ops, self.state.channels), {}
-        if not rec.exits:  # there all supersteps are one record, whose parent stays
+        if not rec.exits and self.publisher.sink is not None:  # nobody else looks at it
+            # With durability="exit" all supersteps are one record, whose parent stays.
             self.parent_checkpoint = rec.checkpoint_id or None
         rec.checkpoint(
             self.state,
@@ -399,7 +407,6 @@ class Run:
             let_go=last and not self.nested,
         )
         self.passed_now = False
-        self.checkpoint_id = rec.checkpoint_id
 
     def _leaves_others(self) -> bool:
         """Whether tasks that this superstep replaced left something: history goes on showing it."""
@@ -414,7 +421,10 @@ class Run:
         return any(name not in mine for found in left for name in found)
 
     def _entries(self) -> list[Entry]:
-        entries = [entry_of(t) for t in sorted(self.tasks, key=lambda t: t.task.order)]
+        tasks: Sequence[TaskRun] = self.tasks
+        if len(tasks) > 1:
+            tasks = sorted(tasks, key=lambda t: t.task.order)
+        entries = [entry_of(t) for t in tasks]
         if self.null_writes:
             entries.insert(0, Entry(INPUT, KIND_COMMAND, (), self.null_writes))
         return entries

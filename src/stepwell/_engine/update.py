@@ -141,7 +141,6 @@ def _run_for(program: Program, opened: Opened, config: RunConfig) -> Run:
         ns=opened.ns, durability="sync", strict=program.strict,
         run_row=RunRow(run=0, run_id="", status=int(RunStatus.DONE)),
     )  # fmt: skip
-    run.checkpoint_id = run.rec.checkpoint_id
     run.step = -1 if view is None else view.row.step
     run.parents = {} if view is None else view.parents
     if view is not None and not opened.superseded:
@@ -205,7 +204,6 @@ def _record(
         thread=change(run, status, RunStatus.DONE, due),
         let_go=last,
     )
-    run.checkpoint_id = rec.checkpoint_id
     run.step = step
 
 
@@ -289,7 +287,6 @@ async def _copy(run: Run, opened: Opened, *, last: bool) -> None:
         view.row, parent=parent_of(view.row), step=run.step + 1,
         thread=change(run, status, RunStatus.DONE, due), let_go=last,
     )  # fmt: skip
-    run.checkpoint_id = rec.checkpoint_id
     run.step += 1
 
 

@@ -84,6 +84,12 @@ class Lane:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
+    def push(self) -> None:
+        """Commit what is queued at once, if the driver can without waiting: nothing is gained
+        there by letting more of it gather."""
+        if self._commit_now is not None and not self._busy:
+            self._send()
+
     async def idle(self) -> None:
         """Wait until nothing is queued, parked or under way."""
         while self._ready or self._busy or self._parked or self._tasks:
@@ -128,8 +134,10 @@ class Lane:
 
     def _flush(self) -> None:
         self._scheduled = False
-        if self._busy:
-            return
+        if not self._busy:
+            self._send()
+
+    def _send(self) -> None:
         batch = self._take()
         if not batch:
             return

@@ -214,6 +214,14 @@ class Core:
 
     # -- what handles ask for
 
+    def doubts(self, handle: ThreadHandle) -> bool:
+        """See `ThreadHandle.doubtful`."""
+        return self._heart.doubts(handle)
+
+    def push(self) -> None:
+        """See `ThreadHandle.push`."""
+        self._lane.push()
+
     async def fresh(self, handle: ThreadHandle) -> None:
         """See `ThreadHandle.fresh`."""
         await self._heart.fresh(handle)

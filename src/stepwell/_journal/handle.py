@@ -48,6 +48,12 @@ class Keeper(Protocol):
     def fresh(self, handle: ThreadHandle) -> Coroutine[Any, Any, None]:
         """See to it that the lease is not in doubt."""
 
+    def doubts(self, handle: ThreadHandle) -> bool:
+        """Whether that would have to wait for the database."""
+
+    def push(self) -> None:
+        """Commit what is queued, where that needs no waiting."""
+
     def delete(self, handle: ThreadHandle) -> Coroutine[Any, Any, bool]:
         """Delete the thread under its claim."""
 
@@ -358,6 +364,15 @@ class ThreadHandle:
             BaseException: The failure of the claim.
         """
         await self._outbox.flushed()
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the lease is in doubt, or the claim is known to be lost: see `fresh`."""
+        return self._outbox.failure is not None or self._keeper.doubts(self)
+
+    def push(self) -> None:
+        """Commit what was appended at once, where the driver can do that without waiting."""
+        self._keeper.push()
 
     async def fresh(self) -> None:
         """Renew the lease if it was not renewed for two thirds of its length.

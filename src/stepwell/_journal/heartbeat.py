@@ -68,21 +68,22 @@ class Heartbeat:
                 row locked all that time.
         """
         outbox = handle.outbox
-        if self._in_doubt(handle):
+        if self.doubts(handle):
             await persist(
                 self._around, "renew", lambda: self._make_fresh(handle), outage=outbox.outage
             )
         if outbox.failure is not None:
             raise outbox.failure.with_traceback(None)
 
-    def _in_doubt(self, handle: ThreadHandle) -> bool:
+    def doubts(self, handle: ThreadHandle) -> bool:
+        """Whether the lease was not renewed for two thirds of its length."""
         outbox = handle.outbox
         age = self._around.clock.monotonic() - outbox.renewed_at
         return outbox.failure is None and age > self._around.options.lease_ttl_s * 2 / 3
 
     async def _make_fresh(self, handle: ThreadHandle) -> None:
         # A late answer, or the heartbeat, may have done it since the last try.
-        if self._in_doubt(handle) and not await asyncio.shield(self._beats.submit(handle)):
+        if self.doubts(handle) and not await asyncio.shield(self._beats.submit(handle)):
             raise _row_locked(thread_id=handle.key.thread_id)
 
     async def _run(self) -> None:
