@@ -17,17 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import orjson
 
 from stepwell._codec import Encoded
-from stepwell._engine.pending import NULL_TASK, dump_interrupts
+from stepwell._engine.task_records import TaskRecords
 from stepwell._engine.upgrade import news_of
 from stepwell._ids import checkpoint_id
 from stepwell._journal.metadata import encode_metadata
 from stepwell._journal.record import (
     FORMAT_JSON,
-    SLOT_ERROR,
-    SLOT_HANDLED,
-    SLOT_INTERRUPT,
-    SLOT_OUTPUT,
-    SLOT_RESUME,
     BodyEncoder,
     Entry,
 )
@@ -35,9 +30,9 @@ from stepwell._plan.apply import compose
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Write
 from stepwell.channels.base import Op
-from stepwell.checkpoint.driver import CheckpointRow, RunRow, Source, ThreadChange, WriteRow
-from stepwell.errors import InvalidUpdateError, UnsupportedTypeError
-from stepwell.types import Durability, Interrupt
+from stepwell.checkpoint.driver import CheckpointRow, RunRow, Source, ThreadChange
+from stepwell.errors import InvalidUpdateError
+from stepwell.types import Durability
 
 if TYPE_CHECKING:
     from stepwell._engine.program import Program
@@ -58,14 +53,13 @@ Versions: TypeAlias = tuple[int, dict[str, int], dict[str, dict[str, int]]]
 """(version, versions of channels, who has seen which) of a state."""
 
 
-class Recorder:
+class Recorder(TaskRecords):
     """Writes the records of one run in one namespace."""
 
     __slots__ = (
-        "_ahead", "_before", "_codec", "_encoder", "_exit_no", "_exit_ops", "_held_back", "_last",
-        "_mended_at", "_migration", "_name", "_named", "_ns_name", "_ns_number", "_parents",
-        "_spec", "durability", "ended", "handle", "home", "keep", "outcome", "run_row", "seq",
-        "strict",
+        "_ahead", "_before", "_exit_no", "_exit_ops", "_held_back", "_mended_at", "_migration",
+        "_name", "_named", "_parents", "_spec", "durability", "ended", "home", "keep", "outcome",
+        "run_row", "strict",
     )  # fmt: skip
 
     def __init__(
@@ -117,13 +111,6 @@ class Recorder:
         """The number that the one record of durability="exit" is to have."""
         self._held_back: tuple[int, int, Sequence[Entry], Mapping[str, Any] | None] | None = None
         self._mended_at = 0
-
-    @property
-    def _ns(self) -> int:
-        # A namespace gets its number when something is written to it.
-        if self._ns_number < 0:
-            self._ns_number = self.handle.namespace(self._ns_name)
-        return self._ns_number
 
     def place_under(self, parents: Mapping[str, str], known: Mapping[str, str]) -> None:
         """Say which checkpoints of the graphs around it this run belongs to.
@@ -346,105 +333,6 @@ class Recorder:
     def metadata(self, metadata: Mapping[str, Any]) -> tuple[bytes, str]:
         """Metadata as exact bytes and as the JSON of what can be filtered on."""
         return encode_metadata(metadata, self._codec)
-
-    # -- pending writes ------------------------------------------------------------------
-
-    def finished(
-        self, task_id: bytes, path: str, writes: Sequence[Write], encoded: Sequence[Encoded | None]
-    ) -> None:
-        """A task finished while others of its superstep still run."""
-        self._write(task_id, SLOT_OUTPUT, path, None, self._encoder.writes_body(writes, encoded))
-
-    def row_of(
-        self, task_id: bytes, path: str, writes: Sequence[Write], encoded: Sequence[Encoded | None]
-    ) -> WriteRow:
-        """The row that `finished` would write."""
-        body = self._encoder.writes_body(writes, encoded)
-        return WriteRow(
-            0, self.seq, task_id, SLOT_OUTPUT, path, None, self.handle.epoch, 0, FORMAT_JSON,
-            zlib.crc32(body), body,
-        )  # fmt: skip
-
-    def write_again(self, row: WriteRow) -> None:
-        """Write a row that was made by `row_of`."""
-        self._write(row.task_id, row.idx, row.task_path, row.channel, row.body)
-
-    def failed(self, task_id: bytes, path: str, error: str) -> None:
-        """A task failed; `error` is the repr of its exception."""
-        self._control(task_id, SLOT_ERROR, path, "__error__", error)
-
-    def handled(self, task_id: bytes, path: str, error: BaseException | str) -> None:
-        """A task's error handler takes over; `error` is its exception, or the repr of one whose
-        class cannot be stored. Once this is durable the node does not run again."""
-        self._control(task_id, SLOT_HANDLED, path, "__error_source_node__", error)
-
-    def storable(self, error: BaseException) -> BaseException | None:
-        """The exception itself if the codec can store it, else None."""
-        try:
-            self._codec.encode(error)
-        except UnsupportedTypeError:
-            return None
-        return error
-
-    def asked(
-        self, task_id: bytes, path: str, interrupts: Sequence[Interrupt], *, node: str
-    ) -> None:
-        """A task of `node` asked a question that has no answer yet."""
-        asked = dump_interrupts(interrupts)
-        self._control(task_id, SLOT_INTERRUPT, path, "__interrupt__", asked, node=node)
-
-    def try_question(self, interrupts: Sequence[Interrupt], *, node: str) -> None:
-        """See whether a question could be stored, where that is done at the end of the run.
-
-        Raises:
-            CodecError: It cannot.
-        """
-        asked = dump_interrupts(interrupts)
-        self._encoder.value_body(asked, channel="__interrupt__", node=node)
-
-    def answered(self, task_id: bytes, path: str, answers: Sequence[Any], *, node: str) -> None:
-        """The answers a task of `node` has been given so far."""
-        self._control(task_id, SLOT_RESUME, path, "__resume__", list(answers), node=node)
-
-    def command(self, writes: Sequence[Write], answer: Sequence[Any] | None) -> None:
-        """What a caller's command writes before the next superstep.
-
-        `answer`: the value for whichever task asks next; [] takes back one that was taken or
-        has expired; None leaves that slot alone.
-        """
-        if writes:
-            body = self._encoder.writes_body(writes, self._encoder.writes(writes))
-            self._write(NULL_TASK, SLOT_OUTPUT, "", None, body)
-        if answer is not None:
-            self._control(NULL_TASK, SLOT_RESUME, "", "__resume__", list(answer))
-
-    def _control(
-        self,
-        task_id: bytes,
-        slot: int,
-        path: str,
-        channel: str,
-        value: Any,
-        *,
-        node: str | None = None,
-    ) -> None:
-        body = self._encoder.value_body(value, channel=channel, node=node)
-        self._write(task_id, slot, path, channel, body)
-
-    def _write(
-        self, task_id: bytes, slot: int, path: str, channel: str | None, body: bytes
-    ) -> None:
-        self._last = self.handle.append_write(
-            self._ns,
-            self.seq,
-            task_id=task_id,
-            idx=slot,
-            task_path=path,
-            channel=channel,
-            format=FORMAT_JSON,
-            crc=zlib.crc32(body),
-            body=body,
-        )
 
     # -- status and durability -----------------------------------------------------------
 
