@@ -62,6 +62,7 @@ def test_reviving_does_not_change_the_tree_it_reads(value):
 @example([{"$dict": ["$tuple", [1]]}])
 @example({"a": {"$:stepwell:Send": {"node": "x", "arg": 1, "timeout": None}}})
 @example({"$int": "ff", "b": 1})
+@example([{"$tuple": [1, 2]}, (1,)])  # beside a real tag: only then is the document walked
 def test_a_dict_that_reads_like_a_tag_stays_data(value):
     assert same(CODEC.decode(*CODEC.encode(value)), value)
 

@@ -304,9 +304,10 @@ class World:
         await node.alive()
         state = await node.graph.aget_state(config)
         await node.alive()
-        if word not in state.values["log"]:
+        log = state.values.get("log", [])
+        if word not in log:
             self.problems.append(f"an update was acknowledged, and is not read: {word}")
-        self.ack(thread, config, state.values["log"], "update")
+        self.ack(thread, config, log, "update")
         return "done"
 
     async def fork(self, node: Node, thread: int) -> str:
