@@ -2,7 +2,8 @@
 
 `_disk_faults FOLDER SEED FIRST EVERY SECONDS OUT`: the operations FIRST, FIRST + EVERY, ... of one
 piece of work fail until a number is reached that the work does not come to, or until the time is
-over. All in one process, so that one case costs no start of Python.
+over; first of the folding of rows, then of opening and running threads. All in one process, so that
+one case costs no start of Python.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from stepwell import open_saver
 from stepwell.checkpoint.base import Saver
 from stepwell.errors import StorageError, StorageFullError, StorageUnavailableError
 from tests.crash._workload import Log
-from tests.torture._disk_work import Acks, check, integrity, work
+from tests.torture._disk_work import FOLDED, SIZE, Acks, check, integrity, work
 from tests.torture._figures import Figures
 from tests.torture._shim import Shim
 
@@ -49,7 +50,9 @@ class Fault(NamedTuple):
 class Trial:
     """One fault in one piece of work on a fresh database."""
 
-    def __init__(self, shim: Shim, folder: Path, fault: Fault) -> None:
+    def __init__(self, shim: Shim, folder: Path, fault: Fault, *, folds: bool) -> None:
+        self._folds = folds
+        self._size = FOLDED if folds else SIZE
         self._shim = shim
         self._fault = fault
         self._file = folder / "disk.db"
@@ -62,10 +65,11 @@ class Trial:
 
     async def run(self) -> None:
         """Work under the fault, go on with the same saver without it, then open anew and check."""
-        fault, shim = self._fault, self._shim
+        shim = self._shim
         shim.watch(str(self._file))
         acks = Log(f"{self._file}-acks")
-        shim.arm(fault.number, fault.error, times=-1 if fault.lasting else 1, half=fault.half)
+        if not self._folds:
+            self._arm()
         saver = open_saver(self._url, lease_ttl_s=1.0, outage_budget_s=BUDGET_S)
         try:
             async with saver:
@@ -76,16 +80,31 @@ class Trial:
             if not self.fired:
                 self.seen, self.fired = shim.disarm(), shim.fired
         self._closed()
-        broken, _ = await check(self._url, THREADS, Acks.read(acks.lines()))
+        broken, _ = await check(self._url, THREADS, Acks.read(acks.lines()), size=self._size)
         self.broken += [*broken, *integrity(self._file)]
 
+    def _arm(self) -> None:
+        fault = self._fault
+        times = -1 if fault.lasting else 1
+        self._shim.arm(fault.number, fault.error, times=times, half=fault.half)
+
     async def _work(self, saver: Saver, acks: Log) -> None:
-        errors = await work(saver, THREADS, acks)
+        errors = await work(saver, THREADS, acks, self._size)
+        if self._folds:
+            if errors:
+                raise errors[0]
+            self._arm()
+            try:
+                await saver.acompact()
+            except Exception as error:
+                errors = [error]
         # Disarmed before closing: the disk has healed when the saver is used and closed.
         self.seen, self.fired = self._shim.disarm(), self._shim.fired
         self._told(errors, "while working")
-        if errors and (again := await work(saver, THREADS, acks)):
+        if errors and (again := await work(saver, THREADS, acks, self._size)):
             self.broken.append(f"not usable again: {again}")
+        if self._folds:
+            await saver.acompact()
 
     def _closed(self) -> None:
         """A closed saver holds no file open, even while its errors are kept."""
@@ -120,24 +139,24 @@ def faults(seed: int, first: int, every: int):
 def main(folder: str, seed: str, first: str, every: str, seconds: str, out: str) -> None:
     shim, figures = Shim(), Figures()
     until = time.monotonic() + float(seconds)
-    reached = False
-    for fault in faults(int(seed), int(first), int(every)):
-        place = Path(folder, f"n{fault.number}")
-        place.mkdir()
-        trial = Trial(shim, place, fault)
-        asyncio.run(trial.run())
-        shutil.rmtree(place)
-        if not trial.fired:
-            reached = True
-            figures.failures += [f"without a fault: {what}" for what in trial.broken]
-            break
-        figures.cases += 1
-        figures.stages[trial.outcome] += 1
-        figures.failures += [f"{fault}: {trial.outcome}: {what}" for what in trial.broken]
-        if time.monotonic() > until:
-            break
-    figures.counts["sweeps to the last operation"] += reached
-    figures.at_worst("operation reached", trial.seen)
+    for folds in (True, False):
+        for fault in faults(int(seed), int(first), int(every)):
+            place = Path(folder, f"n{fault.number}-{folds}")
+            place.mkdir()
+            trial = Trial(shim, place, fault, folds=folds)
+            asyncio.run(trial.run())
+            shutil.rmtree(place)
+            what = "folding" if folds else "running"
+            if not trial.fired:
+                figures.counts[f"sweeps of {what} to the last operation"] += 1
+                figures.failures += [f"{what} without a fault: {b}" for b in trial.broken]
+                break
+            figures.cases += 1
+            figures.stages[f"{what}: {trial.outcome}"] += 1
+            figures.failures += [f"{fault}, {what}: {trial.outcome}: {b}" for b in trial.broken]
+            figures.at_worst(f"operation of {what} reached", trial.seen)
+            if time.monotonic() > until:
+                break
     Path(out).write_bytes(orjson.dumps(figures.as_json()))
 
 

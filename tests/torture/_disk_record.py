@@ -15,20 +15,21 @@ from typing import Any
 from stepwell import open_saver
 from stepwell.errors import StorageError
 from tests.crash._workload import Log
-from tests.torture._disk_work import work
+from tests.torture._disk_work import FOLDED, work
 from tests.torture._shim import Shim
 
 SESSIONS = 2
 
 
-async def session(number: int, path: str, synchronous: Any, threads: int) -> None:
-    """Open, work, close: closing folds the log into the file and removes it."""
+async def session(number: int, path: str, synchronous: Any, threads: int) -> int:
+    """Open, work, fold, close: closing brings the log into the file and removes it. Rows folded."""
     url = f"sqlite:///{path}"
     async with open_saver(url, synchronous=synchronous, lease_ttl_s=1.0) as saver:
         names = [f"s{number}-{i}" for i in range(threads)]
-        errors = await work(saver, names, Log(f"{path}-acks"))
-    if errors:
-        raise errors[0]
+        errors = await work(saver, names, Log(f"{path}-acks"), FOLDED)
+        if errors:
+            raise errors[0]
+        return (await saver.acompact()).rows
 
 
 def main(folder: str, log: str, synchronous: str, threads: str, failing: str) -> None:
@@ -40,7 +41,8 @@ def main(folder: str, log: str, synchronous: str, threads: str, failing: str) ->
         shim.arm(int(failing), errno.EIO, syncs=True)
     for number in range(SESSIONS):
         try:
-            asyncio.run(session(number, path, synchronous, int(threads)))
+            if not asyncio.run(session(number, path, synchronous, int(threads))) and not shim.fired:
+                raise RuntimeError("there was nothing to fold")
         except StorageError:
             if not shim.fired:
                 raise

@@ -19,6 +19,8 @@ from tests.crash._workload import Log, Size, build, drive, expected
 
 SIZE = Size(rounds=3, fan=3)
 """Smaller than that of the kill tests: it is done for every fault and every image."""
+FOLDED = Size(rounds=7, fan=2)
+"""Long enough that there is something to fold (see `folding`)."""
 
 
 class Silence(Log):
@@ -53,9 +55,11 @@ class Acks:
         return sum(len(told) for told in self.by_thread.values())
 
 
-async def work(saver: Saver, threads: Iterable[str], acks: Log) -> list[BaseException]:
+async def work(
+    saver: Saver, threads: Iterable[str], acks: Log, size: Size = SIZE
+) -> list[BaseException]:
     """Run threads at once, from wherever they stand; what was raised."""
-    graph = build(saver, Silence(), size=SIZE)
+    graph = build(saver, Silence(), size=size)
     told = await asyncio.gather(
         *(drive(graph, thread, acks) for thread in threads), return_exceptions=True
     )
@@ -63,7 +67,12 @@ async def work(saver: Saver, threads: Iterable[str], acks: Log) -> list[BaseExce
 
 
 async def check(
-    url: str, threads: Iterable[str], acks: Acks, *, suffix_may_miss: bool = False
+    url: str,
+    threads: Iterable[str],
+    acks: Acks,
+    *,
+    suffix_may_miss: bool = False,
+    size: Size = SIZE,
 ) -> tuple[list[str], Counter[str]]:
     """Broken promises of a database that has just been opened again, and what was seen.
 
@@ -73,9 +82,9 @@ async def check(
     """
     broken: list[str] = []
     seen: Counter[str] = Counter()
-    right = expected(SIZE)
+    right = expected(size)
     async with open_saver(url, lease_ttl_s=1.0, outage_budget_s=5.0) as saver:
-        graph = build(saver, Silence(), size=SIZE)
+        graph = build(saver, Silence(), size=size)
         for thread in threads:
             config: Any = {"configurable": {"thread_id": thread}}
             names = {
@@ -91,7 +100,7 @@ async def check(
                 broken.append(f"{thread}: lost in the middle: {there}")
             state = await graph.aget_state(config)
             broken += [f"{thread}: {what}" for what in _impossible(state, right)]
-        broken += [repr(e) for e in await work(saver, threads, Silence())]
+        broken += [repr(e) for e in await work(saver, threads, Silence(), size)]
         for thread in threads:
             state = await graph.aget_state({"configurable": {"thread_id": thread}})
             if state.values != right or state.next:

@@ -7,6 +7,8 @@ Each durability on each database has its own promise (see `tests/crash/_killing.
 
 from __future__ import annotations
 
+import random
+
 from tests.crash._killing import Killer
 from tests.torture._databases import database
 from tests.torture._figures import Budget, Figures
@@ -19,18 +21,19 @@ SERIES = 8
 
 @torture("T5", per_commit="tests/crash/test_kill.py")
 def run(seed: int, budget: Budget) -> Figures:
-    """A series of kills for each durability on each database, in turn; the seed says which is
-    first."""
+    """A series of kills for each durability on each database, in turn; the seed says in which
+    order."""
     figures = Figures()
     ways = [(place, d) for place in sorted(budget.places) for d in DURABILITIES]
-    turn = seed
+    random.Random(seed).shuffle(ways)
+    turn = 0
     while budget.more(figures.cases):
         place, durability = ways[turn % len(ways)]
         folder = budget.folder / f"kill{turn}"
         folder.mkdir()
         with database(place, folder) as url:
             kills = SERIES if budget.cases is None else min(SERIES, budget.cases)
-            found = Killer(url, folder, turn, durability=durability).run(kills)
+            found = Killer(url, folder, seed + turn, durability=durability).run(kills)
         figures.cases += found.kills
         figures.failures += [f"{place}, {durability}: {what}" for what in found.broken]
         figures.counts[f"kills on {place}, {durability}"] += found.kills

@@ -1,12 +1,12 @@
 """T6: the power goes while SQLite writes, and the disk keeps what the fsyncs made certain.
 
-A program is recorded by the shim: every write, truncate, sync, unlink, and between them its own
-acknowledgements. The recording is stopped at operations drawn from the seed, and for each the
-files are built as the disk may have kept them: with everything, with only what was synced, with
-what came before some moment, or with any sectors of the rest. Each is opened, held against what
-was acknowledged by then, and the work is finished on it. `synchronous="full"` loses nothing
-acknowledged, also when one sync failed meanwhile; "normal" may lose the newest of a thread, and
-nothing in the middle.
+A program that runs threads and folds their rows is recorded by the shim: every write, truncate,
+sync, unlink, and between them its own acknowledgements. The recording is stopped at operations
+drawn from the seed, and for each the files are built as the disk may have kept them: with
+everything, with only what was synced, with what came before some moment, or with any sectors of
+the rest. Each is opened, held against what was acknowledged by then, and the work is finished on
+it. `synchronous="full"` loses nothing acknowledged, also when one sync failed meanwhile; "normal"
+may lose the newest of a thread, and nothing in the middle.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pathlib import Path
 
 from tests.torture._disk import LOSSES, Disk, Loss
 from tests.torture._disk_record import SESSIONS
-from tests.torture._disk_work import Acks, check, integrity
+from tests.torture._disk_work import FOLDED, Acks, check, integrity
 from tests.torture._figures import Budget, Figures
 from tests.torture._registry import torture
 from tests.torture._shim import Op, acknowledged, read_log, under_shim
 
-THREADS = 4
-SYNCS = 80
+THREADS = 3
+SYNCS = 140
 """About as many syncs as the program does."""
 AFTER_FAULT = "full, one sync failed"
 
@@ -97,7 +97,7 @@ def _check(
         broken, seen = asyncio.run(
             check(
                 f"sqlite:///{folder}/disk.db", threads, acks,
-                suffix_may_miss=synchronous == "normal",
+                suffix_may_miss=synchronous == "normal", size=FOLDED,
             )
         )  # fmt: skip
         broken += integrity(folder / "disk.db")
