@@ -10,7 +10,7 @@ import pytest
 
 from stepwell import open_saver
 from stepwell.checkpoint.base import Saver
-from stepwell.errors import NotFoundError, ThreadBusyError
+from stepwell.errors import IdempotencyConflictError, NotFoundError, ThreadBusyError
 from stepwell.func import entrypoint, task
 from stepwell.graph import START, StateGraph
 from stepwell.types import Command
@@ -427,3 +427,52 @@ def test_the_sync_twins(tmp_path: Path) -> None:
         head = graph.rollback(config(), where=lambda s: s.values.get("ask") == "a")
         assert graph.get_state(config()).config == head
         assert graph.get_state(config()).values["ask"] == "a"
+
+
+# -- calls with an idempotency key
+
+
+async def test_a_cancelled_call_with_a_key_goes_on_when_it_is_made_again(saver: Saver) -> None:
+    """The key names the run that was stopped: the same call finishes it."""
+    gate = Gate()
+    graph = three_steps(saver, gate)
+    async with running(graph.ainvoke({"ask": "slow"}, config(), idempotency_key="k"), gate) as run:
+        stopping = asyncio.ensure_future(graph.acancel(config()))
+        await asyncio.sleep(0.05)
+        gate.open.set()
+        await preempted(run)
+        assert await stopping
+        result = await graph.ainvoke({"ask": "slow"}, config(), idempotency_key="k")
+    assert result["log"] == ["first slow", "second slow", "third slow"]
+    assert await statuses(saver) == ["done"]
+
+
+@pytest.mark.parametrize("policy", ["interrupt", "rollback"])
+async def test_a_call_with_a_key_that_made_way_is_not_made_again(saver: Saver, policy: Any) -> None:
+    """Another run has come in its place: to run it once more would be a surprise, so the caller
+    is told."""
+    gate = Gate()
+    graph = three_steps(saver, gate)
+    async with running(graph.ainvoke({"ask": "slow"}, config(), idempotency_key="k"), gate) as run:
+        other = asyncio.ensure_future(graph.ainvoke({"ask": "b"}, config(), on_conflict=policy))
+        await asyncio.sleep(0.05)
+        if policy == "interrupt":
+            gate.open.set()
+        await preempted(run)
+        before = await asyncio.wait_for(other, 20)
+        with pytest.raises(IdempotencyConflictError):
+            await graph.ainvoke({"ask": "slow"}, config(), idempotency_key="k")
+    assert (await graph.aget_state(config())).values == before
+
+
+async def test_a_call_with_a_key_does_not_stop_itself(saver: Saver) -> None:
+    """Made twice at the same time, with a policy that stops runs: the second waits for the
+    first, and both return the same."""
+    gate = Gate()
+    graph = three_steps(saver, gate, on_conflict="rollback")
+    async with running(graph.ainvoke({"ask": "slow"}, config(), idempotency_key="k"), gate) as run:
+        again = asyncio.ensure_future(graph.ainvoke({"ask": "slow"}, config(), idempotency_key="k"))
+        await asyncio.sleep(0.05)
+        gate.open.set()
+        assert await asyncio.wait_for(again, 20) == await run
+    assert await statuses(saver) == ["done"]
