@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 from asyncpg import connection
 
+from stepwell._db._postgres_errors import translate
 from stepwell._db._postgres_source import DEATHWATCH, LIMITS, RULES
 from stepwell.checkpoint._postgres_driver import PostgresDriver
 from stepwell.checkpoint.driver import Capability
@@ -101,3 +102,36 @@ async def test_a_pooler_without_a_server_is_an_outage(pg_schema):
         with pytest.raises(StorageUnavailableError) as caught:
             await driver.open()
         assert caught.value.context["outcome"] == "none"
+
+
+async def test_a_pooler_behind_a_pool_of_the_users_is_found(pg_schema, caplog):
+    """The same for an asyncpg.Pool that was given: no lock, no setting left in its sessions."""
+    async with (
+        opened(pg_schema),
+        pgbouncer(pool_size=2) as through,
+        asyncpg.create_pool(through, min_size=0, max_size=8, statement_cache_size=0) as pool,
+    ):
+        driver = PostgresDriver(pool=pool, schema=pg_schema)
+        with caplog.at_level(logging.WARNING, "stepwell.lock"):
+            await driver.open()
+        try:
+            assert len(warnings(caplog)) == 1
+            assert driver.capabilities == {Capability.MANY_PROCESSES}
+            alice = await take(driver, thread_key(), ALICE)
+            assert alice.claim.lock_key is None
+            await alice.append(checkpoint(b"1"))
+            assert bodies((await loaded(driver, alice.key)).rows) == [b"1"]
+        finally:
+            await driver.close()
+        for _ in range(4):
+            assert await pool.fetchval("SHOW lock_timeout") == "0"
+
+
+def test_statements_in_the_way_of_each_other_are_told_with_the_way_out():
+    for error in (
+        asyncpg.DuplicatePreparedStatementError("there already"),
+        asyncpg.InvalidSQLStatementNameError("not there"),
+    ):
+        told = str(translate(error, "commit", "here"))
+        assert "pgbouncer=True" in told
+        assert "statement_cache_size=0" in told

@@ -2,18 +2,19 @@
 
 Where each case of the protocol is shown (docs/architecture.md, "Who owns a thread"):
 
-1 a model of the protocol: tests/property, tests/torture (T1)
+1 a model of the protocol: tests/simulation/test_model.py; every interleaving of two sessions:
+  tests/simulation/test_interleavings.py
 2 claim races, one winner: here; of twenty at once: the contract
 3 a claim, or a heartbeat, between the snapshot and the row lock of a commit:
   test_postgres_commits.py (pg_sleep inside the statement)
-4 a first attempt that arrives late: here, over a proxy that holds it back
+4 a first attempt that arrives late: here, over a proxy that holds it back; in the contract
 5 a batch of a stale, a locked and a good slice: here
 6 one slice that cannot be written among 200 threads: here
 7 the lock session killed every 20-80 ms, with waiters: tests/torture/test_backend_kill.py, and
   test_postgres_locks.py for the driver alone
-8 kill -9: tests/crash/test_takeover.py, tests/torture (T5, T12)
-9 frozen past the lease: tests/torture (T12); before the statement: the contract's zombies
-10 cancelled at each await: test_postgres_sessions.py, test_journal_claims.py, tests/torture (T4);
+8 kill -9: tests/crash/test_takeover.py, tests/torture/test_zombie.py
+9 frozen past the lease: tests/torture/test_zombie.py
+10 cancelled at each await: test_postgres_sessions.py, tests/simulation/test_cancel_everywhere.py;
   here: runs cancelled at any moment leave an empty lock table
 11 7,000 running threads: here
 12 the side file opened and closed elsewhere, a fork while holding: test_sqlite_locks.py
@@ -21,11 +22,11 @@ Where each case of the protocol is shown (docs/architecture.md, "Who owns a thre
   test_journal_claims.py, test_journal_waiting.py
 14 two processes on one thread: test_journal_waiting.py, tests/crash/test_races.py
 15 two owners with one epoch, after a failover that lost the last claim: here
-16 the wall clock steps on SQLite: tests/torture (T12)
+16 the wall clock is an hour off, on SQLite: tests/torture/test_zombie.py
 17 hostile defaults of a role: test_postgres_sessions.py; through PgBouncer:
   test_postgres_pooler.py
-18 a stranger holds a row: test_postgres_commits.py; here: others are not held up
-19 reads during compaction and prune: tests/torture (T19)
+18 a stranger holds a row: test_postgres_commits.py; here: other runs pass by
+19 reads during compaction and prune: tests/torture/test_upkeep.py
 20 the database fails at record k: tests/engine/test_failing_at_record.py
 """
 # ruff: noqa: F401, F811  # fixtures are imported by name

@@ -26,6 +26,10 @@ _BROKEN_OFF = frozenset({"08000", "08003", "08006", "57P01", "57P02"})
 """A connection that had been made was lost; a server that is not there says otherwise."""
 
 _MIGRATE = "Run `stepwell migrate`, or open the saver with migrate='auto'."
+_POOLED_STATEMENTS = (
+    "A transaction pooler stands between: open the saver with pgbouncer=True, and make a pool of "
+    "your own with statement_cache_size=0."
+)
 
 # Longest match first: the whole code, then its class of two characters.
 _TABLE: Final[Mapping[str, tuple[type[StorageError], str]]] = {
@@ -38,6 +42,7 @@ _TABLE: Final[Mapping[str, tuple[type[StorageError], str]]] = {
     "23505": (SequenceConflictError, "A row with the same key exists: an invariant is broken."),
     "25006": (StorageUnavailableError, "The server takes no writes now (a standby, a failover?)."),
     "25P03": (StorageUnavailableError, "The connection was idle for too long; try again."),
+    "26000": (StorageError, _POOLED_STATEMENTS),
     "28": (
         StorageError,
         "Check user and password in the DSN, and pg_hba.conf on the server.",
@@ -51,6 +56,7 @@ _TABLE: Final[Mapping[str, tuple[type[StorageError], str]]] = {
     "42704": (StorageError, "The DSN names a setting that the server does not know."),
     "42883": (SchemaVersionError, _MIGRATE),
     "42P01": (SchemaVersionError, _MIGRATE),
+    "42P05": (StorageError, _POOLED_STATEMENTS),
     "53": (StorageUnavailableError, "The server is short of resources; try again."),
     "53100": (StorageFullError, "Make room on the server's disk."),
     "53200": (

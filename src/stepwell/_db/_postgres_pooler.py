@@ -33,7 +33,9 @@ def betrays_a_pooler(error: StorageError) -> bool:
     return error.context.get("sqlstate") in _SIGNS
 
 
-async def pooled(lane: Line, control: Line, sql: Mapping[str, str], backend: int) -> bool:
+async def pooled(
+    lane: Line, control: Line, sql: Mapping[str, str], backend: int, *, pinned: bool
+) -> bool:
     """Does a transaction pooler stand between? Asks nothing where no pooler is.
 
     Args:
@@ -41,6 +43,7 @@ async def pooled(lane: Line, control: Line, sql: Mapping[str, str], backend: int
         control: another one.
         sql: statements by name.
         backend: what the lane's first statement said of its backend.
+        pinned: our settings were made when connecting.
 
     Raises:
         StorageError: the server did not answer.
@@ -51,11 +54,14 @@ async def pooled(lane: Line, control: Line, sql: Mapping[str, str], backend: int
     if await _backend(control, sql) == backend:
         return True
     moved = await _backend(lane, sql) != backend
+    if moved and lane.session == session:  # a line that was replaced has another, of course
+        return True
+    if not pinned:
+        return False
     [[unkept]] = await lane.run(
         sql["settings_unkept"], list(RULES), list(RULES.values()), doing="connecting", sent=False
     )
-    # A line that was replaced meanwhile has another backend as a matter of course.
-    return bool(unkept) or (moved and lane.session == session)
+    return bool(unkept)
 
 
 async def _backend(line: Line, sql: Mapping[str, str]) -> int:

@@ -318,6 +318,9 @@ class PoolSource:
         settings = {**RULES, **LIMITS, **(DEATHWATCH if deathwatch else {})}
         settings["statement_timeout"] = str(statement_timeout_ms)
         try:
+            if self.pinned_kept and await _pooled(link):
+                # Settings would stay in a session that others use: every transaction brings them.
+                self.pinned_kept = False
             if self.pinned_kept:
                 for name, value in settings.items():
                     await link.execute("SELECT set_config($1, $2, false)", name, value)
@@ -355,6 +358,11 @@ class PoolSource:
     def forget(self) -> None:
         # The pool knows its connections; what becomes of them is its owner's affair.
         self._taken.clear()
+
+
+async def _pooled(link: Link) -> bool:
+    """Did somebody else answer for the server, when the connection was made?"""
+    return bool(await link.fetchval("SELECT pg_backend_pid()") != link.get_server_pid())
 
 
 async def give_back(pool: asyncpg.Pool[asyncpg.Record], link: Link) -> None:

@@ -218,7 +218,13 @@ class Postgres:
         """Look for a pooler; if there is one, what was opened is closed again."""
         found = True
         try:
-            found = await pooled(opened.lane, opened.control, opened.sql, opened.backend)
+            found = await pooled(
+                opened.lane,
+                opened.control,
+                opened.sql,
+                opened.backend,
+                pinned=opened.source.pinned_kept,
+            )
         finally:
             if found:
                 await _close(opened)
