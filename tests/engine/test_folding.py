@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import random
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -115,3 +116,30 @@ async def test_forks_of_a_folded_thread(saver: Saver) -> None:
     assert history[-len(states) :] == states
     for state in history[::41]:
         assert await graph.aget_state(state.config) == state
+
+
+async def test_a_long_conversation_takes_little_more_than_its_words(saver: Saver) -> None:
+    """What is appended is stored once: all checkpoints of a hundred turns, with every state in
+    the middle, take less than twice the bytes of the newest state."""
+
+    class Talk(TypedDict, total=False):
+        words: Annotated[list[str], operator.add]
+        turn: int
+
+    dice = random.Random(5)
+
+    def said() -> str:
+        return " ".join(f"{dice.randrange(1 << 20):x}" for _ in range(40))
+
+    async def answer(state: Talk) -> dict[str, Any]:
+        return {"words": [said()], "turn": state.get("turn", 0) + 1}
+
+    graph = StateGraph(Talk).add_node("answer", answer).add_edge(START, "answer").compile(saver)
+    for _ in range(100):
+        out = await graph.ainvoke({"words": [said()]}, CONFIG)
+    await saver.acompact()
+    info = await saver.aget_thread("t")
+    assert info is not None
+    payload = sum(map(len, out["words"]))
+    assert info.checkpoints >= 300
+    assert info.bytes < 2 * payload

@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 
 import stepwell
-from stepwell import open_saver
+from stepwell import Retention, open_saver
 from stepwell.checkpoint import _open, _options
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.memory import InMemorySaver, MemorySaver
@@ -156,6 +156,7 @@ ALL = {
     "queue_rows_max": 7,
     "thread_id_rule": "x+",
     "observe": print,
+    "retention": Retention(keep_last=3),
     "locks": "lease",
     "synchronous": "normal",
     "pool": object(),
@@ -167,7 +168,7 @@ ALL = {
 }
 GENERAL = {
     "migrate", "lease_ttl_s", "outage_budget_s", "batch_rows_max", "batch_bytes_max",
-    "queue_rows_max", "thread_id_rule", "observe",
+    "queue_rows_max", "thread_id_rule", "observe", "retention",
 }  # fmt: skip
 TAKES = {
     "memory://": GENERAL,
@@ -191,7 +192,7 @@ def test_an_option_works_or_is_refused_but_is_never_ignored(url, option):
             open_saver(url, **{option: ALL[option]})
 
 
-@pytest.mark.parametrize("option", ["compress", "keyring", "retention", "serde", "pipeline"])
+@pytest.mark.parametrize("option", ["compress", "keyring", "serde", "pipeline"])
 def test_an_option_that_does_not_exist_is_refused_with_a_list_of_those_that_do(option):
     with pytest.raises(UsageError, match=f"{option}.*lease_ttl_s"):
         open_saver("memory://", **{option: None})
@@ -434,7 +435,9 @@ def test_what_may_not_be_a_scope(scope):
 
 
 def test_the_package_exports_what_the_sheet_says():
-    assert set(stepwell.__all__) == {"__version__", "errors", "open_saver", "register"}
+    assert set(stepwell.__all__) == {
+        "Retention", "__version__", "errors", "open_saver", "register",
+    }  # fmt: skip
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert stepwell.__version__ == project["version"]
     assert MemorySaver is InMemorySaver
@@ -452,7 +455,7 @@ async def test_writing_past_the_graph_is_refused_and_names_the_guide(verb):
 
 async def test_every_verb_has_both_forms():
     verbs = [n for n in dir(Saver) if not n.startswith("_") and callable(getattr(Saver, n))]
-    one_form = {"at_home", "home", "iterate_home", "journal", "key", "scoped"}
+    one_form = {"at_home", "home", "iterate_home", "journal", "key", "scoped", "pruning"}
     for verb in set(verbs) - one_form:
         twin = verb[1:] if verb.startswith("a") else f"a{verb}"
         assert twin in verbs, verb
@@ -488,3 +491,9 @@ async def test_one_try_takes_no_longer_than_the_whole_outage_budget(tmp_path):
             blocker.execute("ROLLBACK")
     finally:
         blocker.close()
+
+
+@pytest.mark.parametrize("given", [5, "keep_last", {"keep_last": 3}, Retention])
+def test_a_retention_that_is_none_is_refused(given):
+    with pytest.raises(UsageError, match="retention must be a Retention"):
+        open_saver("memory://", retention=given)

@@ -57,8 +57,9 @@ class Retention:
 
     Checkpoints go if they are not among the `keep_last` newest of their namespace, *and* older
     than `max_age`, *and* `keep` does not say True; with none of the three given, none goes. The
-    newest of each namespace always stays, and so do those that unanswered questions and results
-    of an unfinished superstep are filed under, and those where branches that stay meet.
+    newest of each namespace stays, and so do those that unanswered questions and results of an
+    unfinished superstep are filed under, and those where branches that stay meet. What ran inside
+    a task goes as a whole when all that stays around it is younger.
 
     A whole thread goes if it has one of the `statuses`, was not written for `thread_ttl` (or for
     its own, `aset_ttl`), and `where` says True. Running threads are left alone.
