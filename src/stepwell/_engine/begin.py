@@ -10,6 +10,7 @@ from stepwell._engine.ending import change
 from stepwell._engine.pending import NULL_TASK, Pending
 from stepwell._engine.run import INPUT, Run
 from stepwell._engine.write import goto_writes, prepare, refuse_steering, to_channel
+from stepwell._journal.load import parse
 from stepwell._journal.record import KIND_COMMAND, KIND_INPUT, Entry
 from stepwell._plan.apply import TaskWrites, apply, compose, deltas
 from stepwell._plan.output import input_writes
@@ -138,10 +139,37 @@ def _apply_null_writes(run: Run) -> None:
     run.carried = deltas(run.state, changed)
 
 
+def _passes(run: Run) -> bool:
+    """Whether breakpoints of what is due may be passed.
+
+    Who resumes a run that stopped says so. A run that is taken over has not stopped yet: its
+    worker died, perhaps one record before the one that tells of the breakpoint.
+    """
+    root = run.root
+    opened = root.opened
+    died = opened is not None and opened.unfinished and not opened.addressed
+    return not died or root.pending.passed
+
+
+def _stops_here(run: Run) -> bool:
+    """Whether a run is taken over where it was about to stop behind its last superstep."""
+    after, opened = run.interrupt_after, run.opened
+    if not after or run.source != Source.LOOP or opened is None or opened.view is None:
+        return False
+    ran = {entry[0] for entry in parse(opened.view.row)["t"]}
+    return run.state.at_new_breakpoint and (after == "*" or not ran.isdisjoint(after))
+
+
 def _resume(run: Run, *, forks: bool) -> None:
-    run.state.pass_breakpoints()
-    run.passed_now = True
     rec = run.rec
+    if _passes(run):
+        run.state.pass_breakpoints()
+        run.passed_now = True
+        waits = run.interrupt_before or run.interrupt_after or run.graph.children()
+        if waits and not (rec is None or rec.exits or run.nested or forks or run.pending.passed):
+            rec.passed()
+    elif _stops_here(run):
+        run.interrupt_before = "*"  # before whatever is due
     if rec is not None:
         status = change(run, ThreadStatus.RUNNING, RunStatus.RUNNING, ())
         if forks:

@@ -13,6 +13,7 @@ from stepwell._journal.record import (
     SLOT_HANDLED,
     SLOT_INTERRUPT,
     SLOT_OUTPUT,
+    SLOT_PASSED,
     SLOT_RESUME,
 )
 from stepwell._plan.tasks import Task, Write, handler_id
@@ -56,7 +57,8 @@ class Pending:
     """
 
     __slots__ = (
-        "answers", "called", "calls", "errors", "handled", "interrupts", "outputs", "versions",
+        "answers", "called", "calls", "errors", "handled", "interrupts", "outputs", "passed",
+        "versions",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -68,6 +70,8 @@ class Pending:
         self.calls: dict[str, Called] = {}
         self.called: set[bytes] = set()
         """Ids of the calls that left something, whatever it was."""
+        self.passed = False
+        """Whether somebody has resumed the run from a breakpoint before this superstep."""
         self.versions: dict[bytes, int] = {}
         """State versions of outputs, where they are not 0."""
 
@@ -106,6 +110,8 @@ class Pending:
             self.interrupts[task_id] = load_interrupts(value)
         elif slot == SLOT_RESUME:
             self.answers[task_id] = value
+        elif slot == SLOT_PASSED:
+            self.passed = True
         elif slot == SLOT_HANDLED:
             self.handled[task_id] = _exception(value)
 

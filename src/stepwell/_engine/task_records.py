@@ -14,6 +14,7 @@ from stepwell._journal.record import (
     SLOT_HANDLED,
     SLOT_INTERRUPT,
     SLOT_OUTPUT,
+    SLOT_PASSED,
     SLOT_RESUME,
     BodyEncoder,
 )
@@ -118,6 +119,10 @@ class TaskRecords:
             self._write(NULL_TASK, SLOT_OUTPUT, "", None, body)
         if answer is not None:
             self._control(NULL_TASK, SLOT_RESUME, "", "__resume__", list(answer))
+
+    def passed(self) -> None:
+        """The run was resumed from a breakpoint: whoever takes it over may pass it too."""
+        self._control(NULL_TASK, SLOT_PASSED, "", "__breakpoint__", value=True)
 
     def _control(
         self,

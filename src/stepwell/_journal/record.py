@@ -61,6 +61,8 @@ SLOT_HANDLED: Final = -2
 """The task failed and its error handler took over: the exception, or its repr."""
 SLOT_INTERRUPT: Final = -3
 SLOT_RESUME: Final = -4
+SLOT_PASSED: Final = -5
+"""Somebody resumed the run where it stood at a breakpoint: it may pass."""
 
 _SPLICE_BYTES_MIN: Final = 256
 
@@ -409,6 +411,7 @@ _SLOT_NAMES: Final = {
     SLOT_HANDLED: "__error_source_node__",
     SLOT_INTERRUPT: "__interrupt__",
     SLOT_RESUME: "__resume__",
+    SLOT_PASSED: "__breakpoint__",
 }
 
 
@@ -444,5 +447,5 @@ def _shown(
 __all__ = [
     "FORMAT_JSON", "KIND_COMMAND", "KIND_INPUT", "KIND_PULL", "KIND_UPDATE", "SLOT_ERROR",
     "SLOT_HANDLED", "SLOT_INTERRUPT",
-    "SLOT_OUTPUT", "SLOT_RESUME", "BodyEncoder", "Entry", "Track",
+    "SLOT_OUTPUT", "SLOT_PASSED", "SLOT_RESUME", "BodyEncoder", "Entry", "Track",
 ]  # fmt: skip
