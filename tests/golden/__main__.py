@@ -41,6 +41,10 @@ async def write(url: str, folder: Path) -> dict[str, Any]:
         await program.asking(saver).ainvoke(program.START_WITH, program.at("asked"))
         await program.nested(saver).ainvoke(program.START_WITH, program.at("nested"))
         await program.fork(saver)
+        await program.grow(saver)
+        folded = await saver.acompact(["folded"])
+        if not (folded.rows and folded.segments):
+            raise RuntimeError(f"nothing was folded: {folded}")
         with contextlib.suppress(ValueError):
             await program.failing(saver, fails=True).ainvoke(
                 program.START_WITH, program.at("failed")

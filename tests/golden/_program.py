@@ -178,3 +178,9 @@ async def fork(saver: Saver) -> None:
     history = [s async for s in graph.aget_state_history(at("forked"))]
     middle = next(s for s in history if s.next == ("fill",))
     await graph.aupdate_state(middle.config, {"log": ["edited"]}, as_node="first")
+
+
+async def grow(saver: Saver) -> None:
+    """A thread that is long enough to be folded."""
+    for _ in range(6):
+        await failing(saver, fails=False).ainvoke(START_WITH, at("folded"))

@@ -14,6 +14,7 @@ GRAPHS = {
     "asked": program.asking,
     "nested": program.nested,
     "failed": lambda saver: program.failing(saver, fails=False),
+    "folded": lambda saver: program.failing(saver, fails=False),
     "orphan": lambda saver: program.dying(saver, dies=False),
 }
 """The graph that each thread was written by."""

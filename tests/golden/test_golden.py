@@ -1,7 +1,7 @@
 """T16: databases that an earlier layout wrote are opened, read to the last value, and continued.
 
 `current` is made by `python -m tests.golden`. It holds runs that are done, asked a question,
-failed, died with their process, were forked, ran a graph inside, were recorded at exit; values of
+failed, died with their process, were forked, ran a graph inside, were recorded at exit, were folded; values of
 every type; items of a store.
 """
 
@@ -171,7 +171,15 @@ async def _forked(saver: Saver, begin: bool) -> Any:
     return await graph.ainvoke(None, program.at("forked"))
 
 
-FLOWS: list[Flow] = [_done, _exit, _asked, _nested, _failed, _orphan, _forked]
+async def _folded(saver: Saver, begin: bool) -> Any:
+    if begin:
+        await program.grow(saver)
+    return await program.failing(saver, fails=False).ainvoke(
+        program.START_WITH, program.at("folded")
+    )
+
+
+FLOWS: list[Flow] = [_done, _exit, _asked, _nested, _failed, _orphan, _forked, _folded]
 
 
 async def test_every_thread_of_a_golden_database_goes_on(url, folder):

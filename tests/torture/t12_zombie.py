@@ -165,7 +165,7 @@ async def one_round(
         figures.counts["threads taken over"] += len(taken)
         figures.counts["refused late writers"] += len(taken)
         figures.counts["nodes that a zombie still started"] += child.starts(taken) - starts
-        figures.at_worst("takeover_s", took_s)
+        figures.at_worst("seconds from the freeze to the takeover", took_s)
     finally:
         child.kill()
         figures.failures += [f"{place}, {durability}, clock {shift_s:+d}: {b}" for b in broken]
