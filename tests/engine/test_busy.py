@@ -757,3 +757,28 @@ async def test_stopping_again_and_again_loses_nothing(saver: Saver) -> None:
         if policy == "rollback":
             done = [n for n, kind in enumerate(kinds) if kind is dict]
             assert [line.split()[1] for line in results[-1]["log"][::3]] == [str(n) for n in done]
+
+
+async def test_cancelled_at_any_moment_an_undone_run_is_undone(saver: Saver) -> None:
+    """However far the undoing has come when its caller is cancelled: it is finished, the other
+    run starts from where the thread stood before, and the thread is free in the end."""
+    for moment in range(0, 40, 3):
+        gate, thread = Gate(), f"t{moment}"
+        graph = three_steps(saver, gate)
+        await graph.ainvoke({"ask": "a"}, config(thread))
+        run = asyncio.ensure_future(graph.ainvoke({"ask": "slow"}, config(thread)))
+        await gate.reached.wait()
+        other = asyncio.ensure_future(
+            graph.ainvoke({"ask": "b"}, config(thread), on_conflict="rollback")
+        )
+        for _ in range(moment + 1):
+            await asyncio.sleep(0)
+        run.cancel()
+        async with asyncio.timeout(20):
+            ended, result = await asyncio.gather(run, other, return_exceptions=True)
+        assert isinstance(ended, (RunPreemptedError, asyncio.CancelledError))
+        assert [line.split()[1] for line in result["log"]] == ["a"] * 3 + ["b"] * 3
+        info = await saver.aget_thread(thread)
+        assert info is not None
+        assert (info.status, info.owner) == ("done", None)
+        assert await statuses(saver, thread) == ["done", "superseded", "done"]
