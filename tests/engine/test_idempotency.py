@@ -400,3 +400,19 @@ async def test_the_lookup_is_one_call_for_the_whole_thread(saver):
     assert calls == ["keyed_run"] * 3
     row = await journal.keyed_run(saver.key("t"), "k0")
     assert row.status == RunStatus.DONE
+
+
+async def test_an_output_outlives_folding(saver):
+    """Checkpoints that were folded into segments still tell what their runs returned."""
+    made = Counted(saver)
+    outputs = [
+        await made.graph.ainvoke({"ask": str(n)}, CONFIG, idempotency_key=f"k{n}")
+        for n in range(40)
+    ]
+    report = await saver.acompact()
+    assert report.rows > 0
+    made.ran.clear()
+    for n in (0, 17, 39):
+        again = await made.graph.ainvoke({"ask": str(n)}, CONFIG, idempotency_key=f"k{n}")
+        assert again == outputs[n]
+    assert made.ran == []
