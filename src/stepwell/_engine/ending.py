@@ -45,20 +45,27 @@ def end(
         rec.status(row, let_go=True)
 
 
-def hold_back(run: Run) -> None:
+def hold_back(run: Run, *, finished: bool = False) -> None:
     """A nested run ends: with durability="exit", keep what it left until the root ends.
 
     The next run in its namespace (another attempt of its task, or another call of a graph that
-    keeps one history) goes on from it.
+    keeps one history) goes on from it. Where it has finished and its task has too, nothing
+    does, and nothing of it is written, as in LangGraph.
     """
     rec = run.rec
     if rec is None or not rec.exits:
         return
-    run.family.at_exit[run.ns] = partial(_leave_all, run)
+    run.family.at_exit[run.ns] = partial(_leave_if_needed if finished else _leave_all, run)
     if rec.spoiled:  # a barrier has failed half-way: its state is of no use
         run.family.spaces.pop(run.ns, None)
     else:
         run.family.spaces[run.ns] = run
+
+
+def _leave_if_needed(run: Run) -> None:
+    task = run.outer
+    if task is None or task.writes is None or run.graph.keeps_history:
+        _leave_all(run)
 
 
 def _leave_all(run: Run, row: ThreadChange | None = None) -> None:
@@ -87,7 +94,7 @@ def complete(run: Run) -> None:
     run.tasks = []
     if run.nested:
         # Kept until the superstep around it is over: another attempt of the task goes on here.
-        hold_back(run)
+        hold_back(run, finished=True)
         return
     if run.kin is not None:
         run.kin.write_held_back()

@@ -152,3 +152,17 @@ async def case_graph_that_keeps_nothing_inside_a_sync_run(api: Api) -> Any:
         except AttributeError as error:
             out.append(Raised(error))
     return out
+
+
+@both
+async def case_exit_beside_a_graph_that_finished(api: Api) -> Any:
+    """Of a graph inside whose task has its result, nothing is stored at exit."""
+    s = api.START
+    sub = chain(api, Log, ["inner"])
+    nodes = {"ask": api.node(lambda st: {"log": [api.interrupt("q")]}), "sub": sub, "z": None}
+    edges = [(s, "ask"), (s, "sub"), (["ask", "sub"], "z")]
+    graph = build(api, Log, nodes, edges, checkpointer=api.saver())
+    await api.invoke(graph, {"log": ["in"]}, api.thread(), durability="exit")
+    stopped = await api.state(graph, api.thread(), subgraphs=True)
+    on = await api.invoke(graph, api.Command(resume="r"), api.thread())
+    return {"stopped": stopped, "sub": [t.state for t in stopped.tasks], "on": on}
