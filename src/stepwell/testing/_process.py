@@ -296,6 +296,8 @@ class Process:
             if worker_of(thread) is loop:
                 thread.stop()  # type: ignore[attr-defined]  # after the node that it runs
                 thread.join(_NODE_MAX_S)
+        for ended in getattr(loop, "begun", ()):
+            ended.wait(_NODE_MAX_S)
         # Collecting a suspended coroutine would run its `finally`.
         keep_forever((tasks, loop, self.saver, self.driver))
         for task in tasks:

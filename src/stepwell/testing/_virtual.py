@@ -180,6 +180,8 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
         self.jump = _Jump(clock)
         self.at_work = 0
         """Calls in threads of an executor that have not come back."""
+        self.begun: list[threading.Event] = []
+        """Set when such a call has ended, whether or not the loop still runs."""
         super().__init__(self.jump)
         self.jump.loop = self
         self.slow_callback_duration = 1e9
@@ -189,7 +191,16 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
 
     def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         self.at_work += 1
-        future = super().run_in_executor(executor, func, *args)
+        ended = threading.Event()
+        self.begun.append(ended)
+
+        def call() -> Any:
+            try:
+                return func(*args)
+            finally:
+                ended.set()
+
+        future = super().run_in_executor(executor, call)
         future.add_done_callback(self._came_back)
         return future
 
