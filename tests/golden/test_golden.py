@@ -1,8 +1,8 @@
 """T16: databases that an earlier layout wrote are opened, read to the last value, and continued.
 
 `current` is made by `python -m tests.golden`. It holds runs that are done, asked a question,
-failed, died with their process, were forked, ran a graph inside, were recorded at exit, were folded; values of
-every type; items of a store.
+failed, died with their process, were forked, ran a graph inside, were recorded at exit, were
+folded; values of every type; items of a store.
 """
 
 from __future__ import annotations
