@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from tests.torture._registry import TITLES, Torture
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = ROOT / "docs" / "torture"
 PAGE = ROOT / "docs" / "torture.md"
+_PLACES = re.compile(r"(/[\w.-]+)+/((src|tests)/|\w+\.db)")
+"""Paths of the machine at hand, which say nothing to others."""
 IN_FULL = {"T2": "tests/contract", "T16": "tests/golden"}
 """What has no chance in it, so that more rounds would show nothing more."""
 
@@ -49,7 +52,7 @@ class Tally:
         """One more round."""
         self.rounds += 1
         self.seconds += seconds
-        self.failures += [{"seed": seed, "what": what} for what in figures.failures]
+        self.failures += [{"seed": seed, "what": _PLACES.sub(r"\2", w)} for w in figures.failures]
         self.figures.add(figures)
 
     def as_json(self) -> dict[str, Any]:
