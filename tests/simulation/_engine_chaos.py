@@ -33,9 +33,9 @@ from stepwell.errors import (
 from stepwell.runtime import Runtime
 from stepwell.types import Command
 from tests.simulation._engine_plan import Boom, Design, build, draw
-from tests.simulation._journal_chaos import _FAULTY, CALM, Chaos, Plan
+from tests.simulation._journal_faults import CALM, FAULTY, Chaos, Plan
 from tests.simulation._journal_world import Database
-from tests.simulation._virtual import LoopClock, simulate
+from tests.simulation._virtual import LoopClock, bury, simulate
 
 LEASE_S = 6.0
 ROUGH = Plan(processes=2, threads=2, workers=2, runs=4, fault=0.12, cut_off=0.01, cancel=0.15)
@@ -131,7 +131,7 @@ class World:
 
     def faults(self) -> list[str]:
         """Lines of the trace that tell of what went wrong with a call: time, verb, fault."""
-        return [line for line in self.trace if line.split(maxsplit=2)[1] in _FAULTY]
+        return [line for line in self.trace if line.split(maxsplit=2)[1] in FAULTY]
 
     # -- what a task may find when it begins
 
@@ -341,18 +341,3 @@ def simulation(seed: int, plan: Plan | None = None) -> World:
 
     simulate(main(), random.Random(~seed))
     return world
-
-
-async def bury() -> None:
-    """End what dead processes have left behind, while there is still a loop to end it on."""
-    me = asyncio.current_task()
-    for _ in range(20):
-        left = [task for task in asyncio.all_tasks() if task is not me]
-        if not left:
-            return
-        for task in left:
-            task.cancel()
-        ended, _ = await asyncio.wait(left, timeout=1)
-        for task in ended:
-            if not task.cancelled():
-                task.exception()  # nobody is left who could be told

@@ -3,133 +3,30 @@
 Everything is drawn from one seed: what runs do, when they are cancelled, what the database
 does to each call (error before, commit then error, late reply, no reply, a first attempt
 that lands after its retry, a process cut off for longer than its lease, a kill).
+
+A thread may stay owned by nobody's run when a run has ended, but only so long, and only for
+these reasons: its process is dead, nobody answered to a release or to a claim until it was given
+up, or a claim arrived after its caller had been told of its end. Then nothing renews it, and
+a lease later whoever wants it has it at once. Every other row is free when its run has ended.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
 from stepwell._journal.handle import ThreadHandle
 from stepwell._journal.journal import Journal
 from stepwell._journal.slices import Ticket
-from stepwell.checkpoint.driver import CommitOutcome, Failed, Parked, Slice, ThreadKey
+from stepwell.checkpoint.driver import ThreadKey
 from stepwell.errors import StorageError, ThreadBusyError, UsageError
-from tests.simulation._journal_world import (
-    Database,
-    Process,
-    journal_on,
-    key,
-    step,
-    unavailable,
-    write,
-)
-from tests.simulation._virtual import simulate
+from tests.simulation._journal_faults import CALM, LEASE_S, UNDER_WAY_S, Chaos, Plan
+from tests.simulation._journal_world import Database, Process, journal_on, key, opened, step, write
+from tests.simulation._virtual import bury, simulate
 
-LEASE_S = 6.0
 BUDGET_S = 15.0
-_FAULTY = ("claim", "commit", "renew", "release", "unlock", "want", "landed", "load")
-
-
-@dataclass
-class Plan:
-    """How much goes wrong."""
-
-    processes: int = 2
-    threads: int = 3
-    workers: int = 3
-    runs: int = 6
-    fault: float = 0.15
-    cut_off: float = 0.02
-    cancel: float = 0.1
-    kill: bool = True
-    late: bool = True
-
-
-CALM = Plan(fault=0.0, cut_off=0.0, kill=False, late=False)
-
-
-class Chaos(Process):
-    """A process whose calls go wrong by chance."""
-
-    def __init__(self, database: Database, plan: Plan, rng: random.Random) -> None:
-        super().__init__(database)
-        self.plan = plan
-        self.rng = rng
-        self.cut_off_until = 0.0
-        self.late_locks = plan.fault > 0
-        self.trace: list[str] = []
-
-    async def call(self, verb: str, do: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-        plan, rng, loop = self.plan, self.rng, asyncio.get_running_loop()
-        if self.dead:
-            await asyncio.Event().wait()
-        if rng.random() < plan.cut_off:
-            self.cut_off_until = max(self.cut_off_until, loop.time() + rng.uniform(1, 2 * LEASE_S))
-            self.note(verb, "cut off")
-        if loop.time() < self.cut_off_until:
-            await asyncio.sleep(self.cut_off_until - loop.time())
-        if rng.random() >= plan.fault:
-            await asyncio.sleep(rng.choice((0.0, 0.0, 0.001, 0.01)))
-            return await do()
-        fault = rng.choice(("none", "unknown", "after", "slow", "slow reply", "no reply", "late"))
-        self.note(verb, fault)
-        if fault == "none":
-            raise unavailable("none")
-        if fault == "unknown":
-            raise unavailable("unknown")
-        if fault == "late" and plan.late:
-            loop.create_task(self._later(rng.uniform(0.01, 3.0), do))
-            raise unavailable("unknown")
-        if fault == "slow":
-            await asyncio.sleep(rng.uniform(0.1, 3.0))
-        answer = await do()
-        if fault == "slow reply":
-            await asyncio.sleep(rng.uniform(0.1, 3.0))
-        if fault == "no reply":
-            await asyncio.sleep(5.0)
-        if fault in ("after", "no reply"):
-            raise unavailable("unknown")
-        return answer
-
-    async def _later(self, pause: float, do: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        await asyncio.sleep(pause)
-        if not self.dead:
-            await do()
-
-    async def _commit(self, piece: Slice) -> CommitOutcome:
-        if self.rng.random() < self.plan.fault / 10:
-            self.note("commit", "poison")
-            return Failed(StorageError("a value that no row can hold"))
-        if self.rng.random() < self.plan.fault:
-            self.note("commit", "parked")
-            return Parked()
-        return await super()._commit(piece)
-
-    async def close(self) -> None:
-        await super().close()
-        if self.late_locks:
-            # Locks of claims whose reply was lost: they end with the connection.
-            self.kill()
-
-    def note(self, verb: str, what: str) -> None:
-        self.trace.append(f"{asyncio.get_running_loop().time():.4f} {verb} {what}")
-
-
-def _with_faults(verb: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-    plain = getattr(Process, verb)
-
-    async def call(self: Chaos, *args: Any) -> Any:
-        return await self.call(verb, lambda: plain(self, *args))
-
-    return call
-
-
-for _verb in _FAULTY:
-    setattr(Chaos, _verb, _with_faults(_verb))
 
 
 @dataclass
@@ -178,6 +75,10 @@ class World:
         self.trace: list[str] = []
         self.bodies = 0
         self.killed: list[asyncio.Task[None]] = []
+        self.owners: dict[bytes, Chaos] = {}
+        """The processes by the names that rows have for them."""
+        self.open: list[tuple[Journal, Chaos]] = []
+        """Journals that have nothing to do any more."""
 
     # -- what runs do
 
@@ -185,6 +86,9 @@ class World:
         pairs = [await self.start(n) for n in range(self.plan.processes)]
         sides = [asyncio.ensure_future(self.side(n, *pair)) for n, pair in enumerate(pairs)]
         await asyncio.gather(*sides)
+        await self.rest()
+        for journal, _ in self.open:
+            await journal.close()
         await self.verify()
 
     async def start(self, number: int) -> tuple[Journal, Chaos]:
@@ -195,6 +99,7 @@ class World:
             batch_rows_max=5, queue_rows_max=12,
         )  # fmt: skip
         await journal.open("auto")
+        self.owners[journal.worker] = process
         return journal, process
 
     async def side(self, number: int, journal: Journal, process: Chaos) -> None:
@@ -209,7 +114,10 @@ class World:
         await asyncio.gather(*self.workers(journal))
         process.plan = CALM
         process.cut_off_until = 0.0
-        await journal.close()
+        if self.rng.random() < 0.5:
+            await journal.close()
+        else:
+            self.open.append((journal, process))
 
     def workers(self, journal: Journal) -> list[asyncio.Task[None]]:
         return [asyncio.ensure_future(self.worker(journal)) for _ in range(self.plan.workers)]
@@ -300,6 +208,30 @@ class World:
 
     # -- what must be true
 
+    async def rest(self) -> None:
+        """Nobody wants anything, and all is well: whatever is owned still must come free."""
+        problems, rows = self.problems, self.database.rows._threads
+        await asyncio.sleep(UNDER_WAY_S)
+        for name, thread in rows.items():
+            if thread.owner is not None and not self.owners[thread.owner].excuses(name, thread):
+                problems.append(f"{name}: still owned")
+        beats = {name: (thread.epoch, thread.beat) for name, thread in rows.items()}
+        await asyncio.sleep(LEASE_S)
+        for name, thread in rows.items():
+            if (thread.epoch, thread.beat) != beats[name]:
+                problems.append(f"{name}: renewed, and no run holds it")
+        for journal, _ in self.open:
+            _, left = await journal.drain("the end", 0.0)
+            problems += [f"{name}: a run has ended, its claim has not" for name in left]
+        async with opened(Process(self.database), seed=self.seed) as other:
+            for name in list(rows):
+                try:
+                    handle = await other.acquire(name, timeout=0.1)
+                except ThreadBusyError:
+                    problems.append(f"{name}: not to be had, a lease after the last run")
+                else:
+                    await handle.release()
+
     async def verify(self) -> None:
         for number in range(self.plan.threads):
             if key(number) in self.database.rows._threads:
@@ -319,8 +251,6 @@ class World:
     async def verify_thread(self, name: ThreadKey) -> None:
         problems = self.problems
         thread = self.database.rows._threads[name]
-        if thread.owner is not None and not self.plan.kill:
-            problems.append(f"{name}: still owned")
         logs = {log.epoch: log for log in self.logs if log.key == name}
         spaces = {0: thread.root, **(thread.spaces or {})}
         rows = [row for space in spaces.values() for row in space.rows]
@@ -376,6 +306,7 @@ def simulation(seed: int, plan: Plan | None = None) -> World:
 
     async def main() -> None:
         await asyncio.wait_for(world.main(), 5000)
+        await bury()
 
     simulate(main())
     return world

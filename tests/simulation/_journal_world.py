@@ -53,6 +53,20 @@ class Database:
         self.keys: dict[ThreadKey, int | None] = {}
         self.ids = RandomIds(seed=7)
 
+    def epoch(self, key: ThreadKey) -> int:
+        """Of the row; 0 = there is none."""
+        thread = self.rows._threads.get(key)
+        return 0 if thread is None else thread.epoch
+
+    def may_claim(self, request: ClaimRequest) -> bool:
+        """What a driver decides when it has read the row."""
+        thread = self.rows._threads.get(request.key)
+        if thread is None or thread.owner in (None, request.worker):
+            return True
+        late = thread.lease_until is None or thread.lease_until < LoopClock().monotonic()
+        suspected = request.confirmed == (thread.epoch, thread.beat)
+        return late or (suspected and self.keys.get(request.key) not in (None, *self.locks))
+
     async def row(self, key: ThreadKey) -> ThreadRow:
         row = (await self.chain(key)).thread
         assert row is not None

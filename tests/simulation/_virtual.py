@@ -85,6 +85,21 @@ def simulate(main: Coroutine[Any, Any, T], shuffle: random.Random | None = None)
             gc.enable()
 
 
+async def bury() -> None:
+    """End what dead processes have left behind, while there is still a loop to end it on."""
+    me = asyncio.current_task()
+    for _ in range(20):
+        left = [task for task in asyncio.all_tasks() if task is not me]
+        if not left:
+            return
+        for task in left:
+            task.cancel()
+        ended, _ = await asyncio.wait(left, timeout=1)
+        for task in ended:
+            if not task.cancelled():
+                task.exception()  # nobody is left who could be told
+
+
 def simulated(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
     """Run an async test on virtual time. Whatever asyncio would only log fails the test."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation._journal_chaos import CALM, Plan, simulation
+from tests.simulation._journal_chaos import simulation
+from tests.simulation._journal_faults import CALM, Plan
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -13,9 +14,12 @@ from stepwell._journal.heartbeat import Heartbeat
 from stepwell._journal.lineup import Lineups, Turn
 from stepwell._journal.outbox import Outbox
 from stepwell._journal.ownership import Claimer
-from tests.simulation._journal_chaos import CALM, Plan, simulation
+from stepwell.checkpoint.driver import Held
+from tests.simulation._journal_chaos import simulation
+from tests.simulation._journal_faults import CALM, Plan
 
 ROUGH = Plan(fault=0.3, kill=False)
+HOPELESS = Plan(fault=0.6, cut_off=0.2, cancel=0.9, kill=False)
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +111,54 @@ def test_without_clearing_up_a_cancelled_claim_blocks_its_thread(monkeypatch):
     plan = Plan(fault=0.0, cut_off=0.0, kill=False, late=False, cancel=0.6)
     found = complaints(plan)
     assert "still owned" in found or "locks left" in found or "fenced although" in found
+
+
+def test_a_claim_in_doubt_that_is_forgotten_stays_owned(monkeypatch):
+    """Under faults too, where rows may stay owned for some reasons: this is none of them."""
+    monkeypatch.setattr(
+        Claimer, "_abandon", lambda self, attempt: self._lines.pass_on(attempt.turn)
+    )
+    wanted = "still owned"
+    assert wanted in complaints(replace(ROUGH, cancel=0.6), until=wanted)
+
+
+def test_a_claim_that_is_not_released_stays_owned(monkeypatch):
+    async def release(self, held, outage=None):
+        self._unlock(held)
+
+    monkeypatch.setattr(Claimer, "release", release)
+    for plan in (CALM, ROUGH):
+        assert "still owned" in complaints(plan, until="still owned")
+
+
+def test_a_claim_that_is_renewed_after_its_run_is_never_to_be_had(monkeypatch):
+    """A lease ends by itself only where nobody extends it."""
+    part = Core._part
+
+    async def release(_self, _held, _outage=None):
+        return
+
+    def keep(self, handle, *, unlock):
+        part(self, handle, unlock=unlock)
+        if not handle.outbox.let_go_done and handle.failure is None:
+            self._handles[handle.key] = handle
+
+    monkeypatch.setattr(Claimer, "release", release)
+    monkeypatch.setattr(Core, "_part", keep)
+    for wanted in (
+        "renewed, and no run holds it",
+        "a run has ended, its claim has not",
+        "not to be had, a lease after the last run",
+    ):
+        assert wanted in complaints(replace(ROUGH, cut_off=0.0), until=wanted)
+
+
+def test_an_unwanted_claim_that_is_given_up_keeps_no_lock(monkeypatch):
+    async def drop(self, claim):
+        await self.release(Held(claim.key, claim.epoch, claim.lock_key))
+
+    monkeypatch.setattr(Claimer, "drop", drop)
+    assert "locks left" in complaints(HOPELESS, 200, until="locks left")
 
 
 def test_without_a_heartbeat_quiet_runs_lose_their_threads(monkeypatch):

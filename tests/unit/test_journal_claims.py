@@ -348,6 +348,26 @@ async def test_giving_up_a_claim_in_doubt_releases_it(lost):
 
 
 @simulated
+async def test_an_unwanted_claim_that_cannot_be_released_gives_its_lock_back():
+    """Its row ends with its lease, and nothing says for so long that its owner lives."""
+    process = Process(Database())
+    plan = FaultPlan().fail("release", at=1, times=1000)
+    async with opened(FaultyDriver(process, plan), lease_ttl_s=10.0) as journal:
+        process.latency_s = 0.1
+        claim = asyncio.ensure_future(journal.acquire(key()))
+        await asyncio.sleep(0.05)
+        claim.cancel()
+        await asyncio.sleep(10.5)
+        assert plan.unreached() == []
+        row = await process.database.row(key())
+        assert (row.owner, process.database.locks) == (journal.worker, {})
+        assert process.renewals == []
+        rival = Process(process.database)
+        async with opened(rival, seed=2) as other:
+            await (await other.acquire(key(), timeout=0.1)).release()
+
+
+@simulated
 async def test_given_up_in_the_tick_in_which_a_claim_loses_its_reply_it_is_released():
     """The caller is cancelled after the error has arrived and before it could look at it."""
     lost = 0

@@ -40,12 +40,12 @@ class Core:
         self._bound = Bound(options.queue_rows_max, options.queue_bytes_max)
         self._lane = Lane(surroundings)
         self._lines = Lineups()
-        self._claimer = Claimer(surroundings, self._lines)
+        self._unlocks: Gather[Held, None] = Gather(self._unlock_all)
+        self._claimer = Claimer(surroundings, self._lines, self._unlocks.submit)
         self._handles: dict[ThreadKey, ThreadHandle] = {}
         self._heart = Heartbeat(surroundings, lambda: tuple(self._handles.values()))
         self.folder = Folder(surroundings)
         """Folds what has grown, in the background."""
-        self._unlocks: Gather[Held, None] = Gather(self._unlock_all)
         self._tasks: set[asyncio.Task[object]] = set()
         self.draining: str | None = None
         """Why no root run may begin any more, once that is so."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -75,16 +75,22 @@ class Wish:
 
 
 class Claimer:
-    """Claims threads for those whose turn it is in this process."""
+    """Claims threads for those whose turn it is in this process.
+
+    `unlock` gives the lock of a claim back, in its own time.
+    """
 
     __slots__ = (
-        "_around", "_claim_now", "_claims", "_lines", "_loop", "_releases", "_tasks", "asking",
-        "closed", "courtesy",
+        "_around", "_claim_now", "_claims", "_lines", "_loop", "_releases", "_tasks", "_unlock",
+        "asking", "closed", "courtesy",
     )  # fmt: skip
 
-    def __init__(self, surroundings: Surroundings, lines: Lineups) -> None:
+    def __init__(
+        self, surroundings: Surroundings, lines: Lineups, unlock: Callable[[Held], object]
+    ) -> None:
         driver = surroundings.driver
         self._around = surroundings
+        self._unlock = unlock
         self._lines = lines
         self._loop = asyncio.get_running_loop()
         self._claim_now = driver.claim_now if isinstance(driver, InlineClaim) else None
@@ -291,6 +297,21 @@ class Claimer:
 
     # -- claims that nobody wants any more
 
+    async def drop(self, claim: Claim) -> None:
+        """Release a claim that no run ever had.
+
+        Raises:
+            StorageError: It could not be done; its lock is given back even so, or the row
+                would look like that of an owner who lives.
+        """
+        held = Held(claim.key, claim.epoch, claim.lock_key)
+        try:
+            await self.release(held)
+        except StorageError:
+            if held.lock_key is not None:
+                self._unlock(held)
+            raise
+
     def _abandon(self, attempt: _Attempt) -> None:
         if attempt.in_doubt():
             task = self._loop.create_task(self._clear_up(attempt))
@@ -417,7 +438,7 @@ class _Attempt:
             answer = await self._claimer.insist(self.request)
         self._lost_reply = False
         if isinstance(answer, Claim):
-            await self._claimer.release(Held(answer.key, answer.epoch, answer.lock_key))
+            await self._claimer.drop(answer)
 
 
 def _may_have_won(error: BaseException) -> bool:
