@@ -20,6 +20,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 COMMIT = b"record_no_after"
 """A word that only the commits of the journal hold."""
+CLAIM = b"w.fresh_no"
+"""A word that only its claims hold."""
 
 
 class Loss(StrEnum):
@@ -42,6 +44,7 @@ class Proxy:
 
     Attributes:
         url: The server's DSN, through the proxy.
+        word: What statements hold that may be lost; below they are called commits.
         commits: Commits seen so far.
         lost: What was done to commits, by kind.
         delay_s: How long each piece of data is held up, in both directions.
@@ -55,6 +58,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._open = asyncio.Event()
         self._open.set()
+        self.word = COMMIT
         self.commits = 0
         self.lost: Counter[Loss] = Counter()
         self.delay_s: Callable[[], float] = float
@@ -215,7 +219,7 @@ class _Link:
             self._texts[name] = text
         elif kind == b"B":
             _, name, _ = body.split(b"\0", 2)
-            writes = COMMIT in self._texts.get(name, b"")
+            writes = self._proxy.word in self._texts.get(name, b"")
             self._writing |= writes
             return writes and not self._begun
         elif kind == b"Q":

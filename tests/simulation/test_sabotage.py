@@ -23,11 +23,12 @@ from stepwell._journal.lineup import Lineups, Turn
 from stepwell.checkpoint import _sqlite_claim
 from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint._sqlite_commit import CommitBatch
-from tests._postgres import fresh_schema
+from tests._postgres import fresh_schema, server_dsn
 from tests.engine import test_cancelled_between as between
 from tests.property import test_codec_roundtrip as roundtrip
 from tests.simulation import test_engine as engine
 from tests.simulation import test_interleavings as interleavings
+from tests.unit import test_postgres_protocol as protocol
 
 
 @pytest.fixture(autouse=True)
@@ -167,6 +168,13 @@ async def on_postgres(_):
         await interleavings.test_interleavings_on_postgres_end_as_in_memory(schema, 1)
 
 
+async def when_it_comes_late(_):
+    async with fresh_schema() as schema:
+        await protocol.test_a_claim_that_comes_late_takes_nothing(
+            server_dsn(), schema, known=True, meanwhile="held"
+        )
+
+
 def in_the_simulation(_):
     for first in range(0, 150, 10):
         engine.test_acknowledged_supersteps_survive_whatever_happens(first)
@@ -189,6 +197,7 @@ def when_cancelled_before_a_barrier(_):
     between.test_cancelled_before_its_barrier_it_has_work_left()
 
 
+_CLAIMED = ("t.epoch = w.epoch AND (t.owner", "(t.owner")
 _EPOCH = ("t.epoch = w.epoch AND t.owner = w.owner AND ", "")
 _RECORD = (" AND t.record_no = w.record_no", "")
 _LATE = ("t.lease_until < clock_timestamp()", "true")
@@ -200,6 +209,9 @@ TABLE: dict[str, tuple[Any, Any, str]] = {
     "the epoch of a commit, on SQLite": (blind("epoch", "owner"), on_sqlite, _NOT_STALE),
     "the epoch of a commit, on PostgreSQL": (
         without(*_EPOCH, "commit_fence"), on_postgres, _NOT_STALE,
+    ),
+    "the epoch of a claim, on PostgreSQL": (
+        without(*_CLAIMED, "claim"), when_it_comes_late, "At index 0 diff",
     ),
     "the record that a commit extends, in memory": (blind("record_no"), on_memory, _TWICE),
     "the record that a commit extends, on SQLite": (blind("record_no"), on_sqlite, _TWICE),
@@ -238,7 +250,8 @@ async def test_without_its_guard_a_named_test_fails(guard, monkeypatch, request)
 
 async def call(named_test, request):
     """Run a test; one that brings a loop of its own, in a thread."""
-    made = named_test(request) if named_test in (on_memory, on_sqlite, on_postgres) else None
+    here = (on_memory, on_sqlite, on_postgres, when_it_comes_late)
+    made = named_test(request) if named_test in here else None
     if inspect.isawaitable(made):
         await made
     else:

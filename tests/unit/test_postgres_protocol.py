@@ -70,7 +70,7 @@ from stepwell.testing._rows import (
 )
 from tests._own_server import answers, own_server
 from tests._postgres import execute, opened, pg_dsn, pg_schema, sessions
-from tests._proxy import Loss, proxy
+from tests._proxy import CLAIM, Loss, proxy
 from tests.torture._ten_nodes import TenNodes
 from tests.unit.test_postgres_commits import stranger
 
@@ -174,6 +174,38 @@ async def test_a_late_first_attempt_may_be_the_one_that_counts(pg_dsn, pg_schema
         assert await driver.commit([piece]) == [Committed(2, landed=True)]
         assert await driver.landed(thread_key(), 2, alice.epoch)
         assert bodies((await loaded(driver, thread_key())).rows) == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("meanwhile", ["held", "let go", "taken by another"])
+async def test_a_claim_that_comes_late_takes_nothing(pg_dsn, pg_schema, known, meanwhile):
+    """4: its reply never came, so it was made again. What the server then gets names an epoch that
+    is over, and fences neither the claim of its own worker, nor takes what that has let go."""
+    async with (
+        opened(pg_schema) as other,
+        proxy(pg_dsn) as wire,
+        opened(pg_schema, wire.url) as driver,
+    ):
+        if known:
+            await driver.release(ALICE, [(await take(driver, thread_key(), ALICE)).held])
+        wire.word, seen = CLAIM, wire.commits
+        wire.choose = lambda number: Loss.LATE if number == seen + 1 else None
+        alice = await take(driver, thread_key(), ALICE)
+        [deliver] = wire.late
+        await alice.append(checkpoint(b"1"))
+        if meanwhile != "held":
+            await driver.release(ALICE, [alice.held])
+        if meanwhile == "taken by another":
+            alice = await take(other, thread_key(), BOB)
+        before = await thread_row(other, thread_key())
+        await deliver()
+        wire.late.clear()
+        after = await thread_row(other, thread_key())
+        assert (after.epoch, after.owner, after.beat, after.lock_key) == (
+            before.epoch, before.owner, before.beat, before.lock_key,
+        )  # fmt: skip
+        if meanwhile != "let go":
+            await alice.append(checkpoint(b"2"))
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
