@@ -45,6 +45,9 @@ class Plan:
 
 
 CALM = Plan(fault=0.0, cut_off=0.0, kill=False, late=False)
+ROUGH = Plan(fault=0.3, kill=False)
+HOPELESS = Plan(fault=0.6, cut_off=0.2, cancel=0.9, kill=False)
+"""So much fails that claims and releases are given up."""
 
 
 class Chaos(Process):

@@ -16,10 +16,7 @@ from stepwell._journal.outbox import Outbox
 from stepwell._journal.ownership import Claimer
 from stepwell.checkpoint.driver import Held
 from tests.simulation._journal_chaos import simulation
-from tests.simulation._journal_faults import CALM, Plan
-
-ROUGH = Plan(fault=0.3, kill=False)
-HOPELESS = Plan(fault=0.6, cut_off=0.2, cancel=0.9, kill=False)
+from tests.simulation._journal_faults import CALM, HOPELESS, ROUGH, Plan
 
 
 @pytest.fixture(autouse=True)
