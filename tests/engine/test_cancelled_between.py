@@ -11,8 +11,9 @@ import pytest
 from stepwell._ids import RandomIds
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import ThreadKey
+from stepwell.errors import EmptyInputError
 from stepwell.graph import END, START, StateGraph
-from tests.simulation._journal_world import Database, Process
+from tests.simulation._journal_world import Database, Process, unavailable
 from tests.simulation._virtual import LoopClock, simulated
 
 CONFIG = {"configurable": {"thread_id": "t"}}
@@ -152,3 +153,48 @@ async def test_cancelled_after_a_barrier_at_exit_it_files_nothing_twice():
         assert not process.database.rows._threads[ThreadKey("", "t")].writes
         found = await compiled.ainvoke(None, CONFIG)
         assert found["log"] == ["in", "again 1", "again 2", "again 3"]
+
+
+@simulated
+async def test_cancelled_while_its_empty_thread_is_deleted_a_call_lets_it_go():
+    """At every moment: whoever comes next has the thread at once, and the row is gone."""
+    deleted = 0
+    for moment in range(20):
+        process = Process(Database())
+        process.latency_s = 0.01
+        async with fresh(process) as saver:
+            graph = line(saver)
+            call = asyncio.ensure_future(graph.ainvoke(None, CONFIG))
+            await asyncio.sleep(moment * 0.002)
+            if call.done():
+                with pytest.raises(EmptyInputError):
+                    await call
+                break
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            await asyncio.sleep(0.1)
+            if process.calls["delete"]:
+                deleted += 1
+                assert ThreadKey("", "t") not in process.database.rows._threads, moment
+            found = await graph.ainvoke({"log": ["in"]}, CONFIG, lock_timeout=1.0)
+            assert found["log"] == ["in", "a1", "b"]
+        assert process.database.locks == {}
+    assert deleted
+
+
+@simulated
+async def test_an_outage_while_its_empty_thread_is_deleted_is_not_what_a_call_tells():
+    """The error is the caller's own; the empty row may stay, and is free."""
+    process = Process(Database())
+    async with fresh(process) as saver:
+        graph = line(saver)
+
+        async def delete(claim, worker):
+            raise unavailable()
+
+        process.delete = delete
+        with pytest.raises(EmptyInputError):
+            await graph.ainvoke(None, CONFIG)
+        assert (await process.database.row(ThreadKey("", "t"))).owner is None
+    assert process.database.locks == {}

@@ -228,9 +228,13 @@ async def give_back(handle: ThreadHandle) -> None:
     """Let the thread go; a thread that was made by claiming it and never written goes too."""
     loaded = handle.loaded.thread
     untouched = loaded is not None and loaded.record_no == 0 and handle.record_no == 0
-    if untouched and handle.failure is None:
-        await handle.delete()
-    await handle.release()
+    try:
+        if untouched and handle.failure is None:
+            await handle.delete()
+    except StorageError as exc:
+        logger.debug("Thread %r is empty and stays: %s", handle.key.thread_id, exc)
+    finally:
+        await handle.release()
 
 
 def seq_of(checkpoint: str | None, thread_id: str) -> int | None:

@@ -242,6 +242,8 @@ class Core:
         outbox = handle.outbox
         outbox.closed = unlock = True
         try:
+            if handle.deleting is not None:
+                await asyncio.wait((handle.deleting,))
             await outbox.settled()
             if not outbox.let_go_done and not isinstance(outbox.failure, StaleWriterError):
                 # Whatever else went wrong: the fence keeps late attempts of ours out once
@@ -291,7 +293,7 @@ class Core:
 
     async def delete(self, handle: ThreadHandle) -> bool:
         """See `ThreadHandle.delete`."""
-        task = self._loop.create_task(self._delete(handle))
+        handle.deleting = task = self._loop.create_task(self._delete(handle))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)

@@ -73,8 +73,8 @@ class ThreadHandle:
     """
 
     __slots__ = (
-        "_bound", "_heads", "_keeper", "_more", "_namespaces", "_outbox", "epoch", "held",
-        "key", "loaded", "on_drain", "releasing", "stopping", "taken_over", "turn", "uid",
+        "_bound", "_heads", "_keeper", "_more", "_namespaces", "_outbox", "deleting", "epoch",
+        "held", "key", "loaded", "on_drain", "releasing", "stopping", "taken_over", "turn", "uid",
     )  # fmt: skip
 
     def __init__(
@@ -94,6 +94,8 @@ class ThreadHandle:
         self.on_drain: Callable[[str], None] | None = None
         """How the run is told to stop at its next barrier; it was given the reason, or will be."""
         self.releasing: asyncio.Task[None] | None = None
+        """For the journal only."""
+        self.deleting: asyncio.Task[bool] | None = None
         """For the journal only."""
         self._outbox = outbox
         self._bound = bound
@@ -386,7 +388,8 @@ class ThreadHandle:
         await self._keeper.fresh(self)
 
     async def delete(self) -> bool:
-        """Delete the thread with all its rows, and the claim with it.
+        """Delete the thread with all its rows, and the claim with it; `release` it even so. Once
+        begun it is finished, and then only the claim is let go.
 
         Returns:
             False when the claim was lost before.

@@ -105,9 +105,11 @@ async def _claim(reader: listing.Reader, row: ThreadRow) -> ThreadHandle | None:
     found = handle.loaded.thread
     if found is not None and (found.uid, found.record_no) == (row.uid, row.record_no):
         return handle
-    if handle.record_no == 0:
-        await handle.delete()  # it was deleted meanwhile, and made again by claiming it
-    await handle.release()
+    try:
+        if handle.record_no == 0:
+            await handle.delete()  # it was deleted meanwhile, and made again by claiming it
+    finally:
+        await handle.release()
     return None
 
 
