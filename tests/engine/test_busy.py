@@ -188,16 +188,22 @@ async def test_the_stream_of_an_interrupted_run_raises(saver: Saver) -> None:
 
 async def test_of_a_batch_on_one_thread_the_last_input_ends(saver: Saver) -> None:
     """Every input of a batch is kept; all runs but the last are stopped by those behind."""
-    graph = three_steps(saver, Gate(), on_conflict="interrupt")
-    results = await graph.abatch(
-        [{"ask": str(n)} for n in range(4)], [config()] * 4, return_exceptions=True
+    gate = Gate()
+    graph = three_steps(saver, gate, on_conflict="interrupt")
+    batch = graph.abatch(
+        [{"ask": f"slow {n}"} for n in range(4)], [config()] * 4, return_exceptions=True
     )
-    assert [type(r) for r in results] == [RunPreemptedError] * 3 + [dict]
+    async with running(batch, gate) as run:
+        await asyncio.sleep(0.05)  # the others have come, and ask for the thread
+        gate.open.set()
+        results = await asyncio.wait_for(run, 20)
+    assert sorted(type(r).__name__ for r in results) == ["RunPreemptedError"] * 3 + ["dict"]
     state = await graph.aget_state(config())
-    assert state.values["ask"] == "3"
-    assert state.values["log"][-3:] == ["first 3", "second 3", "third 3"]
+    last = next(r["ask"] for r in results if isinstance(r, dict))
+    assert state.values["ask"] == last
+    assert state.values["log"][-3:] == [f"first {last}", f"second {last}", f"third {last}"]
     asked = [s.values.get("ask") async for s in graph.aget_state_history(config())]
-    assert {"0", "1", "2", "3"} <= set(asked)
+    assert {f"slow {n}" for n in range(4)} <= set(asked)
     assert sorted(await statuses(saver)) == ["cancelled"] * 3 + ["done"]
 
 

@@ -163,6 +163,8 @@ async def under_claim(opened: Opened, work: Callable[[], Awaitable[T]], run_id: 
         if cause is not None:
             raise cause from None
         raise
+    finally:
+        await halt.settled()
 
 
 async def _run_claimed(

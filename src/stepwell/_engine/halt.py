@@ -17,11 +17,23 @@ from stepwell._journal.demand import Demand, parse_demand
 from stepwell.errors import RunPreemptedError
 
 if TYPE_CHECKING:
+    from stepwell._engine.open import Opened
     from stepwell._journal.handle import ThreadHandle
 
 
 class Stopped(Exception):  # noqa: N818  # a signal between the loop of a root run and its driver
     """A root run has stopped because somebody asked for its thread."""
+
+
+def be_undone(opened: Opened | None) -> None:
+    """Go no further if the run is to be undone and has not noticed: its cancellation is still
+    on its way, or a node has swallowed it.
+
+    Raises:
+        asyncio.CancelledError: It is.
+    """
+    if opened is not None and opened.halt is not None and opened.halt.undoes:
+        raise asyncio.CancelledError
 
 
 def demanded(on_conflict: str, run_id: str) -> Demand | None:
@@ -41,11 +53,13 @@ def plain_text(text: str) -> str:
 class Halt:
     """Watches one claim for the task that drives runs under it."""
 
-    __slots__ = ("_handle", "_lost", "_me", "demand")
+    __slots__ = ("_before", "_cancels", "_handle", "_lost", "_me", "demand")
 
     def __init__(self, handle: ThreadHandle) -> None:
         self._handle = handle
         self._me = asyncio.current_task()
+        self._before = 0 if self._me is None else self._me.cancelling()
+        self._cancels = 0  # made by this halt, and not taken back
         self._lost: BaseException | None = None
         self.demand: Demand | None = None
         """What was asked, and is obeyed."""
@@ -80,6 +94,32 @@ class Halt:
     def _cancel(self) -> None:
         if self._me is not None:
             self._me.cancel()
+            self._cancels += 1
+
+    def _take_back(self) -> bool:
+        """Take back our own cancellation; whether nobody else has cancelled the task."""
+        if self._me is None:
+            return False
+        while self._cancels:
+            self._cancels -= 1
+            self._me.uncancel()
+        return self._me.cancelling() <= self._before
+
+    async def settled(self) -> None:
+        """Nothing of our own cancellation is left in the task, if it met nobody who waited.
+
+        Raises:
+            asyncio.CancelledError: Somebody else has cancelled it.
+        """
+        if not self._cancels:
+            return
+        try:
+            await asyncio.sleep(0)  # where it arrives, if it has not been swallowed
+        except asyncio.CancelledError:
+            if not self._take_back():
+                raise
+        else:
+            self._take_back()
 
     async def to_the_end(self, work: Coroutine[Any, Any, None]) -> None:
         """Do what must be done before the claim is let go, whoever cancels meanwhile.
@@ -91,8 +131,8 @@ class Halt:
         while not task.done():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait((task,))
-        if task.exception() is not None and self._me is not None:
-            self._me.uncancel()  # the error takes the place of our cancellation
+        if task.exception() is not None:
+            self._take_back()  # the error takes the place of our cancellation
         task.result()
 
     def cause(self, run_id: str | None) -> BaseException | None:
@@ -101,9 +141,7 @@ class Halt:
         error = self._lost
         if error is None and self.undoes:
             error = self.preempted(run_id)
-        if error is None or self._me is None or self._me.uncancel() > 0:
-            return None
-        return error
+        return error if error is not None and self._take_back() else None
 
     def preempted(self, run_id: str | None) -> RunPreemptedError:
         """The error for the caller of a run that was stopped on demand."""
@@ -122,4 +160,4 @@ class Halt:
         )
 
 
-__all__ = ["Halt", "Stopped"]
+__all__ = ["Halt", "Stopped", "be_undone"]

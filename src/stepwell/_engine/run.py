@@ -13,7 +13,7 @@ from stepwell._engine.ending import change, end, finished, out_of_steps
 from stepwell._engine.entries import entry_of, written
 from stepwell._engine.family import Family
 from stepwell._engine.fanout import run_many, run_one
-from stepwell._engine.halt import Stopped
+from stepwell._engine.halt import Stopped, be_undone
 from stepwell._engine.messages import is_heard
 from stepwell._engine.pending import NULL_TASK, Pending
 from stepwell._engine.program import Program
@@ -372,6 +372,8 @@ class Run:
         rec = self.rec
         if rec is not None:
             last = not due and self.step <= self.stop and not self.interrupt_after
+            if last and self.stopping:
+                be_undone(self.root.opened)
             if last and rec.run_row.idempotency_key is not None:
                 self.publisher.foresee(done)
             self._record(rec, changed, step, last=last)
@@ -459,6 +461,7 @@ class Run:
     def _stop(self, due: Sequence[Task]) -> None:
         """Stop before a superstep, so that somebody else can have the thread; but not before
         the input has become a part of the state."""
+        be_undone(self.root.opened)
         if all(t.node.hidden for t in due):
             return
         if self.nested:
@@ -467,6 +470,8 @@ class Run:
 
     def _raise_or_interrupt(self) -> None:
         """Some task has no result: raise the first failure, else stop at the questions."""
+        if self.stopping:
+            be_undone(self.root.opened)
         failed = [t for t in self.tasks if t.failure is not None]
         failed.sort(key=lambda t: isinstance(t.failure, asyncio.CancelledError))
         if failed:
