@@ -459,6 +459,21 @@ async def test_updates_keep_what_had_been_shown(saver: Saver) -> None:
     assert final == ["done", "update", "command", "again"]
 
 
+async def test_an_update_beside_what_is_due_leaves_it_due(saver: Saver) -> None:
+    """A full join is due; its member speaks once more, which fills nothing. The thread's row says
+    that there is work left, as the state does: retention and listings go by the row."""
+    builder = StateGraph(State).add_node("a", ok).add_node("b", ok).add_node("join", ok)
+    builder.add_edge(START, "a").add_edge(START, "b").add_edge(["a", "b"], "join")
+    graph = builder.compile(saver, interrupt_before=["join"])
+    await graph.ainvoke({}, thread())
+    await graph.aupdate_state(thread(), {"log": ["again"]}, as_node="b")
+    info = await saver.aget_thread("t")
+    assert info is not None
+    assert (await graph.aget_state(thread())).next == ("join",)
+    assert (info.status, info.next) == ("idle", ("join",))
+    assert (await graph.ainvoke(None, thread()))["log"] == ["ok", "ok", "again", "ok"]
+
+
 async def test_refused_input_leaves_no_thread_behind(saver: Saver) -> None:
     """Bad input is refused before anything is written: not even the thread is there."""
     graph = chain(ok).compile(saver)

@@ -189,6 +189,7 @@ def _record(
 ) -> None:
     rec = _recorder(run)
     changed = apply(run.spec, run.state, done)
+    run.state.updated = None  # what was due before the update still is
     ops = deltas(run.state, changed)
     if carried:
         ops = compose(carried, ops, run.state.channels)
