@@ -397,6 +397,8 @@ class Calls:
             if not call.recalled:
                 if slots is not None:
                     took = await slots.acquire()
+                if call.run.rec is not None:
+                    await call.run.rec.sure()
                 await execute(call)
         except asyncio.CancelledError:
             call.failure = asyncio.CancelledError()

@@ -205,6 +205,8 @@ class _Branches:
                 first = task
                 await self._slots.acquire()
                 try:
+                    if task.run.rec is not None:
+                        await task.run.rec.sure()
                     await execute(task)
                     if task.failure is not None and can_rescue(task):
                         task = await self._rescue(task)

@@ -378,6 +378,17 @@ class Recorder(TaskRecords):
                 self.handle.push()
             await last
 
+    async def sure(self) -> None:
+        """To be awaited before something begins in the midst of a superstep: nothing does while
+        somebody else may have the thread.
+
+        Raises:
+            StaleWriterError: Somebody has.
+            StorageUnavailableError: The database did not answer within the outage budget.
+        """
+        if self.handle.doubtful:
+            await self.handle.fresh()
+
     async def pace(self) -> None:
         """What durability asks for between two supersteps.
 

@@ -136,6 +136,8 @@ async def attempts(task: TaskRun) -> list[Write]:
                 task.name, pause, task.attempt, type(exc).__name__, exc,
             )  # fmt: skip
             await asyncio.sleep(pause)
+            if run.rec is not None:
+                await run.rec.sure()
             task.again()
 
 
