@@ -93,6 +93,49 @@ async def test_the_next_batch_forms_while_one_is_under_way():
 
 
 @simulated
+@pytest.mark.parametrize("before", [0, 1, 2, 3])
+@pytest.mark.parametrize("others", [0, 1, 2])
+async def test_records_that_belong_together_share_a_slice(before, others):
+    """However few rows a batch takes, and however many of them other threads use up."""
+    async with world(batch_rows_max=3) as (journal, process):
+        crowd = [await journal.acquire(key(n)) for n in range(others)]
+        handle = await journal.acquire(key())
+        tickets = [step(other).ticket for other in crowd]
+        tickets += [step(handle).ticket for _ in range(before)]
+        with handle.together():
+            first = step(handle, b"first")
+            for n in range(4):
+                write(handle, first.seq, f"t{n}")
+            tickets.append(handle.append_status())
+        tickets.append(step(handle).ticket)
+        await asyncio.gather(*tickets, handle.flushed())
+        pieces = [p for batch in process.commits for p in batch if p.key == key()]
+        (whole,) = [p for p in pieces if b"first" in [row.body for row in p.checkpoints]]
+        assert [row.task_path for row in whole.writes] == ["t0", "t1", "t2", "t3"]
+        assert whole.record_no < first.record_no
+        assert whole.record_no_after >= first.record_no + 5
+        assert pieces[-1].record_no_after == before + 7
+
+
+@simulated
+async def test_groups_that_fit_apart_are_not_cut():
+    """Two groups of two under a bound of three rows: two slices, a group each; and a group over
+    the bound of bytes is sent whole."""
+    async with world(batch_rows_max=3, batch_bytes_max=1000) as (journal, process):
+        handle = await journal.acquire(key())
+        for _ in range(2):
+            with handle.together():
+                step(handle)
+                handle.append_status()
+        with handle.together():
+            step(handle, b"x" * 900)
+            step(handle, b"y" * 900)
+        await handle.flushed()
+        ends = [piece.record_no_after for batch in process.commits for piece in batch]
+        assert ends == [2, 4, 6]
+
+
+@simulated
 async def test_the_records_of_a_thread_leave_in_order():
     """Checkpoints of two namespaces and statuses: numbers grow by one, slice follows slice."""
     async with world(batch_rows_max=4) as (journal, process):

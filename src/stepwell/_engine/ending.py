@@ -37,12 +37,13 @@ def end(
         if not unfinished and status == ThreadStatus.IDLE:
             status = ThreadStatus.DONE  # stopped with nothing left to do
     row = change(run, status, outcome, unfinished, error)
-    if rec.exits:
-        _leave_all(run, row)
-    if run.kin is not None:
-        run.kin.write_held_back()
-    if row is not None:
-        rec.status(row, let_go=True)
+    with rec.handle.together():
+        if rec.exits:
+            _leave_all(run, row)
+        if run.kin is not None:
+            run.kin.write_held_back()
+        if row is not None:
+            rec.status(row, let_go=True)
 
 
 def hold_back(run: Run, *, finished: bool = False) -> None:
@@ -71,8 +72,7 @@ def _leave_if_needed(run: Run) -> None:
 def _leave_all(run: Run, row: ThreadChange | None = None) -> None:
     """Append what durability="exit" has held back, although the run is not finished.
 
-    `row` tells of it. It comes with the checkpoint, in case what follows does not fit into the
-    same commit, and never gets there.
+    `row` tells of it.
     """
     rec = run.rec
     if rec is None:
@@ -96,15 +96,16 @@ def complete(run: Run) -> None:
         # Kept until the superstep around it is over: another attempt of the task goes on here.
         hold_back(run, finished=True)
         return
-    if run.kin is not None:
-        run.kin.write_held_back()
-    if rec.exits:
-        rec.command(run.null_writes, None)  # those that no barrier has taken along
-    row = change(run, ThreadStatus.DONE, RunStatus.DONE, ())
-    if rec.held_back:
-        rec.exit_checkpoint(run.state, thread=row, let_go=True)
-    elif row is not None:
-        rec.status(row, let_go=True)
+    with rec.handle.together():
+        if run.kin is not None:
+            run.kin.write_held_back()
+        if rec.exits:
+            rec.command(run.null_writes, None)  # those that no barrier has taken along
+        row = change(run, ThreadStatus.DONE, RunStatus.DONE, ())
+        if rec.held_back:
+            rec.exit_checkpoint(run.state, thread=row, let_go=True)
+        elif row is not None:
+            rec.status(row, let_go=True)
 
 
 def change(

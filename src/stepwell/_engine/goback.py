@@ -84,15 +84,16 @@ async def go_back(opened: Opened, target: Target, run_row: RunRow | None, *, kee
     if run_row is not None:
         described = described._replace(run=run_row.run)
     inside = await _graphs_inside(opened, target)
-    # One batch from here on; who finds its beginning must not find the run open.
-    handle.append_status(run_row=run_row, thread=described)
-    for append in inside:
-        append()
     name = "" if view is None else view.name
-    if handle.head_of(opened.ns) and not target.untouched:
-        name = _append(opened, view, state, left)
-    if not keep:
-        handle.append_status(run_row=run_row, thread=described, let_go=True)
+    # Found by halves, it would be an undone run that nobody finishes undoing.
+    with handle.together():
+        handle.append_status(run_row=run_row, thread=described)
+        for append in inside:
+            append()
+        if handle.head_of(opened.ns) and not target.untouched:
+            name = _append(opened, view, state, left)
+        if not keep:
+            handle.append_status(run_row=run_row, thread=described, let_go=True)
     return name
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from stepwell._journal.bound import Bound
@@ -227,6 +227,11 @@ class ThreadHandle:
         """
         outbox = self._outbox
         outbox.record_no = max(outbox.record_no, record_no - 1)
+
+    def together(self) -> AbstractContextManager[None]:
+        """What is appended in this block is one commit, however large: after a crash all of it
+        is there, or nothing. The block must not wait for anything."""
+        return self._outbox.together()
 
     def append_checkpoint(
         self,

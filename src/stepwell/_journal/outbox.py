@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from stepwell._journal.bound import Bound
@@ -174,17 +175,7 @@ class Outbox:
         if len(pending) <= rows_max and self._pending_size <= bytes_max and not self._apart:
             count, size = len(pending), self._pending_size
         else:
-            count = size = 0
-            for record in pending:
-                if count >= rows_max or size + record.size > bytes_max:
-                    break
-                if record.apart:
-                    if count:
-                        break
-                    self._apart -= 1
-                    record.apart = False
-                count += 1
-                size += record.size
+            count, size = self._within(rows_max, bytes_max)
         if not count:
             return None
         records = pending[:count]
@@ -193,6 +184,42 @@ class Outbox:
         elide(records, self._filed)
         self.sent = Sent(self, records, self._freeze(records), self.ready_at, size)
         return self.sent
+
+    def _within(self, rows_max: int, bytes_max: int) -> tuple[int, int]:
+        """How many of the next records fit between these bounds, and their size.
+
+        Records that belong together are not parted. Where not even the first of such groups
+        fits, it is the bound that gives way: half of it must not be found after a crash.
+        """
+        count = size = 0
+        whole = (0, 0)
+        for record in self.pending:
+            full = count >= rows_max or size + record.size > bytes_max
+            if not record.joined:
+                if full:
+                    break
+                whole = (count, size)
+            elif full and whole[0]:
+                return whole
+            if record.apart:
+                if count:
+                    break
+                self._apart -= 1
+                record.apart = False
+            count += 1
+            size += record.size
+        return count, size
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is appended in this block, which must not wait for anything, travels in one
+        slice: it is found whole after a crash, or not at all."""
+        began = len(self.pending)
+        try:
+            yield
+        finally:
+            for record in self.pending[began + 1 :]:
+                record.joined = True
 
     def _freeze(self, records: list[Record]) -> Slice:
         namespaces, self.unsent_namespaces = self.unsent_namespaces, []

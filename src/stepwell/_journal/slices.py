@@ -27,8 +27,8 @@ class Record:
     """One append: at most one row of each kind, and a ticket."""
 
     __slots__ = (
-        "apart", "checkpoint", "drop", "let_go", "must_drop", "record_no", "run", "size",
-        "thread", "ticket", "write",
+        "apart", "checkpoint", "drop", "joined", "let_go", "must_drop", "record_no", "run",
+        "size", "thread", "ticket", "write",
     )  # fmt: skip
 
     def __init__(self, record_no: int, ticket: Ticket, size: int) -> None:
@@ -43,6 +43,8 @@ class Record:
         """Some of them are, or may be, in the database."""
         self.apart = False
         """Must not share a slice with what was appended before it."""
+        self.joined = False
+        """Belongs to what was appended before it: no bound may come between them."""
         self.run: RunRow | None = None
         self.thread: ThreadChange | None = None
         self.let_go = False
