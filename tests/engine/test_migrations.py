@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import operator
 from typing import Annotated, Any, TypedDict
 
 import pytest
 
 from stepwell import register
-from stepwell.errors import GraphDefinitionError, GraphMismatchError
+from stepwell.errors import (
+    EmptyInputError,
+    GraphDefinitionError,
+    GraphMismatchError,
+    RunPreemptedError,
+)
 from stepwell.graph import END, START, StateGraph
 from stepwell.types import Command, Overwrite, Send, interrupt
 
@@ -486,3 +492,60 @@ async def test_values_of_registered_classes_reach_a_migration_as_they_are(saver)
     graph = builder().add_migration(0, lambda v: {"colour": v["colour"].name})
     state = await graph.compile(saver, name="g", state_version=1).aget_state(CONFIG)
     assert state.values == {"colour": "red"}
+
+
+# --- and going back -----------------------------------------------------------------------------
+
+
+async def test_what_older_tasks_had_left_survives_a_rollback(saver):
+    """A thread of version 0 waits for an answer, and a task beside the question has finished. A run
+    of version 1, whose nodes and keys have other names, is undone: the question is asked again,
+    and what the task had written is there, under today's names; it does not run again."""
+    ran, reached = [], asyncio.Event()
+
+    def graph(*, new):
+        key = "journal" if new else "log"
+        done, ask = ("done2", "ask2") if new else ("done", "ask")
+
+        async def finish(state):
+            ran.append("done")
+            return {key: ["done"]}
+
+        async def question(state):
+            answer = interrupt("?")
+            if answer == "slow":
+                reached.set()
+                await asyncio.sleep(60)
+            return {key: [answer]}
+
+        kind = Annotated[list, operator.add]
+        schema = TypedDict("State", {key: kind}, total=False)
+        builder = StateGraph(schema).add_node(done, finish).add_node(ask, question)
+        builder.add_edge(START, done).add_edge(START, ask)
+        if new:
+            builder.add_migration(
+                0,
+                lambda values: {"journal": values["log"]},
+                nodes={"done": "done2", "ask": "ask2"},
+            )
+        return builder.compile(saver, name="g", state_version=int(new))
+
+    await graph(new=False).ainvoke({"log": ["in"]}, CONFIG)
+    today = graph(new=True)
+    before = await today.aget_state(CONFIG)
+    slow = asyncio.create_task(today.ainvoke(Command(resume="slow"), CONFIG))
+    await asyncio.wait_for(reached.wait(), 20)
+    with pytest.raises(EmptyInputError):  # it only undoes
+        await asyncio.wait_for(today.ainvoke(Command(), CONFIG, on_conflict="rollback"), 20)
+    with pytest.raises(RunPreemptedError):
+        await slow
+    after = await today.aget_state(CONFIG)
+    assert (after.values, after.next) == (before.values, before.next)
+    assert after.values == {"journal": ["in", "done"]}
+    assert [i.value for i in after.interrupts] == ["?"]
+    info = await saver.aget_thread("t")
+    assert (info.status, info.next, info.interrupts) == ("interrupted", ("ask2",), 1)
+    assert info.state_version == 1
+    out = await today.ainvoke(Command(resume="me"), CONFIG)
+    assert out == {"journal": ["in", "me", "done"]}
+    assert ran == ["done"]

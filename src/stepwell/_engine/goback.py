@@ -21,8 +21,8 @@ from stepwell._engine.open import Opened, revive
 from stepwell._engine.pending import CALL_MARK, NULL_TASK, Pending
 from stepwell._engine.recorder import Recorder
 from stepwell._ids import digest16
-from stepwell._journal.load import chain
-from stepwell._journal.record import FORMAT_JSON, BodyEncoder
+from stepwell._journal.load import chain, pending_writes
+from stepwell._journal.record import FORMAT_JSON, SLOT_OUTPUT, BodyEncoder
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import PUSH, Task, due_names, handler_id, plan
 from stepwell.checkpoint.driver import (
@@ -80,7 +80,17 @@ async def go_back(opened: Opened, target: Target, run_row: RunRow | None, *, kee
     view = revive(program, opened.codec, opened.key, loaded, target.seq, ns=opened.ns)
     left = loaded.writes if target.left is None else target.left
     state = ThreadState(program.spec) if view is None else view.state
+    appends = bool(handle.head_of(opened.ns)) and not target.untouched
     described = target.before or said_of(opened, view, state, left)
+    if target.before is not None and appends:
+        # The new head is of today's graph, whichever graph wrote the old one.
+        described = described._replace(
+            graph=program.name, fingerprint=program.fingerprint,
+            state_version=program.state_version,
+        )  # fmt: skip
+        if view is not None and view.upgrade is not None:
+            due = said_of(opened, view, state, left).next_nodes
+            described = described._replace(next_nodes=due)
     if run_row is not None:
         described = described._replace(run=run_row.run)
     inside = await _graphs_inside(opened, target)
@@ -90,7 +100,7 @@ async def go_back(opened: Opened, target: Target, run_row: RunRow | None, *, kee
         handle.append_status(run_row=run_row, thread=described)
         for append in inside:
             append()
-        if handle.head_of(opened.ns) and not target.untouched:
+        if appends:
             name = _append(opened, view, state, left)
         if not keep:
             handle.append_status(run_row=run_row, thread=described, let_go=True)
@@ -109,13 +119,24 @@ def _append(opened: Opened, view: View | None, state: ThreadState, left: Sequenc
     rec.checkpoint(state, source=Source.FORK, step=step, entries=(), ops={})
     if view is not None and left:
         names = _renamed(
-            program.spec, state, opened.ns,
+            view, state, opened.ns,
             (view.name, view.row.step + 1), (rec.checkpoint_id, step + 1),
         )  # fmt: skip
         for row in left:
             if (task_id := names(row)) is not None:
-                rec.write_again(row._replace(task_id=task_id))
+                rec.write_again(_of_today(row, opened, view, rec)._replace(task_id=task_id))
     return rec.checkpoint_id
+
+
+def _of_today(row: WriteRow, opened: Opened, view: View, rec: Recorder) -> WriteRow:
+    """A pending write as it is to be filed under a checkpoint of today's version."""
+    upgrade = view.upgrade
+    if upgrade is None or row.idx != SLOT_OUTPUT or row.task_path.startswith(CALL_MARK):
+        return row
+    writes, version = pending_writes(row, opened.codec)
+    if version < opened.program.state_version:
+        writes = upgrade.writes(writes, version)
+    return rec.row_of(row.task_id, row.task_path, writes, rec.encode(writes))
 
 
 def said_of(
@@ -124,6 +145,8 @@ def said_of(
     """How a thread's row reads that stands at a checkpoint and is not running."""
     program = opened.program
     pending = Pending.from_rows(left, opened.codec)
+    if view is not None and view.upgrade is not None:
+        view.upgrade.pending(pending, state, (view.name, view.place.ns, view.row.step + 1))
     tasks = [] if view is None else _unfinished(view, state, pending)
     asked = len(pending.open_interrupts())
     status = ThreadStatus.DONE if view is not None else ThreadStatus.IDLE
@@ -150,16 +173,21 @@ def _unfinished(view: View, state: ThreadState, pending: Pending) -> list[Task]:
 
 
 def _renamed(
-    spec: Any, state: ThreadState, ns: str, old: tuple[str, int], new: tuple[str, int]
+    view: View, state: ThreadState, ns: str, old: tuple[str, int], new: tuple[str, int]
 ) -> Callable[[WriteRow], bytes | None]:
     """The new task id of a pending write; None if the graph has no such task."""
     names: dict[bytes, bytes] = {NULL_TASK: NULL_TASK}
+    spec = view.spec
     was: Iterable[Task] = plan(spec, state, inputs=False)
     for before, after in zip(was, plan(spec, state, inputs=False), strict=True):
         known, renamed = before.id(old[0], ns, old[1]), after.id(new[0], ns, new[1])
         names[known] = renamed
         if (handler := before.node.handler) is not None:
             names[handler_id(known, handler)] = handler_id(renamed, handler)
+    if view.upgrade is not None:
+        for former, known in view.upgrade.task_ids(state, (old[0], ns, old[1])).items():
+            if known in names:
+                names[former] = names[known]
 
     def find(row: WriteRow) -> bytes | None:
         if not row.task_path.startswith(CALL_MARK):

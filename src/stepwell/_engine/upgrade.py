@@ -22,7 +22,7 @@ from stepwell._journal.load import Contribution, Folded
 from stepwell._journal.renames import Renames
 from stepwell._plan.migrations import Migrations, Values
 from stepwell._plan.state import ThreadState
-from stepwell._plan.tasks import Write, plan, task_id
+from stepwell._plan.tasks import Write, handler_id, plan, task_id
 from stepwell.channels.base import Op, OpKind
 from stepwell.constants import START, TASKS
 from stepwell.errors import GraphMismatchError
@@ -100,15 +100,22 @@ class Upgrade:
             if written_by < self._chain.version:
                 pending.outputs[name] = self.writes(writes, written_by)
         pending.versions = dict.fromkeys(pending.outputs, self._chain.version)
-        renamed: dict[bytes, bytes] = {}
+        if renamed := self.task_ids(state, place):
+            pending.refile(renamed)
+
+    def task_ids(self, state: ThreadState, place: tuple[str, str, int]) -> dict[bytes, bytes]:
+        """Ids that due tasks, and the handlers of their failures, had while their nodes had
+        other names, and those they have now."""
+        ids: dict[bytes, bytes] = {}
         for version in range(self.version, self._chain.version):
             former = {new: old for old, new in self._chain.nodes(version).items()}
             for task in plan(self._spec, state, inputs=False) if former else ():
-                if task.name in former:
-                    old = task_id(*place, former[task.name], task.index)
-                    renamed[old] = task.id(*place)
-        if renamed:
-            pending.refile(renamed)
+                old = task_id(*place, former.get(task.name, task.name), task.index)
+                new = task.id(*place)
+                ids[old] = new
+                if (handler := task.node.handler) is not None:
+                    ids[handler_id(old, former.get(handler, handler))] = handler_id(new, handler)
+        return {old: new for old, new in ids.items() if old != new}
 
     def writes(self, writes: Sequence[Write], version: int) -> list[Write]:
         """What a task of an older version wrote, as one of today would have.
