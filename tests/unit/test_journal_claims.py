@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from stepwell.checkpoint.driver import Claim
+from stepwell.checkpoint._memory_driver import MemoryDriver
+from stepwell.checkpoint.driver import Claim, ClaimRequest, LoadRequest
 from stepwell.errors import (
     SchemaVersionError,
     StorageError,
@@ -608,6 +609,28 @@ async def test_delete_under_the_claim():
         await lost.release()
         await journal.close()
         assert process.database.locks == {}
+
+
+@simulated
+async def test_delete_with_a_lost_reply_before_another_made_the_thread_anew():
+    """The second try finds a thread of the same name, but not the one that was to go: that one is
+    gone, and nobody is told that it was not deleted."""
+    memory = MemoryDriver()
+
+    async def made_again():
+        request = ClaimRequest(key(), b"o" * 16, 60.0, 1, b"u" * 16)
+        [claim] = await memory.claim([request])
+        assert isinstance(claim, Claim)
+
+    plan = FaultPlan().commit_then_fail("delete", at=1).act("delete", 2, made_again)
+    async with opened(FaultyDriver(memory, plan)) as journal:
+        handle = await journal.acquire(key())
+        await step(handle).ticket
+        assert await handle.delete() is True
+        assert plan.calls["delete"] == 2
+        assert handle.failure is None
+    [found] = await memory.load([LoadRequest(key())])
+    assert found.thread.owner == b"o" * 16
 
 
 @simulated

@@ -313,7 +313,8 @@ class Core:
         if not deleted and tries > 1:
             # The reply of the try that did it may have been lost.
             (loaded,) = await driver.load([LoadRequest(handle.key, current=True)])
-            deleted = loaded.thread is None
+            # One of the same name that was made since is another thread.
+            deleted = loaded.thread is None or loaded.thread.uid != handle.uid
         if deleted:
             outbox.let_go_done = True
         else:
