@@ -17,7 +17,7 @@ from warnings import warn
 
 from stepwell._codec import GLOBAL, Registry, register_schema
 from stepwell._context import current_task
-from stepwell._engine.arguments import ON_CONFLICT, OnConflict, one_of, seconds, text, whole
+from stepwell._engine.arguments import ON_CONFLICT, OnConflict, flag, one_of, seconds, text, whole
 from stepwell._engine.binding import bind, callable_name
 from stepwell._engine.calls import CallSpec, start_call
 from stepwell._engine.futures import SyncAsyncFuture
@@ -253,7 +253,7 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  # LangGraph's name
         self.durability = durability
         self.state_version = whole("state_version", state_version, 0)
         self.on_mismatch = on_mismatch
-        self.strict = bool(strict)
+        self.strict = flag("strict", strict)
 
     def __call__(self, func: Callable[..., Any]) -> Pregel:
         """The workflow, ready to run.

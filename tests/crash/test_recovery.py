@@ -55,6 +55,10 @@ async def input_survives(url: str, log: Path) -> None:
         assert state.next
         began = time.monotonic()
         assert await ids(saver.aorphans()) == ["a"]
+        shown = [info.orphaned async for info in saver.alist_threads(status="running")]
+        known = await saver.aget_thread("a")
+        assert known is not None
+        assert [*shown, known.orphaned] == [True, True]  # no need to wait for the lease's end
         assert (await graph.arecover()).recovered == ("a",)
         assert time.monotonic() - began < SEEN_S
         state = await graph.aget_state(thread("a"))

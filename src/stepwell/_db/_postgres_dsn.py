@@ -86,6 +86,8 @@ def parse_dsn(dsn: str, connect: Mapping[str, Any] | None = None) -> Address:
     if fallback is not None:
         settings.setdefault("application_name", fallback)
     seconds = _whole("connect_timeout", settings.pop("connect_timeout", "0"))
+    if connect is not None and not isinstance(connect, Mapping):
+        raise UsageError(f"connect must be a mapping of arguments, not {connect!r:.100}.")
     options = dict(connect or {})
     settings.update(_settings(options.pop("server_settings", None)))
     timeout_s = float(options.pop("timeout", seconds or CONNECT_TIMEOUT_S))

@@ -82,6 +82,17 @@ def seconds(name: str, value: Any) -> float | None:
     return float(value)
 
 
+def flag(name: str, value: Any) -> bool:
+    """True or False.
+
+    Raises:
+        ArgumentError: It is neither: whoever passes "no" means no.
+    """
+    if not isinstance(value, bool):
+        raise refuse(name, value, "True or False")
+    return value
+
+
 def nodes(name: str, value: Any, known: Collection[str]) -> None:
     """Refuse breakpoints that are neither "*" nor a collection of node names.
 
@@ -204,4 +215,6 @@ class RunConfig:
         return self.thread_id
 
 
-__all__ = ["ArgumentError", "RunConfig", "nodes", "one_of", "refuse", "seconds", "text", "whole"]
+__all__ = [
+    "ArgumentError", "RunConfig", "flag", "nodes", "one_of", "refuse", "seconds", "text", "whole",
+]  # fmt: skip

@@ -118,7 +118,7 @@ async def _run_on_thread(
             program, config, on_conflict=on_conflict, lock_timeout=limit, ns=ns, run_id=run_id
         )
 
-    on_conflict = options.on_conflict or program.on_conflict
+    on_conflict = program.on_conflict if options.on_conflict is None else options.on_conflict
 
     async def run(opened: Opened) -> Any:
         return await under_claim(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ from stepwell.checkpoint.driver import (
     ThreadStatus,
     WriteRow,
 )
-from stepwell.errors import InternalError, NotFoundError
+from stepwell.errors import InternalError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from stepwell._engine.program import Program
@@ -144,7 +144,7 @@ async def roll_back_to(
         states = history(program, saver, config, wanted=None, before=None, limit=None)
         async with aclosing(states):
             async for shown in states:
-                if where(shown):
+                if _is_met(where, shown):
                     break
             else:
                 msg = f"`where` is true of no state of thread {thread_id!r}."
@@ -154,6 +154,15 @@ async def roll_back_to(
         return Place(thread_id, "", b"").config(name)
     finally:
         await give_back(opened.handle)
+
+
+def _is_met(where: Callable[[StateSnapshot], bool], shown: StateSnapshot) -> bool:
+    met: object = where(shown)
+    if isinstance(met, Coroutine):
+        met.close()
+        msg = "`where` must be a plain function: it returned a coroutine, which is true of all."
+        raise UsageError(msg)
+    return bool(met)
 
 
 async def _to_state(opened: Opened, shown: StateSnapshot) -> str:

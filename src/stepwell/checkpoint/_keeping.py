@@ -105,6 +105,9 @@ class Keeping(Upkeep):
         """
         if type(batch_rows) is not int or batch_rows < 1:
             raise UsageError(f"batch_rows must be a whole number from 1 on, not {batch_rows!r}.")
+        if not isinstance(dry_run, bool):
+            raise UsageError(f"dry_run must be True or False, not {dry_run!r:.100}.")
+        _check_policy(policy)
         if policy is not None and strategy is not None:
             raise UsageError("aprune() takes a policy or LangGraph's strategy, not both.")
         if strategy not in (None, "delete", "keep_latest"):
@@ -178,6 +181,7 @@ class Keeping(Upkeep):
             UsageError: `interval_s` is no span of time.
         """
         pause_s = seconds("interval_s", interval_s)
+        _check_policy(policy)
         chosen = policy or self._retention or ONLY_OWN_TTL
         await self.at_home(self.journal)
         task = asyncio.ensure_future(self.at_home(lambda: self._prune_for_ever(chosen, pause_s)))
@@ -248,6 +252,11 @@ class Keeping(Upkeep):
             return named
         async with aclosing(listing.thread_keys(await self.journal(), self._scope)) as keys:
             return [key async for key in keys]
+
+
+def _check_policy(policy: object) -> None:
+    if policy is not None and not isinstance(policy, Retention):
+        raise UsageError(f"policy must be a Retention or None, not {policy!r:.100}.")
 
 
 def _is_settled(policy: Retention, row: ThreadRow, known: tuple[int, float] | None) -> bool:

@@ -56,7 +56,7 @@ def status_of(kind: type[Status], name: str | None) -> Status | None:
     if name is None:
         return None
     known = {member.name.lower(): member for member in kind}
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise UsageError(f"status must be one of {', '.join(known)}, not {name!r}.")
     return known[name]
 
@@ -65,8 +65,12 @@ def check_wanted(wanted: Mapping[str, Any] | None, what: str) -> None:
     """Refuse a filter by values that cannot be compared everywhere.
 
     Raises:
-        UsageError: A value is no text, number, boolean or None.
+        UsageError: It is no mapping from text, or a value is no text, number, boolean or None.
     """
+    if wanted is not None and not (
+        isinstance(wanted, Mapping) and all(isinstance(key, str) for key in wanted)
+    ):
+        raise UsageError(f"{what} must be a mapping with keys of text, not {wanted!r:.100}.")
     for key, value in (wanted or {}).items():
         if not isinstance(value, str | int | float | bool | None):
             raise UsageError(
@@ -89,10 +93,10 @@ def check_limit(limit: int | None) -> None:
     """Refuse a limit that is no count.
 
     Raises:
-        UsageError: It is negative.
+        UsageError: It is no whole number, or negative.
     """
-    if limit is not None and limit < 0:
-        raise UsageError(f"limit must be 0 or more, not {limit}.")
+    if limit is not None and not (type(limit) is int and limit >= 0):
+        raise UsageError(f"limit must be a whole number, 0 or more, or None, not {limit!r:.100}.")
 
 
 def _moment(value: datetime | float | None, name: str) -> float | None:
@@ -121,6 +125,8 @@ def thread_query(
     """
     if order not in _ORDERS:
         raise UsageError(f"order must be one of {', '.join(_ORDERS)}, not {order!r}.")
+    if not isinstance(descending, bool):
+        raise UsageError(f"descending must be True or False, not {descending!r:.100}.")
     return ThreadQuery(
         scope=scope,
         status=status_of(ThreadStatus, status),
@@ -214,10 +220,11 @@ async def list_threads(
         size = PAGE if left is None or metadata else min(PAGE, left)
         page = await reader.journal.threads(query._replace(limit=size))
         runs = await asyncio.gather(*(_newest_run(reader.journal, row) for row in page))
-        for row, run in zip(page, runs, strict=True):
+        orphaned = await reader.journal.orphans(page)
+        for row, run, gone in zip(page, runs, orphaned, strict=True):
             known = decode_metadata(run.metadata if run else None, reader.codec)
             if matches(known, metadata):
-                yield _thread_info(reader, row, run, known, query.order)
+                yield _thread_info(reader, row, run, known, query.order, orphaned=gone)
                 if left is not None:
                     left -= 1
                     if not left:
@@ -256,7 +263,8 @@ async def thread_info(reader: Reader, row: ThreadRow, order: Order) -> ThreadInf
     """A thread that was listed, with what its newest run says."""
     run = await _newest_run(reader.journal, row)
     known = decode_metadata(run.metadata if run else None, reader.codec)
-    return _thread_info(reader, row, run, known, order)
+    (gone,) = await reader.journal.orphans([row])
+    return _thread_info(reader, row, run, known, order, orphaned=gone)
 
 
 async def get_thread(reader: Reader, key: ThreadKey) -> ThreadInfo | None:
@@ -268,7 +276,8 @@ async def get_thread(reader: Reader, key: ThreadKey) -> ThreadInfo | None:
         return None
     run = loaded.runs.get(row.run)
     known = decode_metadata(run.metadata if run else None, reader.codec)
-    return _thread_info(reader, row, run, known, "updated")
+    (gone,) = await reader.journal.orphans([row])
+    return _thread_info(reader, row, run, known, "updated", orphaned=gone)
 
 
 def _thread_info(
@@ -277,6 +286,8 @@ def _thread_info(
     run: RunRow | None,
     metadata: dict[str, Any],
     order: Order,
+    *,
+    orphaned: bool,
 ) -> ThreadInfo:
     left = row.lease_left_s
     return ThreadInfo(
@@ -288,7 +299,7 @@ def _thread_info(
         run_id=None if run is None else run.run_id,
         owner=None if row.owner is None else row.owner.hex(),
         lease_expires_at=None if left is None else moment(reader.clock.wall() + left),
-        orphaned=row.status == ThreadStatus.RUNNING and (left is None or left < 0),
+        orphaned=orphaned,
         next=tuple(orjson.loads(row.next_nodes)),
         interrupts=row.interrupts,
         error=row.error,

@@ -40,8 +40,7 @@ async def list_orphans(
         return
     async with aclosing(orphan_rows(reader.journal, scope, graph)) as rows:
         async for row in rows:
-            info = await thread_info(reader, row, "thread_id")
-            yield replace(info, orphaned=True)
+            yield replace(await thread_info(reader, row, "thread_id"), orphaned=True)
             if left is not None:
                 left -= 1
                 if not left:

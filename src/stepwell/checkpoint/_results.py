@@ -41,8 +41,10 @@ class ThreadInfo(_Record):
         run_id: The newest run.
         owner: The worker that holds the thread (hex digits); None: it is free.
         lease_expires_at: When the owner's claim ends unless it is renewed.
-        orphaned: Status "running", but nobody holds a live claim.
-        next: Nodes that are still to run.
+        orphaned: Status "running", but nobody holds a live claim: its lease is over, or its
+            owner's lock is free.
+        next: Nodes that are still to run, as of the last stop. Barriers do not keep it up to
+            date: of a thread that is "running" it is (), and `aget_state` knows.
         interrupts: How many questions wait for an answer.
         error: Why the newest run failed.
         checkpoints: How many there are.

@@ -90,7 +90,11 @@ class Retention:
     ) -> None:
         if keep_last is not None and not (type(keep_last) is int and keep_last > 0):
             raise UsageError(f"keep_last must be a whole number from 1 on, not {keep_last!r}.")
-        if isinstance(statuses, str) or not set(statuses) <= _STATUSES:
+        if (
+            isinstance(statuses, str)
+            or not isinstance(statuses, Collection)
+            or not all(isinstance(s, str) and s in _STATUSES for s in statuses)
+        ):
             raise UsageError(
                 f"statuses must be some of {', '.join(sorted(_STATUSES))}, not {statuses!r}."
             )

@@ -490,7 +490,7 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
         program.durability = durability
         program.migrations = Migrations(self.migrations, whole("state_version", state_version, 0))
         program.on_mismatch = on_mismatch
-        program.strict = bool(strict)
+        program.strict = flag("strict", strict)
         graph = CompiledStateGraph(self, program, checkpointer)
         graph.debug = bool(debug)
         return graph

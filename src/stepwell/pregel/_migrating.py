@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stepwell._engine.arguments import whole
+from stepwell._engine.arguments import flag, whole
 from stepwell._engine.bulk import migrate_states
 from stepwell.checkpoint._results import MigrateReport
 from stepwell.pregel._base import Compiled
@@ -31,7 +31,9 @@ class MigrationVerbs(Compiled):
         saver = self._saver("amigrate_states")
         limit = None if limit is None else whole("limit", limit, 0)
         return await saver.at_home(
-            lambda: migrate_states(self._program, saver, dry_run=dry_run, limit=limit)
+            lambda: migrate_states(
+                self._program, saver, dry_run=flag("dry_run", dry_run), limit=limit
+            )
         )
 
     def migrate_states(self, *, dry_run: bool = False, limit: int | None = None) -> MigrateReport:

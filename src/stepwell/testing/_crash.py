@@ -106,8 +106,8 @@ async def crash_at(
     Raises:
         UsageError: The graph has no saver, the config no thread, or k is below 1.
     """
-    if k < 1:
-        raise UsageError(f"Awaits are counted from 1, so k cannot be {k}.")
+    if type(k) is not int or k < 1:
+        raise UsageError(f"Awaits are counted from 1, so k cannot be {k!r}.")
     trials = await _Trials.begin(graph, input, config, same, options)
     return await trials.crash(k)
 
