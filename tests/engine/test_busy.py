@@ -259,6 +259,58 @@ async def test_rollback_of_a_first_run_leads_to_nothing(saver: Saver) -> None:
     assert steps == [3, 2, 1, 0, -1]
 
 
+@pytest.mark.parametrize("quick", ["quick", "fails", "asks"])
+@pytest.mark.parametrize("durability", DURABILITIES)
+async def test_who_is_told_that_his_run_was_undone_finds_nothing_of_it(
+    saver: Saver, durability: Any, quick: str
+) -> None:
+    """A run in front of one that rolls back is stopped before its first await, or has ended by
+    then: one or the other, and its caller is told which."""
+    gate = Gate()
+
+    async def first(state: State) -> State:
+        if state["ask"] == "slow":
+            await gate()
+        return {"log": [f"first {state['ask']}"]}
+
+    async def second(state: State) -> State:
+        if state["ask"] == "fails":
+            msg = "no"
+            raise LookupError(msg)
+        if state["ask"] == "asks":
+            interrupt("which?")
+        return {"log": [f"second {state['ask']}"]}
+
+    for shape in ([("first", first)], [("second", second)], [("first", first), ("second", second)]):
+        thread = "-".join(name for name, _ in shape)
+        graph = StateGraph(State).add_sequence(shape).add_edge(START, shape[0][0])
+        compiled = graph.compile(saver, durability=durability)
+        blocker = StateGraph(State).add_node("first", first).add_edge(START, "first").compile(saver)
+        gate = Gate()
+        async with running(blocker.ainvoke({"ask": "slow"}, config(thread)), gate) as run:
+            between = asyncio.ensure_future(compiled.ainvoke({"ask": quick}, config(thread)))
+            await asyncio.sleep(0.01)
+            last = asyncio.ensure_future(
+                compiled.ainvoke({"ask": "b"}, config(thread), on_conflict="rollback")
+            )
+            await preempted(run)
+            [told] = await asyncio.wait_for(asyncio.gather(between, return_exceptions=True), 20)
+            log = (await asyncio.wait_for(last, 20))["log"]
+        asked = [s.values.get("ask") async for s in _line(compiled, config(thread))]
+        assert (quick in asked) != isinstance(told, RunPreemptedError), (asked, told)
+        assert log[-1] == f"{shape[-1][0]} b"
+
+
+async def _line(graph: CompiledStateGraph, where: Any) -> AsyncIterator[Any]:
+    """The states of a thread from its head back to its beginning."""
+    state = await graph.aget_state(where)
+    while True:
+        yield state
+        if state.parent_config is None:
+            return
+        state = await graph.aget_state(state.parent_config)
+
+
 def asking(saver: Saver, gate: Gate) -> tuple[CompiledStateGraph, list[str]]:
     """Two nodes at once: one counts its runs, the other asks; then one that may be slow."""
     ran: list[str] = []

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stepwell import open_saver
+from stepwell._ids import RandomIds
 from stepwell.checkpoint.base import Saver
 from stepwell.errors import IdempotencyConflictError, NotFoundError, ThreadBusyError
 from stepwell.func import entrypoint, task
@@ -26,6 +27,8 @@ from tests.engine.test_busy import (
     statuses,
     three_steps,
 )
+from tests.simulation._journal_world import Database, Process
+from tests.simulation._virtual import LoopClock, simulated
 
 # -- cancel
 
@@ -476,3 +479,25 @@ async def test_a_call_with_a_key_does_not_stop_itself(saver: Saver) -> None:
         gate.open.set()
         assert await asyncio.wait_for(again, 20) == await run
     assert await statuses(saver) == ["done"]
+
+
+@simulated
+async def test_time_is_that_of_the_saver() -> None:
+    """Stopping, and waiting, give up by the clock that was injected, not by the machine's."""
+    loop, process = asyncio.get_running_loop(), Process(Database())
+    async with Saver(process, clock=LoopClock(), ids=RandomIds(seed=1)) as saver:
+
+        async def slow(_: State) -> State:
+            await asyncio.sleep(60)
+            return {}
+
+        graph = StateGraph(State).add_node("slow", slow).add_edge(START, "slow").compile(saver)
+        run = asyncio.ensure_future(graph.ainvoke({"log": []}, config()))
+        await asyncio.sleep(1)
+        began = loop.time()
+        assert not await graph.acancel(config(), timeout=5)
+        assert loop.time() - began == pytest.approx(5)
+        with pytest.raises(ThreadBusyError):
+            await graph.await_run(config(), timeout=5)
+        assert loop.time() - began == pytest.approx(10)
+        await run

@@ -10,14 +10,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
-from stepwell._clock import SYSTEM_CLOCK
 from stepwell._context import current_task
 from stepwell._engine.arguments import RunConfig, refuse, seconds
 from stepwell._engine.halt import plain_text
 from stepwell._engine.open import claim_thread, give_back
 from stepwell._engine.program import Program
 from stepwell._engine.rollback import stop_where_it_stands
-from stepwell._ids import RANDOM_IDS
 from stepwell._journal.demand import Demand
 from stepwell._journal.lineup import reentrant
 from stepwell.checkpoint._results import RunInfo
@@ -93,7 +91,7 @@ async def _looks(
 
     Ends when the time is up, after a last look.
     """
-    clock = SYSTEM_CLOCK
+    clock, ids = journal.clock, journal.ids
     began = clock.monotonic()
     while True:
         seen = await _look(journal, key)
@@ -102,7 +100,7 @@ async def _looks(
         if timeout_s is not None and passed >= timeout_s:
             return
         pause = min(_PAUSE_MOST_S, max(_PAUSE_LEAST_S, passed / 2))
-        pause = RANDOM_IDS.uniform(pause / 2, pause)
+        pause = ids.uniform(pause / 2, pause)
         await asyncio.sleep(pause if timeout_s is None else min(pause, timeout_s - passed))
 
 
