@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar, TypeAlias
 
 from stepwell._ids import RandomIds, parse_checkpoint_id
 from stepwell.checkpoint.base import Saver
@@ -43,6 +43,9 @@ QUIET = replace(CALM, processes=2, threads=2, workers=2, runs=4, cancel=0.1)
 EXPECTED = (
     StorageError, ThreadBusyError, Boom, EmptyInputError, UnknownInterruptError, NotFoundError,
 )  # fmt: skip
+
+
+Verb: TypeAlias = Callable[[Any, "Node", int], Coroutine[Any, Any, str]]
 
 
 @dataclass
@@ -120,6 +123,8 @@ class World:
     """Operations, and how they ended."""
     words: int = 0
     killed: list[asyncio.Task[None]] = field(default_factory=list)
+    expected: ClassVar[tuple[type[Exception], ...]] = EXPECTED
+    """What calls may raise."""
 
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -171,7 +176,11 @@ class World:
             await finish(self, last, thread)
             await check_row(self, last, thread, ended=True)
             await verify(self, last, thread)
+            await self.verify_ends(last, thread)
         await last.saver.aclose()
+
+    async def verify_ends(self, node: Node, thread: int) -> None:
+        """What else must be true of a finished thread."""
 
     async def side(self, number: int) -> None:
         node = Node(self, number)
@@ -195,7 +204,7 @@ class World:
         for _ in range(self.plan.runs):
             await node.alive()
             thread = self.rng.randrange(self.plan.threads)
-            verb = self.rng.choice(VERBS)
+            verb = self.rng.choice(self.verbs())
             call = asyncio.ensure_future(verb(self, node, thread))
             if self.rng.random() < self.plan.cancel:
                 pause = self.rng.uniform(0, self.rng.choice((0.01, 5.0)))
@@ -216,7 +225,7 @@ class World:
         else:
             how = type(error).__name__
             closed = isinstance(error, UsageError) and "closed" in str(error)
-            if not isinstance(error, EXPECTED) and not closed:
+            if not isinstance(error, self.expected) and not closed:
                 where = "".join(traceback.format_tb(error.__traceback__)[-3:])
                 self.problems.append(f"{verb} on {thread} raised {error!r}\n{where}")
             if not self.plan.fault and isinstance(error, StorageError):
@@ -225,6 +234,9 @@ class World:
         self.did[f"{verb}: {how}"] += 1
 
     # -- what clients do
+
+    def verbs(self) -> tuple[Verb, ...]:
+        return VERBS
 
     def word(self) -> str:
         self.words += 1
@@ -321,7 +333,7 @@ class World:
         return "asked" if "__interrupt__" in (found or {}) else "done"
 
 
-VERBS: tuple[Callable[[World, Node, int], Coroutine[Any, Any, str]], ...] = (
+VERBS: tuple[Verb, ...] = (
     World.run, World.run, World.stream, World.go_on, World.answer, World.answer,
     World.update, World.fork,
 )  # fmt: skip
@@ -331,9 +343,9 @@ def config_of(thread: int) -> dict[str, Any]:
     return {"configurable": {"thread_id": f"t{thread}"}}
 
 
-def simulation(seed: int, plan: Plan | None = None) -> World:
+def simulation(seed: int, plan: Plan | None = None, kind: type[World] = World) -> Any:
     """Run one seed to its end; the world with its problems and its trace."""
-    world = World(seed, plan or ROUGH)
+    world = kind(seed, plan or ROUGH)
 
     async def main() -> None:
         await asyncio.wait_for(world.main(), 20_000)

@@ -115,7 +115,7 @@ def _append(opened: Opened, view: View | None, state: ThreadState, left: Sequenc
         opened.handle, program, view,
         ns=opened.ns, durability="sync", strict=False, run_row=made_by,
     )  # fmt: skip
-    step = _BEFORE_ANYTHING if view is None else view.row.step + 1
+    step = _beside(None if view is None else view.row)
     rec.checkpoint(state, source=Source.FORK, step=step, entries=(), ops={})
     if view is not None and left:
         names = _renamed(
@@ -219,6 +219,14 @@ async def _graphs_inside(opened: Opened, target: Target) -> list[Callable[[], An
     return appends
 
 
+def _beside(row: CheckpointRow | None) -> int:
+    """The step of what goes back to a row; where that has itself gone back to nothing, so does
+    this."""
+    if row is None or row.step == _BEFORE_ANYTHING:
+        return _BEFORE_ANYTHING
+    return row.step + 1
+
+
 def _return_to(
     opened: Opened, name: str, row: CheckpointRow | None, body: bytes
 ) -> Callable[[], Any]:
@@ -228,7 +236,7 @@ def _return_to(
         handle.append_checkpoint(
             handle.namespace(name),
             parent=0 if row is None else row.seq,
-            step=_BEFORE_ANYTHING if row is None else row.step + 1,
+            step=_beside(row),
             source=int(Source.FORK),
             run=0 if row is None else row.run,
             format=FORMAT_JSON,
