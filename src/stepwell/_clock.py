@@ -13,7 +13,11 @@ class Clock(Protocol):
         """Unix time; for display only, never for order or correctness."""
 
     def monotonic(self) -> float:
-        """Time that never steps back; for durations and deadlines."""
+        """Time that never steps back, and goes on while the host sleeps where that can be told:
+        a lease runs out meanwhile. For durations and deadlines."""
+
+
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)  # Linux
 
 
 class SystemClock:
@@ -23,7 +27,7 @@ class SystemClock:
         return time.time()
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
 
 
 SYSTEM_CLOCK: Clock = SystemClock()
@@ -35,5 +39,4 @@ def since_boot() -> float | None:
     Nobody can set this clock, and all processes of a host read the same one: leases of a
     database that is a file of this host are counted on it.
     """
-    clock = getattr(time, "CLOCK_BOOTTIME", None)  # Linux
-    return None if clock is None else time.clock_gettime(clock)
+    return None if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
