@@ -370,3 +370,28 @@ def test_the_sync_twins(tmp_path):
         graph = Walk(saver).graph
         assert graph.recover() == RecoverReport()
         assert list(saver.orphans()) == []
+
+
+async def test_an_input_that_was_not_in_the_state_yet_is_kept_by_an_interrupt(saver):
+    """The worker dies between the input's record and the first superstep's. Who interrupts the
+    run keeps what it was given, as he would have if it had lived."""
+    dies = [True]
+
+    async def route(state: State) -> str:
+        if dies.pop() if dies else False:
+            crash()
+            await asyncio.sleep(60)
+        return "last"
+
+    async def last(state: State) -> dict[str, Any]:
+        return {"log": [f"last {state['ask']}"]}
+
+    builder = StateGraph(State).add_node("last", last).add_conditional_edges(START, route)
+    graph = builder.compile(saver)
+    with pytest.raises(StorageUnavailableError):
+        await graph.ainvoke({"ask": "one", "log": ["one"]}, thread("t"))
+    assert (await graph.aget_state(thread("t"))).next == (START,)
+    given = {"ask": "two", "log": ["two"]}
+    result = await graph.ainvoke(given, thread("t"), on_conflict="interrupt")
+    assert result == {"ask": "two", "log": ["one", "two", "last two"]}
+    assert [run.status async for run in saver.alist_runs("t")] == ["done", "cancelled"]

@@ -369,6 +369,14 @@ async def _settle_open_run(
     if policy not in ("interrupt", "rollback"):
         await _finish_open_run(program, opened, config, options)
         return
+    if policy == "interrupt" and opened.view and opened.view.row.source == Source.INPUT:
+        # Its input is not a part of the state yet. A run that lives is not stopped before that.
+        opened.handle.stopping = True
+        try:
+            await _finish_open_run(program, opened, config, options)
+        finally:
+            opened.handle.stopping = opened.halt is not None and opened.halt.demand is not None
+        return
     if policy == "interrupt" or opened.open_run is None:
         await stop_where_it_stands(opened, keep=True)
     else:
