@@ -549,3 +549,34 @@ async def test_what_older_tasks_had_left_survives_a_rollback(saver):
     out = await today.ainvoke(Command(resume="me"), CONFIG)
     assert out == {"journal": ["in", "me", "done"]}
     assert ran == ["done"]
+
+
+async def test_nodes_that_exchanged_their_names(saver):
+    """What the one had left is not taken for what the other did: a result, and a question."""
+    ran = []
+
+    def graph(*, new):
+        async def quick(state):
+            ran.append("quick")
+            return {"log": ["quick"]}
+
+        async def ask(state):
+            return {"log": [interrupt("?")]}
+
+        class State(TypedDict, total=False):
+            log: Annotated[list, operator.add]
+
+        first, second = ("b", "a") if new else ("a", "b")
+        builder = StateGraph(State).add_node(first, quick).add_node(second, ask)
+        builder.add_edge(START, first).add_edge(START, second)
+        if new:
+            builder.add_migration(0, lambda values: values, nodes={"a": "b", "b": "a"})
+        return builder.compile(saver, name="g", state_version=int(new))
+
+    await graph(new=False).ainvoke({"log": []}, CONFIG)
+    today = graph(new=True)
+    state = await today.aget_state(CONFIG)
+    assert (state.next, state.values) == (("a",), {"log": ["quick"]})
+    assert [i.value for i in state.interrupts] == ["?"]
+    assert await today.ainvoke(Command(resume="me"), CONFIG) == {"log": ["me", "quick"]}
+    assert ran == ["quick"]

@@ -185,9 +185,9 @@ def _renamed(
         if (handler := before.node.handler) is not None:
             names[handler_id(known, handler)] = handler_id(renamed, handler)
     if view.upgrade is not None:
-        for former, known in view.upgrade.task_ids(state, (old[0], ns, old[1])).items():
-            if known in names:
-                names[former] = names[known]
+        former = view.upgrade.task_ids(state, (old[0], ns, old[1]))
+        # At once: the old id of one task may be the new one of another.
+        names |= {then: names[now] for then, now in former.items() if now in names}
 
     def find(row: WriteRow) -> bytes | None:
         if not row.task_path.startswith(CALL_MARK):

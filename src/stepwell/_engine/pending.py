@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -122,9 +122,11 @@ class Pending:
         for slot, value in found.control.items():
             self.set(task_id, slot, value)
 
-    def refile(self, names: Mapping[bytes, bytes]) -> None:
-        """File what tasks left under other task ids; what is there already is newer, and stays."""
-        for found in (self.outputs, self.errors, self.interrupts, self.answers, self.handled):
+    def refile(self, names: Mapping[bytes, bytes], *, stay: Collection[bytes] = ()) -> None:
+        """File what tasks left under other task ids; what is there already is newer, and stays.
+        So do the outputs of the tasks in `stay`, which are filed under their ids of today."""
+        _refile(self.outputs, {o: n for o, n in names.items() if o not in stay})
+        for found in (self.errors, self.interrupts, self.answers, self.handled):
             _refile(found, names)
 
     def handler_of(self, task: Task, task_id: bytes) -> bytes | None:
@@ -152,10 +154,10 @@ class Pending:
 
 
 def _refile(found: dict[bytes, Any], names: Mapping[bytes, bytes]) -> None:
-    for old, new in names.items():
-        if old in found:
-            left = found.pop(old)
-            found.setdefault(new, left)
+    # All are taken out first: the old id of one task may be the new one of another.
+    left = {new: found.pop(old) for old, new in names.items() if old in found}
+    for new, value in left.items():
+        found.setdefault(new, value)
 
 
 def _exception(stored: Any) -> BaseException:

@@ -95,13 +95,16 @@ class Upgrade:
             state: The migrated state, which the tasks are planned from.
             place: Checkpoint id, namespace and step that tasks are named after.
         """
+        todays: set[bytes] = set()
         for name, writes in pending.outputs.items():
             written_by = pending.versions.get(name, 0)
             if written_by < self._chain.version:
                 pending.outputs[name] = self.writes(writes, written_by)
-        pending.versions = dict.fromkeys(pending.outputs, self._chain.version)
+            else:
+                todays.add(name)
         if renamed := self.task_ids(state, place):
-            pending.refile(renamed)
+            pending.refile(renamed, stay=todays)
+        pending.versions = dict.fromkeys(pending.outputs, self._chain.version)
 
     def task_ids(self, state: ThreadState, place: tuple[str, str, int]) -> dict[bytes, bytes]:
         """Ids that due tasks, and the handlers of their failures, had while their nodes had
