@@ -82,6 +82,8 @@ nox.options.sessions = ["lint", "types", "arch", "quick"]
 
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 PYTHONS = nox.project.python_versions(PROJECT)
+SIDE_BY_SIDE = ("-n", "3", "--dist", "loadfile")
+"""Much of a test run waits: for leases, for processes that were killed, for disks."""
 SMOKE = ROOT / "tests" / "wheel" / "smoke.py"
 
 
@@ -105,14 +107,14 @@ def demo(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run every test that a commit has to pass, on the interpreter at hand."""
     _install(session, "test", "compat", "arch")
-    _pytest(session)
+    _pytest(session, *SIDE_BY_SIDE)
 
 
 @nox.session(name="tests-on", python=PYTHONS)
 def tests_on(session: nox.Session) -> None:
     """Run the same on another Python: tests-on-3.12, ..."""
     _install(session, "test", "compat", "arch")
-    _pytest(session)
+    _pytest(session, *SIDE_BY_SIDE)
 
 
 @nox.session(name="postgres-at", default=False)

@@ -469,7 +469,9 @@ def test_opaque_values_may_be_keys_and_members_of_sets():
     assert Opaque("x", 1) != 1
 
 
-@pytest.mark.parametrize("value", [(1,), object(), {1: 2}, float, [Tag("t")]], ids=repr)
+@pytest.mark.parametrize(
+    "value", [(1,), object(), {1: 2}, float, [Tag("t")]], ids=lambda v: type(v).__name__
+)
 def test_an_opaque_made_of_something_else_than_json_is_refused(value):
     with pytest.raises(UnsupportedTypeError):
         Codec().encode(Opaque("x", value))

@@ -137,7 +137,9 @@ def test_plain_json_is_stored_as_it_is(value, document):
     assert same(CODEC.decode(data, tagged), value)
 
 
-@pytest.mark.parametrize(("value", "document"), TAGGED, ids=repr)
+@pytest.mark.parametrize(
+    ("value", "document"), TAGGED, ids=lambda v: repr(v) if type(v) is bytes else type(v).__name__
+)
 def test_everything_else_is_tagged_and_comes_back(value, document):
     data, tagged = CODEC.encode(value)
     assert tagged is True
