@@ -11,6 +11,7 @@ import pytest
 from stepwell import open_saver
 from stepwell.checkpoint.driver import RunStatus
 from stepwell.errors import (
+    GraphDrained,
     IdempotencyConflictError,
     InvalidIdError,
     RunPreemptedError,
@@ -18,6 +19,7 @@ from stepwell.errors import (
     UsageError,
 )
 from stepwell.graph import END, START, StateGraph
+from stepwell.runtime import RunControl
 from stepwell.types import Command, interrupt
 
 CONFIG: Any = {"configurable": {"thread_id": "t"}}
@@ -32,7 +34,7 @@ class State(TypedDict, total=False):
 class Counted:
     """answer -> more, counting what runs; `trouble` is raised by `more` until it is None."""
 
-    def __init__(self, saver: Any, **options: Any) -> None:
+    def __init__(self, saver: Any, *, migrates: bool = False, **options: Any) -> None:
         self.ran: list[str] = []
         self.trouble: BaseException | None = None
         self.go = asyncio.Event()
@@ -52,6 +54,8 @@ class Counted:
             return {"log": [f"more {state['ask']}"]}
 
         builder = StateGraph(State).add_sequence([("answer", answer), ("more", more)])
+        if migrates:
+            builder.add_migration(0, dict)
         self.graph = builder.add_edge(START, "answer").compile(saver, **options)
 
 
@@ -156,6 +160,102 @@ async def test_a_failed_run_that_the_thread_has_gone_past_is_a_conflict(saver):
     with pytest.raises(IdempotencyConflictError, match="gone on without it"):
         await made.graph.ainvoke({"ask": "1"}, CONFIG, idempotency_key="a")
     assert made.ran == ["answer", "more"] * 2
+
+
+async def cut_off_behind_its_input(made: Counted) -> None:
+    """A call whose input is recorded, and no part of the state yet."""
+    control = RunControl()
+    control.request_drain()
+    with pytest.raises(GraphDrained):
+        await made.graph.ainvoke({"ask": "1"}, CONFIG, idempotency_key="a", control=control)
+    state = await made.graph.aget_state(CONFIG)
+    assert state.metadata is not None
+    assert (state.next, state.metadata["source"]) == (("__start__",), "input")
+
+
+async def test_a_run_whose_input_was_never_applied_goes_on(saver):
+    """Nothing else has come: the input is still due."""
+    made = Counted(saver)
+    await cut_off_behind_its_input(made)
+    result = await made.graph.ainvoke({"ask": "1"}, CONFIG, idempotency_key="a")
+    assert result == {"ask": "1", "log": ["answer 1", "more 1"]}
+
+
+@pytest.mark.parametrize("without_key_first", [False, True])
+async def test_a_run_whose_input_an_update_has_dropped_is_a_conflict(saver, without_key_first):
+    """There is nothing left of it that could go on: the call does not succeed without its input,
+    nor after `ainvoke(None)` has finished what is there."""
+    made = Counted(saver)
+    await cut_off_behind_its_input(made)
+    await made.graph.aupdate_state(CONFIG, {"log": ["by hand"]}, as_node="more")
+    if without_key_first:
+        assert await made.graph.ainvoke(None, CONFIG) == {"log": ["by hand"]}
+    with pytest.raises(IdempotencyConflictError, match="gone on without it"):
+        await made.graph.ainvoke({"ask": "1"}, CONFIG, idempotency_key="a")
+    assert (await made.graph.aget_state(CONFIG)).values == {"log": ["by hand"]}
+    assert made.ran == []
+
+
+@pytest.mark.parametrize("without_key_first", [False, True])
+async def test_a_failed_run_that_was_rolled_back_is_a_conflict(saver, without_key_first):
+    """The state before it does not have its input. The error says what has happened."""
+    made = Counted(saver)
+    before = await made.graph.ainvoke({"ask": "0"}, CONFIG)
+    made.trouble = ValueError("not yet")
+    with pytest.raises(ValueError, match="not yet"):
+        await made.graph.ainvoke({"ask": "1"}, CONFIG, idempotency_key="a")
+    made.trouble = None
+    await made.graph.arollback(CONFIG, where=lambda state: not state.next)
+    made.ran.clear()
+    if without_key_first:
+        assert await made.graph.ainvoke(None, CONFIG) == before
+    how = "gone on without it:" if without_key_first else "updated or rolled back"
+    with pytest.raises(IdempotencyConflictError, match=how):
+        await made.graph.ainvoke({"ask": "1"}, CONFIG, idempotency_key="a")
+    assert made.ran == []
+
+
+async def test_a_failed_run_beside_which_a_branch_was_begun_is_a_conflict(saver):
+    """An update of the checkpoint before it that changes nothing has left its input behind too."""
+    made = Counted(saver)
+    await made.graph.ainvoke({"ask": "0"}, CONFIG)
+    before = await made.graph.aget_state(CONFIG)
+    await cut_off_behind_its_input(made)
+    await made.graph.aupdate_state(before.config, None, as_node=END)
+    with pytest.raises(IdempotencyConflictError, match="updated or rolled back"):
+        await made.graph.ainvoke({"ask": "1"}, CONFIG, idempotency_key="a")
+
+
+@DURABILITIES
+async def test_an_answer_that_failed_at_once_goes_on(saver, durability):
+    """It has made no checkpoint of its own: the head is still that of the run that asked."""
+    trouble = True
+
+    async def ask(state: State) -> dict[str, Any]:
+        told = interrupt("which?")
+        if trouble:
+            raise ValueError("not yet")
+        return {"log": [told]}
+
+    graph = StateGraph(State).add_node("ask", ask).add_edge(START, "ask").compile(saver)
+    await graph.ainvoke({"ask": "1"}, CONFIG)
+    call: Any = {"idempotency_key": "b", "durability": durability}
+    with pytest.raises(ValueError, match="not yet"):
+        await graph.ainvoke(Command(resume="this"), CONFIG, **call)
+    trouble = False
+    assert (await graph.ainvoke(Command(resume="this"), CONFIG, **call))["log"] == ["this"]
+
+
+async def test_a_cancelled_run_goes_on_behind_a_migration(saver):
+    """A migration of the state is a checkpoint that no run has made, and drops nothing."""
+    made = Counted(saver)
+    await cut_off_behind_its_input(made)
+    newer = Counted(saver, migrates=True, state_version=1)
+    report = await newer.graph.amigrate_states()
+    assert (report.migrated, report.waiting) == (("t",), ())
+    result = await newer.graph.ainvoke({"ask": "1"}, CONFIG, idempotency_key="a")
+    assert result == {"ask": "1", "log": ["answer 1", "more 1"]}
+    assert newer.ran == ["answer", "more"]
 
 
 @pytest.mark.parametrize("on_conflict", ["wait", "reject", "interrupt", "rollback"])

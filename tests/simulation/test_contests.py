@@ -60,7 +60,9 @@ def check(first, count, plan):
 def test_what_is_said_to_be_undone_is_and_nothing_else(first, plan):
     """Of runs that were undone nothing is left, whatever broke in the middle of undoing them;
     what a run has returned stays; no input goes in twice."""
-    assert check(first, min(TOGETHER, FIRST + SEEDS - first), plan)["preempted: rollback"]
+    count = min(TOGETHER, FIRST + SEEDS - first)
+    did = check(first, count, plan)
+    assert did["preempted: rollback"] or count < TOGETHER  # one seed need not have any
 
 
 def test_the_simulation_reaches_what_it_is_for():

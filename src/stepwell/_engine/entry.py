@@ -183,13 +183,13 @@ async def _run_claimed(
     if once is not None and (again := await once.find()) is not None:
         if is_over(again):
             return await once.replay(again)
-        once.check_open(again, opened.runs)
-        given = None
         await opened.to_head()
+        await once.check_open(again, opened)
+        given = None
     elif opened.unfinished and (given is not None or opened.addressed):
         await _settle_open_run(program, opened, config, options)
     elif given is None and not opened.addressed:
-        again = opened.left_open(config.run_id)
+        again = await opened.left_open(config.run_id)
     run = make_run(program, opened, config, options, again=again, run_id=run_id)
     if once is not None and again is None:
         rec = _recorder(run)

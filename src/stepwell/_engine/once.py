@@ -7,7 +7,7 @@ that checkpoint, so it stays this run's whatever later runs do to the thread.
     seen before as    means
     done, interrupted what it returned then, without claiming the thread
     running           wait for it; if its worker is gone, finish it
-    failed, cancelled go on with it, under the same run row, if no other run has come since
+    failed, cancelled go on with it, under the same run row, if the thread stands where it left it
     superseded        what it returned then, if it had stopped before that; else a conflict
 """
 
@@ -176,19 +176,24 @@ class Once:
         """The row of a new run, with key and digest."""
         return row._replace(idempotency_key=self.name, input=self.digest)
 
-    def check_open(self, row: RunRow, newest: int) -> None:
-        """See to it that a run which did not come to its end can go on.
+    async def check_open(self, row: RunRow, opened: Opened) -> None:
+        """See to it that a run which did not come to its end can go on from the thread's head.
 
         Raises:
-            IdempotencyConflictError: Another run has come since.
+            IdempotencyConflictError: Another run has come since, or the state was changed by
+                hand: the run's input may have been dropped by that.
         """
-        if row.run == newest and row.status != RunStatus.SUPERSEDED:
+        replaced = row.run != opened.runs or row.status == RunStatus.SUPERSEDED
+        # Whoever moves the head of a run whose worker is gone closes it first.
+        running = row.status == RunStatus.RUNNING
+        if not replaced and (running or await opened.stands_where_left(row)):
             return
         status = RunStatus(row.status).name.lower()
+        how = "" if replaced else " (its state was updated or rolled back)"
         msg = (
             f"Run {row.run_id!r} of thread {self._key.thread_id!r}, which idempotency key "
-            f"{self.name!r} belongs to, is {status}, and the thread has gone on without it: it "
-            "cannot be finished any more. Look at the thread's state; what is still missing "
+            f"{self.name!r} belongs to, is {status}, and the thread has gone on without it{how}: "
+            "it cannot be finished any more. Look at the thread's state; what is still missing "
             "needs a new key."
         )
         raise IdempotencyConflictError(msg, thread_id=self._key.thread_id, run_id=row.run_id)

@@ -23,6 +23,7 @@ from stepwell._journal.load import (
     fold,
     parent_in,
     parent_of,
+    parse,
     trail,
 )
 from stepwell._journal.record import KIND_COMMAND, KIND_UPDATE
@@ -104,7 +105,7 @@ class Opened:
         self.runs += 1
         return self.runs
 
-    def left_open(self, run_id: str | None) -> RunRow | None:
+    async def left_open(self, run_id: str | None) -> RunRow | None:
         """The run that a caller goes on with who gives no input, under the same row: one whose
         worker is gone, or one that an idempotency key waits for. `run_id`: his name for it."""
         row = self.open_run
@@ -115,7 +116,28 @@ class Opened:
         if row.status == RunStatus.RUNNING:
             return row
         failed = row.status in (RunStatus.FAILED, RunStatus.CANCELLED)
-        return row if failed and row.idempotency_key is not None else None
+        waits = failed and row.idempotency_key is not None and await self.stands_where_left(row)
+        return row if waits else None
+
+    async def stands_where_left(self, row: RunRow) -> bool:
+        """Whether nothing but a run itself has moved the head since it began. To be asked at
+        the head.
+
+        What else moves it (an update, a rollback) may drop the run's input: what would go on
+        then is not the call that was made. A migration of the state drops nothing.
+        """
+        if self.view is None:
+            return not row.first_parent
+        head: CheckpointRow | None = self.view.row
+        if _is_of(self.view.row, row):
+            return True
+        page = await self.journal.history(self.key, self.ns, current=True)
+        rows = {r.seq: r for r in chain(page.rows, page.segments)}
+        while head is not None and not _is_of(head, row):
+            extends = head.source == Source.UPDATE and head.parent is None
+            migrates = extends and not parse(head)["t"]
+            head = rows.get(parent_of(head)) if migrates else None
+        return head is not None
 
     async def to_head(self) -> None:
         """Stand at the newest checkpoint, whichever the caller named."""
@@ -235,6 +257,10 @@ async def give_back(handle: ThreadHandle) -> None:
         logger.debug("Thread %r is empty and stays: %s", handle.key.thread_id, exc)
     finally:
         await handle.release()
+
+
+def _is_of(head: CheckpointRow, row: RunRow) -> bool:
+    return head.run == row.run or head.seq == row.first_parent
 
 
 def seq_of(checkpoint: str | None, thread_id: str) -> int | None:
