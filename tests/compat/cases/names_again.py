@@ -142,6 +142,7 @@ async def case_a_built_node_times_out(api: Api) -> Any:
     return await api.raised(api.invoke(graph, "x"))
 
 
+@warns  # where it is the first to import them
 async def case_executable_tasks_by_hand(api: Api) -> Any:
     types = api.module("types")
     fields: dict[str, Any] = {

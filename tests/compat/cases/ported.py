@@ -49,6 +49,7 @@ async def case_config_parameter_of_another_type(api: Api) -> Any:
     return said, await api.invoke(chain(api, Log, {"any": api.node(as_any)}), {"log": []})
 
 
+@warns  # where it is the first to import them
 async def case_old_place_of_types(api: Api) -> Any:
     name = api.module("pregel.types").__name__
     sys.modules.pop(name, None)
