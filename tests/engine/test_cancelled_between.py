@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import operator
-from typing import Annotated, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import pytest
 
+from stepwell._engine.run import Run
 from stepwell._ids import RandomIds
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import ThreadKey
 from stepwell.errors import EmptyInputError
 from stepwell.graph import END, START, StateGraph
+from stepwell.types import interrupt
 from tests.simulation._journal_world import Database, Process, unavailable
 from tests.simulation._virtual import LoopClock, simulated
 
@@ -198,3 +200,29 @@ async def test_an_outage_while_its_empty_thread_is_deleted_is_not_what_a_call_te
             await graph.ainvoke(None, CONFIG)
         assert (await process.database.row(ThreadKey("", "t"))).owner is None
     assert process.database.locks == {}
+
+
+async def test_stopped_before_it_began_it_says_what_is_due_and_not_what_had_finished(
+    saver, monkeypatch
+):
+    """The thread's row agrees with the state: a task whose result is kept is not due."""
+
+    async def ask(state: State) -> dict[str, Any]:
+        return {"log": [interrupt("which?")]}
+
+    async def beside(state: State) -> dict[str, Any]:
+        return {"log": ["beside"]}
+
+    builder = StateGraph(State).add_node("ask", ask).add_node("beside", beside)
+    graph = builder.add_edge(START, "ask").add_edge(START, "beside").compile(saver)
+    await graph.ainvoke({"log": []}, CONFIG)
+
+    async def loop(_self: Run) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(Run, "loop", loop)
+    with pytest.raises(asyncio.CancelledError):
+        await graph.ainvoke(None, CONFIG)
+    row = await saver.aget_thread("t")
+    assert (row.status, tuple(row.next)) == ("idle", ("ask",))
+    assert (await graph.aget_state(CONFIG)).next == ("ask",)

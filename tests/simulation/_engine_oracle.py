@@ -130,7 +130,7 @@ def _check_step(world: World, thread: int, state: Any, parent: Any) -> None:
         due = world.design.next_after([as_node], len(before) + 1, by_hand=True)
         if _without(open_tasks, added[:-1]) or Counter(state.next) != due:
             world.problems.append(f"{where}: added {added}, next is {state.next}, not {due}")
-    elif parent is not None and parent.metadata["step"] == EMPTY_AGAIN and not added:
+    elif not added and _begins_again(parent):
         # An answer that came when its question was undone begins the graph, as in LangGraph.
         if Counter(state.next) != Counter(world.design.first):
             world.problems.append(f"{where}: the beginning is {state.next}")
@@ -142,6 +142,14 @@ def _check_step(world: World, thread: int, state: Any, parent: Any) -> None:
             problem = _replay(world, open_tasks, len(before), added, due, steps - 1)
         if problem:
             world.problems.append(f"{where}: {open_tasks} were due, {added} came: {problem}")
+
+
+def _begins_again(parent: Any) -> bool:
+    """Whether the thread was empty once more before this record, or before the input it takes."""
+    if parent is None:
+        return False
+    first = parent.metadata["step"] == -1 and parent.parent_config is not None
+    return first or parent.metadata["step"] == EMPTY_AGAIN
 
 
 def _replay(

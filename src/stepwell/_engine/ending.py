@@ -11,7 +11,7 @@ import orjson
 from stepwell._engine.held import leave_again
 from stepwell._engine.rescue import described
 from stepwell._plan.apply import TaskWrites
-from stepwell._plan.tasks import due_names, plan
+from stepwell._plan.tasks import Task, due_names, plan
 from stepwell.checkpoint.driver import RunStatus, ThreadChange, ThreadStatus
 from stepwell.errors import ErrorCode, GraphRecursionError, create_error_message
 
@@ -33,7 +33,8 @@ def end(
     if not unfinished and error is not None:  # the barrier itself failed
         unfinished = tuple(t.name for t in run.tasks if t.error is None)
     if not run.tasks:
-        unfinished = due_names(plan(run.spec, run.state, inputs=False))
+        due = plan(run.spec, run.state, inputs=False)
+        unfinished = due_names([t for t in due if not _has_finished(run, t)])
         if not unfinished and status == ThreadStatus.IDLE:
             status = ThreadStatus.DONE  # stopped with nothing left to do
     row = change(run, status, outcome, unfinished, error)
@@ -44,6 +45,14 @@ def end(
             run.kin.write_held_back()
         if row is not None:
             rec.status(row, let_go=True)
+
+
+def _has_finished(run: Run, task: Task) -> bool:
+    """Whether a task that is due had finished before this run, which was stopped before it
+    could take over what was left."""
+    if run.replaying or not run.pending:
+        return False
+    return run.pending.output_of(task, task.id(run.checkpoint_id, run.ns, run.step)) is not None
 
 
 def hold_back(run: Run, *, finished: bool = False) -> None:
