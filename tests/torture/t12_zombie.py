@@ -78,9 +78,14 @@ class Child:
         status = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii")
         return status.rpartition(")")[2].split()[0] == "T"
 
-    def freeze(self) -> None:
+    def freeze(self) -> bool:
+        """Stop it where it is; False if it has ended before."""
         self._process.send_signal(signal.SIGSTOP)
-        self.wait_frozen()
+        while self.running():
+            if self.frozen():
+                return True
+            time.sleep(0.002)
+        return False
 
     def wait_frozen(self) -> None:
         self._wait(self.frozen, "was not frozen")
@@ -137,10 +142,9 @@ async def one_round(
             if child.running():
                 broken += await _busy(saver, child, durability)
             await asyncio.sleep(chance.uniform(0.0, 0.6))
-            if not child.running():
+            if not child.running() or not child.freeze():
                 figures.stages[f"{place} {durability}: finished before"] += 1
                 return
-            child.freeze()
             frozen_at = time.clock_gettime(time.CLOCK_BOOTTIME)  # what the logs count on
             if place == "sqlite" and write_lock_holder(url.removeprefix("sqlite:///")) == child.pid:
                 # `inside` is about that: nobody can take over until it goes on.
