@@ -39,6 +39,12 @@ the ordinary tests.
 """
 
 
+def told(what: str) -> str:
+    """A failure without the paths of the machine at hand; of a traceback, what was raised."""
+    before, mark, trace = what.partition("Traceback (most recent call last)")
+    return _PLACES.sub(r"\2", before + trace.strip().rpartition("\n")[2] if mark else what)
+
+
 @dataclass
 class Tally:
     """One test id in one run of the harness, or in all."""
@@ -52,7 +58,7 @@ class Tally:
         """One more round."""
         self.rounds += 1
         self.seconds += seconds
-        self.failures += [{"seed": seed, "what": _PLACES.sub(r"\2", w)} for w in figures.failures]
+        self.failures += [{"seed": seed, "what": told(what)} for what in figures.failures]
         self.figures.add(figures)
 
     def as_json(self) -> dict[str, Any]:
