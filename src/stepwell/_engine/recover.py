@@ -105,7 +105,7 @@ class Recovery:
             StorageError: The database did not answer.
         """
         journal = await self._saver.journal()
-        scope = self._saver.key("any").scope
+        scope = self._saver.scope
         left = limit
         async with aclosing(orphan_rows(journal, scope, self._program.name)) as rows:
             async for row in rows:

@@ -26,6 +26,7 @@ from stepwell.checkpoint._options import (
 from stepwell.checkpoint._results import DrainReport
 from stepwell.checkpoint._retention import retention_of
 from stepwell.checkpoint.driver import Driver, ThreadKey
+from stepwell.errors import UsageError
 
 T = TypeVar("T")
 FindDriver = Callable[[], Awaitable[Driver]]
@@ -173,7 +174,15 @@ class Opening:
 
         Returns:
             The threads that were let go, and those that are still held.
+
+        Raises:
+            UsageError: This is a scoped view: draining is for all that the process runs.
         """
+        if self._scope:
+            raise UsageError(
+                f"drain() on a view of scope {self._scope!r} would stop the runs of all scopes: "
+                "drain the saver that the view is of."
+            )
         limit = seconds("timeout_s", timeout_s, least=0)
         if self.home() is None:
             return DrainReport()  # it never opened, or is closed: nothing runs on it
