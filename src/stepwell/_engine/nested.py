@@ -113,15 +113,8 @@ async def _run(
         await start.open()
         run = start.run()
         configure(run)
-        resumes = (
-            run.state.started
-            and not start.replays
-            and (outer.run.resuming or outer.attempt > 1)
-            and not isinstance(given, Command)
-        )
-        begin(
-            run, None if resumes else given, addressed=start.addressed, superseded=start.superseded
-        )
+        given = None if start.resumes(given, run) else given
+        begin(run, given, addressed=start.addressed, superseded=start.superseded)
         try:
             await run.loop()
         except BaseException:
@@ -135,8 +128,8 @@ class _Start:
     """Finds out where a nested run starts from, and makes it."""
 
     __slots__ = (
-        "addressed", "config", "known", "ns", "outer", "program", "rec", "replays", "superseded",
-        "view",
+        "addressed", "bounded", "config", "known", "ns", "outer", "program", "rec", "replays",
+        "superseded", "view",
     )  # fmt: skip
 
     def __init__(self, program: Program, config: RunConfig, outer: TaskRun, ns: str) -> None:
@@ -151,7 +144,9 @@ class _Start:
         self.addressed = False
         self.superseded = False
         self.replays = False
-        """Whether the checkpoint is one that the root's replay went back to."""
+        """Whether the root's run is a replay, and says not itself where the graph is to start."""
+        self.bounded = False
+        """Whether the checkpoint is one that the replay went back to."""
 
     async def open(self) -> None:
         """Load the checkpoint to start from, if there is one.
@@ -163,11 +158,12 @@ class _Start:
         opened = parent.opened
         if parent.rec is None or opened is None or not self.program.persists:
             return
+        handle, ns, replay = parent.rec.handle, self.ns, parent.family.replay
+        name = self.config.checkpoint_map.get(ns)
+        self.replays = name is None and replay is not None
         if self.known is not None:
             self.rec = self.known.rec
             return
-        handle, ns = parent.rec.handle, self.ns
-        name = self.config.checkpoint_map.get(ns)
         asked = seq = seq_of(name, opened.key.thread_id)
         loaded: Loaded | None = None
         if handle.may_exist(ns) and (parent.resuming or self.program.keeps_history or name):
@@ -175,9 +171,8 @@ class _Start:
             loaded = await opened.journal.load(LoadRequest(opened.key, ns, seq, current=True))
             handle.learn(loaded)
         head = handle.head_of(ns)
-        replay = parent.family.replay
         if name is None and replay is not None and replay.first_visit(ns):
-            self.replays = True
+            self.bounded = True
             seq = await replay.seq(opened, ns) if head else 0
         if head and seq != 0:
             if loaded is None or seq != asked:
@@ -205,6 +200,16 @@ class _Start:
         if view is not None and self.superseded:
             page = await opened.journal.history(key, ns, current=True)
             view.pending = past_pending(program, program.codec, view, page)
+
+    def resumes(self, given: Any, run: Run) -> bool:
+        """Whether the run goes on where it stands, whatever it is given.
+
+        A replay begins its graphs again: each time one is called, not the first time alone.
+        What has begun again goes on when its task is tried again.
+        """
+        if isinstance(given, Command) or not run.state.started or self.bounded:
+            return False
+        return self.outer.attempt > 1 or (self.outer.run.resuming and not self.replays)
 
     def run(self) -> Run:
         """The run, standing at that checkpoint."""

@@ -131,3 +131,33 @@ async def case_sub_as_two_nodes_that_ask(api: Api) -> Any:
     asked = await api.invoke(compiled, {"log": []}, api.thread())
     answers = {i.id: n for n, i in enumerate(asked["__interrupt__"])}
     return await api.invoke(compiled, api.Command(resume=answers), api.thread())
+
+
+def asking_twice(api: Api, **options: Any) -> Any:
+    """Two tasks of one superstep that are the same graph, which asks; the head is an update."""
+
+    def ask(state: Any) -> Any:
+        return {"log": [api.interrupt("q")]}
+
+    graph = api.StateGraph(Told)
+    graph.add_node("in", api.node(lambda state: {"log": ["in"]}))
+    graph.add_node("sub", chain(api, Told, {"ask": api.node(ask)}, **options))
+    graph.add_edge(api.START, "in")
+    graph.add_conditional_edges("in", lambda s: [api.Send("sub", {"log": []})] * 2, ["sub"])
+    return graph.compile(checkpointer=api.saver())
+
+
+@both
+async def case_sub_asked_twice_and_replayed_at_the_head(api: Api) -> Any:
+    """Addressed at a head that is an update, a run replays it where it is: the graphs inside
+    are begun again, all of them, not the first alone."""
+    graph, modes = asking_twice(api), ["tasks", "values", "updates"]
+    head = await api.update(graph, api.thread(), {"log": ["in"]}, "in")
+    first = await api.stream(graph, None, api.thread(), modes, subgraphs=True)
+    again = await api.stream(graph, None, head, modes, subgraphs=True)
+    state = await api.state(graph, api.thread(), subgraphs=True)
+    asked = [i.id for chunks in (first, again) for _, mode, chunk in chunks
+             if mode == "updates" for i in chunk.get("__interrupt__", ())]  # fmt: skip
+    answers = {i.id: n for n, i in enumerate(state.interrupts)}
+    done = await api.invoke(graph, api.Command(resume=answers), api.thread())
+    return [len(set(asked)), len(state.interrupts), done]
