@@ -72,6 +72,8 @@ class Past:
 
     pending: bool = False
     """A command's update or goto waits for its superstep to end."""
+    ended: bool = False
+    """A task has finished meanwhile, perhaps one that the command started."""
     half_answered: bool = False
     """A bare answer went to the first of two questions of a task that asks on."""
 
@@ -81,8 +83,16 @@ class Past:
         commands = "command" in op.kind or op.kind in ("send", "resume and update")
         stays = not moved or (open_ and op.kind == "fork command")
         self.pending = stays and (commands or self.pending)
+        self.ended = self.pending and (any(map(_is_result, _chunks(result))) or self.ended)
         bare = op.kind in ("resume value", "resume and update")
         self.half_answered = open_ and (bare or (self.half_answered and not moved))
+
+
+def _is_result(chunk: Any) -> bool:
+    """Whether a chunk tells that a task has finished."""
+    if not isinstance(chunk, tuple) or chunk[0] != "tasks" or "triggers" in chunk[1]:
+        return False
+    return not chunk[1]["error"] and not chunk[1]["interrupts"]
 
 
 def finished(snapshot: Any) -> bool:
@@ -124,7 +134,7 @@ def steered(op: Operation, state: Any, history: list[Any], past: Past) -> str | 
         return "open update"
     if past.pending and at_head and (updates or op.kind in ("clear", "copy")):
         return "command pending"
-    if op.kind.startswith("fork") and op.index == 0 and finished(state):
+    if op.kind.startswith("fork") and op.index == 0 and (finished(state) or past.ended):
         return "run again at the head"
     if past.half_answered and (op.kind in ("none", "command", "send") or op.index == 0):
         return "half answered"
