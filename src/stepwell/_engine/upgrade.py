@@ -19,19 +19,17 @@ from stepwell._codec import Codec
 from stepwell._engine.pending import Pending
 from stepwell._engine.program import Program
 from stepwell._journal.load import Contribution, Folded
-from stepwell._journal.renames import Renames
+from stepwell._journal.renames import INNER, Renames
 from stepwell._plan.migrations import Migrations, Values
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Write, handler_id, plan, task_id
 from stepwell.channels.base import Op, OpKind
-from stepwell.constants import START, TASKS
+from stepwell.constants import TASKS
 from stepwell.errors import GraphMismatchError
 from stepwell.types import Overwrite, Send
 
 if TYPE_CHECKING:
     from stepwell._engine.snapshot import View
-
-_INSIDE = ("branch:to:", "join:", "__pregel", START)
 
 
 class Upgrade:
@@ -79,7 +77,7 @@ class Upgrade:
         return {**inside, **new}
 
     def _migrates(self, channel: str) -> bool:
-        return channel in self._spec.state_set or not channel.startswith(_INSIDE)
+        return channel in self._spec.state_set or not channel.startswith(INNER)
 
     def _same(self, key: str, a: Any, b: Any) -> bool:
         encode = self._codec.encode

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from stepwell._codec.entry import CLASS_MARK
-from stepwell.constants import TASKS
+from stepwell.constants import START, TASKS
 
 _TO: Final = "branch:to:"
 _JOIN: Final = "join:"
+INNER: Final = (_TO, _JOIN, "__pregel", START)
+"""How names of channels begin that are no part of a state: they lead from node to node."""
 _SEND: Final = CLASS_MARK + "stepwell:Send"
 
 
@@ -62,4 +64,4 @@ class Renames:
         return value
 
 
-__all__ = ["Renames"]
+__all__ = ["INNER", "Renames"]

@@ -11,6 +11,7 @@ from stepwell._codec import Codec
 from stepwell._ids import checkpoint_id, parse_checkpoint_id
 from stepwell._journal.load import (
     Folded,
+    Piece,
     Revived,
     add_row,
     chain,
@@ -29,6 +30,7 @@ from stepwell._journal.record import (
     SLOT_OUTPUT,
     SLOT_RESUME,
 )
+from stepwell._journal.renames import INNER
 from stepwell.checkpoint._listing import (
     OpenReader,
     Reader,
@@ -41,6 +43,7 @@ from stepwell.checkpoint._results import CheckpointTuple
 from stepwell.checkpoint.driver import (
     CheckpointRow,
     HistoryPage,
+    Loaded,
     LoadRequest,
     RunRow,
     Source,
@@ -49,7 +52,7 @@ from stepwell.checkpoint.driver import (
 )
 from stepwell.config import RunnableConfig
 from stepwell.constants import CONF
-from stepwell.errors import CorruptRecordError, UsageError
+from stepwell.errors import CorruptRecordError, NotFoundError, UsageError
 from stepwell.types import Interrupt
 
 SHAPE_VERSION = 4
@@ -112,8 +115,16 @@ class _Namespace(NamedTuple):
         }
 
 
-async def get_tuple(reader: Reader, key: ThreadKey, place: Place) -> CheckpointTuple | None:
-    """The checkpoint a config names, or the newest of its namespace; None if there is none."""
+class _Found(NamedTuple):
+    """The chain of a checkpoint that a config names; its row is the last piece."""
+
+    space: _Namespace
+    row: CheckpointRow
+    pieces: Sequence[Piece]
+    loaded: Loaded
+
+
+async def _find(reader: Reader, key: ThreadKey, place: Place) -> _Found | None:
     ns, seq = place.ns or "", None
     if place.checkpoint is not None:
         parsed = parse_checkpoint_id(place.checkpoint)
@@ -128,15 +139,42 @@ async def get_tuple(reader: Reader, key: ThreadKey, place: Place) -> CheckpointT
     space = _Namespace(key.thread_id, ns, loaded.thread.uid)
     if place.checkpoint is not None and space.id_of(row) != place.checkpoint:
         return None
+    return _Found(space, row, pieces, loaded)
+
+
+async def get_tuple(reader: Reader, key: ThreadKey, place: Place) -> CheckpointTuple | None:
+    """The checkpoint a config names, or the newest of its namespace; None if there is none."""
+    found = await _find(reader, key, place)
+    if found is None:
+        return None
     return _tuple(
         reader.codec,
-        space,
-        row,
-        parent=parent_in(pieces),
-        folded=fold(pieces),
-        writes=loaded.writes,
-        run=loaded.runs.get(row.run),
+        found.space,
+        found.row,
+        parent=parent_in(found.pieces),
+        folded=fold(found.pieces),
+        writes=found.loaded.writes,
+        run=found.loaded.runs.get(found.row.run),
     )
+
+
+async def stored_values(reader: Reader, key: ThreadKey, place: Place) -> dict[str, Any]:
+    """The values of the checkpoint a config names, as they are stored: plain JSON, in which
+    what JSON cannot say is tagged. What leads from node to node is left out.
+
+    Raises:
+        NotFoundError: There is no such checkpoint.
+    """
+    found = await _find(reader, key, place)
+    if found is None:
+        what = (
+            "no checkpoint" if place.checkpoint is None else f"no checkpoint {place.checkpoint!r}"
+        )
+        where = f" in the namespace {place.ns!r}" if place.ns else ""
+        msg = f"Thread {key.thread_id!r} has {what}{where}."
+        raise NotFoundError(msg, thread_id=key.thread_id, ns=place.ns or "")
+    values = fold(found.pieces).values
+    return {name: value for name, value in values.items() if not name.startswith(INNER)}
 
 
 class Which(NamedTuple):

@@ -31,7 +31,7 @@ from stepwell.checkpoint._forms import (
     get_serializable_checkpoint_metadata,
     writes_sort_key,
 )
-from stepwell.checkpoint._keeping import Keeping
+from stepwell.checkpoint._looking import Looking
 from stepwell.checkpoint._orphans import list_orphans
 from stepwell.checkpoint._results import (
     CheckpointTuple,
@@ -48,7 +48,7 @@ from stepwell.errors import UsageError
 Config = Mapping[str, Any]
 
 
-class Saver(Keeping):
+class Saver(Looking):
     """Threads in one database: checkpoints of their states, and the runs that made them.
 
     Usable directly (it opens at first use), in `with`, and in `async with`. It belongs to the
