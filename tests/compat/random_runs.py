@@ -76,6 +76,9 @@ class Past:
     """A task has finished meanwhile, perhaps one that the command started."""
     half_answered: bool = False
     """A bare answer went to the first of two questions of a task that asks on."""
+    asks_on: bool = False
+    """A task asks three times: LangGraph takes that answer for the last question, once the
+    second one is answered by its id."""
 
     def note(self, op: Operation, before: Any, after: Any, result: Any) -> None:
         open_ = bool(after.next) and not (op.kind.startswith(("update", "bulk", "copy", "clear")))
@@ -136,7 +139,8 @@ def steered(op: Operation, state: Any, history: list[Any], past: Past) -> str | 
         return "command pending"
     if op.kind.startswith("fork") and op.index == 0 and (finished(state) or past.ended):
         return "run again at the head"
-    if past.half_answered and (op.kind in ("none", "command", "send") or op.index == 0):
+    goes_on = op.kind in ("none", "command", "send") or op.index == 0
+    if past.half_answered and (goes_on or (past.asks_on and op.kind.startswith("resume"))):
         return "half answered"
     return None
 
@@ -312,7 +316,7 @@ async def run(
     Raises:
         Mismatch: They disagree.
     """
-    seen, past = Seen(), Past()
+    seen, past = Seen(), Past(asks_on=any(n.inner.count("ask") > 2 for n in plan.nodes))
     first, second = Engine(reference, plan), Engine(subject, plan, place)
     try:
         state, history = await first.look()
