@@ -25,7 +25,6 @@ PLACES = os.environ.get("STEPWELL_COMPAT_PLACES", "sqlite-async").split()
 
 EXIT_DIFFERENCES = {
     "graphs_inside_workflows": "a question inside that was answered is not asked again",
-    "sub_parallel_subgraphs_ask": "what ran inside is kept while a task beside it still asks",
     "reducer_that_raises": "a superstep whose barrier failed is still to run",
     "two_writers_on_one_last_value": "a superstep whose barrier failed is still to run",
     "two_overwrites_in_one_superstep": "a state that a failed barrier has half changed is not kept",
