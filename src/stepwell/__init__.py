@@ -12,6 +12,9 @@ from stepwell import errors
 from stepwell._codec import register
 from stepwell.checkpoint._open import open_saver
 from stepwell.checkpoint._retention import Retention
+from stepwell.types import KEEP, OMIT
 from stepwell.version import __version__
 
-__all__ = ["Retention", "__version__", "errors", "open_saver", "register"]
+__all__ = [
+    "KEEP", "OMIT", "Retention", "__version__", "errors", "open_saver", "register",
+]  # fmt: skip

@@ -7,9 +7,11 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
+from enum import Enum
 from typing import (
     Any,
     ClassVar,
+    Final,
     Generic,
     Literal,
     NamedTuple,
@@ -374,7 +376,20 @@ def interrupt(value: Any, *, response_schema: type[Any] | dict[str, Any] | None 
     return task.interrupt(value, response_schema)
 
 
+class Hiding(Enum):
+    """What a filter of a saver may say of a value, besides what is stored in its place."""
+
+    KEEP = "keep"
+    OMIT = "omit"
+
+
+KEEP: Final = Hiding.KEEP
+"""Said by `with_filter(where=)`: the value is stored as it is."""
+OMIT: Final = Hiding.OMIT
+"""Said by `with_filter(where=)`: nothing of the value is stored."""
+
 __all__ = [
+    "KEEP", "OMIT",
     "All", "CachePolicy", "CheckpointPayload", "CheckpointStreamPart", "CheckpointTask",
     "Checkpointer", "Command",
     "CustomStreamPart", "DebugPayload", "DebugStreamPart", "Durability", "GraphOutput", "Interrupt",

@@ -10,7 +10,7 @@ import orjson
 from stepwell._engine.arguments import RunConfig
 from stepwell._engine.open import Opened, check_graph, claim_thread, give_back, revive
 from stepwell._engine.program import Program
-from stepwell._engine.recorder import Recorder
+from stepwell._engine.screened import recorder
 from stepwell.checkpoint._listing import thread_rows
 from stepwell.checkpoint._results import MigrateReport
 from stepwell.checkpoint.base import Saver
@@ -110,7 +110,7 @@ async def _record(program: Program, opened: Opened) -> None:
         fingerprint=program.fingerprint, state_version=program.state_version,
         next_nodes=orjson.dumps(due).decode(), interrupts=thread.interrupts, error=thread.error,
     )  # fmt: skip
-    rec = Recorder(
+    rec = recorder(
         opened.handle, program, view, ns="", durability="sync", strict=False,
         run_row=RunRow(run=0, run_id="", status=int(RunStatus.DONE)),
     )  # fmt: skip

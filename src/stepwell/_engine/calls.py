@@ -317,8 +317,10 @@ class Calls:
         if found is not None and found.row is not None:
             # Decoded only now: the graph did not know the call's classes when it was loaded.
             codec = Codec(run.graph.registry, keep_unknown=False)
-            call.writes, _ = pending_writes(found.row, codec)
-            call.loaded = call.over = True
+            writes, _ = pending_writes(found.row, codec)
+            if writes:  # else its result was kept off the disk, and has to be computed again
+                call.writes = writes
+                call.loaded = call.over = True
         elif run.resume_map:
             call.answer_by_id(run.resume_map)
         return call

@@ -134,6 +134,8 @@ def change(
     text = None if error is None else described(error)
     if run.rec is not None:
         rec = run.rec
+        if text is not None and (screen := rec.handle.screen) is not None:
+            text = screen.error(text)
         rec.run_row = rec.run_row._replace(status=int(outcome), supersteps=run.barriers, error=text)
         if rec.run_row.idempotency_key is not None:
             over = outcome in (RunStatus.DONE, RunStatus.INTERRUPTED)

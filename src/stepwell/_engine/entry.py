@@ -21,6 +21,7 @@ from stepwell._engine.program import Program
 from stepwell._engine.recorder import Recorder
 from stepwell._engine.rollback import standing, stop_where_it_stands, undo
 from stepwell._engine.run import Run
+from stepwell._engine.screened import recorder
 from stepwell._engine.task import TaskRun
 from stepwell._engine.watch import Watch
 from stepwell._ids import RANDOM_IDS, parse_checkpoint_id
@@ -247,7 +248,7 @@ def make_run(
     set_context(run, options)
     if shown:
         configure(run, options)
-    rec = Recorder(
+    rec = recorder(
         opened.handle, program, view,
         ns=opened.ns, durability=durability, strict=program.strict, run_row=row,
     )  # fmt: skip

@@ -20,6 +20,7 @@ import orjson
 from stepwell._engine.open import Opened, revive
 from stepwell._engine.pending import CALL_MARK, NULL_TASK, Pending
 from stepwell._engine.recorder import Recorder
+from stepwell._engine.screened import recorder
 from stepwell._ids import digest16
 from stepwell._journal.load import chain, pending_writes
 from stepwell._journal.record import FORMAT_JSON, SLOT_OUTPUT, BodyEncoder
@@ -111,7 +112,7 @@ def _append(opened: Opened, view: View | None, state: ThreadState, left: Sequenc
     """Append the new head, and file what tasks had left under its parent; its checkpoint id."""
     program = opened.program
     made_by = RunRow(run=0 if view is None else view.row.run, run_id="", status=0)
-    rec = Recorder(
+    rec = recorder(
         opened.handle, program, view,
         ns=opened.ns, durability="sync", strict=False, run_row=made_by,
     )  # fmt: skip

@@ -22,6 +22,7 @@ from stepwell._engine.open import Opened, past_pending, revive, seq_of
 from stepwell._engine.program import Program
 from stepwell._engine.recorder import Recorder
 from stepwell._engine.run import Run
+from stepwell._engine.screened import recorder
 from stepwell._engine.snapshot import View
 from stepwell._engine.task import TaskRun
 from stepwell._plan.state import ThreadState
@@ -179,7 +180,7 @@ class _Start:
                 await handle.flushed()
                 loaded = await opened.journal.load(LoadRequest(opened.key, ns, seq, current=True))
             await self._look(opened, loaded, name, seq)
-        self.rec = Recorder(
+        self.rec = recorder(
             handle, self.program, self.view,
             ns=ns, durability=parent.rec.durability, strict=parent.rec.strict,
             run_row=parent.rec.run_row,

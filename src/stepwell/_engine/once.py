@@ -31,6 +31,7 @@ from stepwell._ids import digest16
 from stepwell._plan.output import output_selector, project
 from stepwell.checkpoint._names import idempotency_key_of
 from stepwell.checkpoint.driver import LoadRequest, RunRow, RunStatus, ThreadStatus
+from stepwell.constants import TASKS
 from stepwell.errors import (
     IdempotencyConflictError,
     NotFoundError,
@@ -42,6 +43,7 @@ from stepwell.types import Command, Interrupt
 if TYPE_CHECKING:
     from stepwell._engine.options import RunOptions
     from stepwell._journal.journal import Journal
+    from stepwell._journal.screen import Screen
     from stepwell.checkpoint.base import Saver
 
 
@@ -55,8 +57,11 @@ def needs_thread(inside: bool) -> UsageError:
     return UsageError(f"idempotency_key has no meaning here: {where}.")
 
 
-def digest_of(program: Program, given: Any, checkpoint: str | None) -> bytes:
-    """What stands for a caller's input: the same for equal inputs, in every process.
+def digest_of(
+    program: Program, given: Any, checkpoint: str | None, screen: Screen | None = None
+) -> bytes:
+    """What stands for a caller's input: the same for equal inputs, in every process; what a
+    filter hides is no part of it.
 
     Raises:
         UnsupportedTypeError: The input cannot be stored.
@@ -64,11 +69,17 @@ def digest_of(program: Program, given: Any, checkpoint: str | None) -> bytes:
     codec, untracked = program.codec, program.spec.untracked
     if isinstance(given, Command):
         goto = given.goto if isinstance(given.goto, (list, tuple)) else [given.goto]
-        said: Any = ["command", given.graph, given.update, given.resume, list(goto)]
+        update, resume = given.update, given.resume
+        if screen is not None:
+            update = screen.given(update)
+            resume = screen.answers([resume])
+            goto = [screen.inside(TASKS, packet) for packet in goto]
+        said: Any = ["command", given.graph, update, resume, list(goto)]
     elif isinstance(given, dict):
+        given = given if screen is None else screen.given(given) or {}
         said = ["input", {k: v for k, v in given.items() if k not in untracked}]
     else:
-        said = ["input", given]
+        said = ["input", given if screen is None else screen.given(given)]
     lowered, _ = codec.lower([*said, checkpoint], channel="__input__")
     return digest16(orjson.dumps(lowered, option=orjson.OPT_SORT_KEYS))
 
@@ -94,7 +105,7 @@ class Once:
         self, program: Program, saver: Saver, config: RunConfig, given: Any, options: RunOptions
     ) -> None:
         self.name = idempotency_key_of(options.idempotency_key)
-        self.digest = digest_of(program, given, config.checkpoint_id)
+        self.digest = digest_of(program, given, config.checkpoint_id, saver.screen)
         self._key = saver.key(config.require_thread("idempotency_key"))
         self._program = program
         self._saver = saver

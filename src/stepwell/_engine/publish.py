@@ -21,6 +21,7 @@ from stepwell.types import GraphOutput, Interrupt
 if TYPE_CHECKING:
     from stepwell._engine.run import Run
     from stepwell._engine.task import TaskRun
+    from stepwell._journal.screen import Screen
 
 
 class Publisher:
@@ -176,16 +177,20 @@ class Publisher:
         watched = (keys,) if isinstance(keys, str) else keys
         if not self._shown and not any(w[0] in watched for d in beside for w in d.writes):
             kept["n"] = 1
+        screen = None if run.rec is None else run.rec.handle.screen
         if run.spec.output_steps:
-            kept["v"] = self._kept(self._latest)
+            kept["v"] = self._kept(self._latest, screen)
         elif beside or run.null_writes:
             state = applied(run.spec, run.state, beside) or run.state
-            kept["v"] = self._kept(project(run.spec, state, keys))
+            kept["v"] = self._kept(project(run.spec, state, keys), screen)
         if run.interrupts:
-            kept["q"] = self._kept(dump_interrupts(run.interrupts))
+            asked = dump_interrupts(run.interrupts)
+            kept["q"] = self._kept(asked if screen is None else screen.interrupts(asked), None)
         return kept
 
-    def _kept(self, value: Any) -> list[Any]:
+    def _kept(self, value: Any, screen: Screen | None) -> list[Any]:
+        if screen is not None:
+            value = screen.output(value, self.output_keys)
         encoded = self._run.graph.codec.encode(value, channel="__output__")
         return [orjson.Fragment(encoded.data), int(encoded.tagged)]
 

@@ -202,7 +202,7 @@ async def recall_call(call: TaskRun) -> CacheKey | None:
 async def remember_call(call: TaskRun, key: CacheKey) -> None:
     """Keep the result of a task call that finished."""
     cache = call.run.graph.call_results
-    if cache is not None and call.writes is not None:
+    if cache is not None and call.writes is not None and _shows_all(call.run, call):
         await cache.keep([(key, call.writes)])
 
 
@@ -225,8 +225,14 @@ async def remember(run: Run, keys: Mapping[TaskRun, CacheKey]) -> None:
         await results.keep(
             (key, task.writes)
             for task, key in keys.items()
-            if task.writes is not None and task.handled is None
+            if task.writes is not None and task.handled is None and _shows_all(run, task)
         )
+
+
+def _shows_all(run: Run, task: TaskRun) -> bool:
+    """Whether a result may be kept: of one that is hidden in part, nothing is."""
+    screen = None if run.rec is None else run.rec.handle.screen
+    return screen is None or screen.passes(task.writes or ())
 
 
 def use_cache(program: Program, cache: Any) -> None:

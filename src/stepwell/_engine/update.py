@@ -13,6 +13,7 @@ from stepwell._engine.pending import NULL_TASK
 from stepwell._engine.program import Program
 from stepwell._engine.recorder import Recorder
 from stepwell._engine.run import INPUT, Run
+from stepwell._engine.screened import recorder
 from stepwell._engine.snapshot import Place
 from stepwell._engine.task import TaskRun
 from stepwell._journal.record import KIND_COMMAND, KIND_INPUT, KIND_UPDATE, Entry
@@ -136,7 +137,7 @@ def _run_for(program: Program, opened: Opened, config: RunConfig) -> Run:
     state = ThreadState(program.spec) if view is None else view.state
     clock, ids = opened.journal.clock, opened.journal.ids
     run = Run(program, state, config, clock=clock, ids=ids, run_id="", ns=opened.ns)
-    run.rec = Recorder(
+    run.rec = recorder(
         opened.handle, program, view,
         ns=opened.ns, durability="sync", strict=program.strict,
         run_row=RunRow(run=0, run_id="", status=int(RunStatus.DONE)),

@@ -11,6 +11,7 @@ from stepwell._journal.bound import Bound
 from stepwell._journal.lineup import Turn
 from stepwell._journal.outage import current_outage
 from stepwell._journal.outbox import Outbox
+from stepwell._journal.screen import Screen
 from stepwell._journal.slices import Ticket
 from stepwell.checkpoint.driver import (
     CheckpointRow,
@@ -74,7 +75,8 @@ class ThreadHandle:
 
     __slots__ = (
         "_bound", "_heads", "_keeper", "_more", "_namespaces", "_outbox", "deleting", "epoch",
-        "held", "key", "loaded", "on_drain", "releasing", "stopping", "taken_over", "turn", "uid",
+        "held", "key", "loaded", "on_drain", "releasing", "screen",
+        "stopping", "taken_over", "turn", "uid",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +91,8 @@ class ThreadHandle:
         self.held = Held(claim.key, claim.epoch, claim.lock_key)
         """The claim as the driver names it."""
         self.turn = turn
+        self.screen: Screen | None = None
+        """What must stay off the disk of what runs under this claim record."""
         self.stopping = False
         """Whether runs under this claim begin nothing new, because somebody asked for it."""
         self.on_drain: Callable[[str], None] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, ClassVar, Self, TypeVar, Unpack
@@ -13,6 +13,7 @@ from stepwell._clock import SYSTEM_CLOCK, Clock
 from stepwell._codec import Codec
 from stepwell._ids import RANDOM_IDS, Ids
 from stepwell._journal.journal import Journal
+from stepwell._journal.screen import Screen, screen_of
 from stepwell._portal import Home, run_sync
 from stepwell.checkpoint._names import rule_of, scope_of, thread_id_of
 from stepwell.checkpoint._options import (
@@ -60,6 +61,7 @@ class Opening:
         self._clock = clock
         self._scope = ""
         self._is_view = False
+        self._screen: Screen | None = None
         self._check_thread_id = rule_of(given.get("thread_id_rule"))
         self._home = Home(
             make,
@@ -93,6 +95,42 @@ class Opening:
         view._scope = scope_of(scope)  # noqa: SLF001  # it is one of us
         view._is_view = True  # noqa: SLF001
         return view
+
+    def with_filter(
+        self,
+        *,
+        omit: Collection[str] = (),
+        redact: Mapping[str, Any] | None = None,
+        where: Callable[[str, Any], Any] | None = None,
+    ) -> Self:
+        """The same saver, but some values never reach the disk.
+
+        A graph that runs on the view sees the true values; whoever loads its state (also the
+        run that resumes it) finds omitted channels empty, and others replaced. It holds for all
+        records: input, checkpoints, pending writes, arguments of `Send`, results of tasks,
+        answers, questions, errors, metadata, what a cache keeps. What is stored already stays.
+        On a filtered view it adds a filter; connections and limits are shared, and closing the
+        view closes nothing.
+
+        Args:
+            omit: Channels (or `__interrupt__`, `__resume__`, `__error__`, `__metadata__`) whose
+                values are not stored.
+            redact: What is stored in place of a value, by channel.
+            where: Called with channel and value; returns `KEEP`, `OMIT`, or what is stored in
+                its place. Equal values must be answered equally.
+
+        Raises:
+            UsageError: An option is none that it can be, or nothing would be hidden.
+        """
+        view = copy.copy(self)
+        view._screen = screen_of(omit, redact, where, self._screen)  # noqa: SLF001
+        view._is_view = True  # noqa: SLF001
+        return view
+
+    @property
+    def screen(self) -> Screen | None:
+        """What keeps values off the disk; None = nothing does. For the engine."""
+        return self._screen
 
     # -- loops
 
