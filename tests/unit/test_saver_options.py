@@ -455,7 +455,16 @@ async def test_writing_past_the_graph_is_refused_and_names_the_guide(verb):
 
 async def test_every_verb_has_both_forms():
     verbs = [n for n in dir(Saver) if not n.startswith("_") and callable(getattr(Saver, n))]
-    one_form = {"at_home", "home", "iterate_home", "journal", "key", "scoped", "pruning"}
+    one_form = {
+        "at_home",
+        "home",
+        "iterate_home",
+        "journal",
+        "key",
+        "scoped",
+        "pruning",
+        "with_filter",
+    }
     for verb in set(verbs) - one_form:
         twin = verb[1:] if verb.startswith("a") else f"a{verb}"
         assert twin in verbs, verb
