@@ -8,7 +8,7 @@ import logging
 import operator
 import os
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import replace
 from typing import Annotated, TypedDict
 
@@ -169,29 +169,33 @@ async def killed_while_it_undoes(moment, after, policy):
     database = Database()
     mortal, heir = Mortal(database), Process(database)
     (saver, graph), (other, graph2) = on(mortal), on(heir)
-    await graph.ainvoke({"log": ["before"]}, CONFIG)
-    run = asyncio.ensure_future(graph.ainvoke({"log": ["slow"]}, CONFIG))
-    await asyncio.sleep(1)
-    mortal.left, mortal.after = moment, after
-    last = asyncio.ensure_future(graph.ainvoke({"log": ["new"]}, CONFIG, on_conflict="rollback"))
-    await asyncio.sleep(20)
-    journal, mortal.left = await saver.journal(), None
-    if mortal.dead:
-        journal.forget()
-        saver._home._warns = False
-    found = await graph2.ainvoke({"log": ["heir"]}, CONFIG, on_conflict=policy)
-    runs = {r.run_id: r.status async for r in other.alist_runs("t")}
-    undone = "superseded" in runs.values()
-    assert ("slow" in found["log"]) != undone, (runs, found)
-    assert found["log"][:3] == ["before", "first before", "second"]
-    assert found["log"][-3:] == ["heir", "first heir", "second"]
-    if policy == "rollback":
-        assert "slow" not in found["log"]
-    await other.aclose()
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(other.aclose)
+        await graph.ainvoke({"log": ["before"]}, CONFIG)
+        run = asyncio.ensure_future(graph.ainvoke({"log": ["slow"]}, CONFIG))
+        await asyncio.sleep(1)
+        mortal.left, mortal.after = moment, after
+        last = asyncio.ensure_future(
+            graph.ainvoke({"log": ["new"]}, CONFIG, on_conflict="rollback")
+        )
+        await asyncio.sleep(20)
+        journal, mortal.left = await saver.journal(), None
+        if mortal.dead:
+            journal.forget()
+            saver._home._warns = False
+        else:
+            closing.push_async_callback(saver.aclose)
+        found = await graph2.ainvoke({"log": ["heir"]}, CONFIG, on_conflict=policy)
+        runs = {r.run_id: r.status async for r in other.alist_runs("t")}
+        undone = "superseded" in runs.values()
+        assert ("slow" in found["log"]) != undone, (runs, found)
+        assert found["log"][:3] == ["before", "first before", "second"]
+        assert found["log"][-3:] == ["heir", "first heir", "second"]
+        if policy == "rollback":
+            assert "slow" not in found["log"]
     if not mortal.dead:
         assert isinstance(run.exception(), RunPreemptedError)
         assert last.done()
-        await saver.aclose()
 
 
 def test_undone_in_pieces_half_of_a_run_is_found(monkeypatch):

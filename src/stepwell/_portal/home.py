@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import inspect
 import os
 import threading
 import warnings
@@ -68,6 +69,7 @@ class Home(Generic[H]):
         self._migrate: Migrate = migrate
         self._name = name
         self._warns = warns
+        self._made_at = _place_of_user()
         self._lock = threading.Lock()
         self._native: asyncio.AbstractEventLoop | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -227,14 +229,22 @@ class Home(Generic[H]):
         try:
             if self._warns and self._open and self._pid == os.getpid():
                 warnings.warn(
-                    f"{self._name} was never closed. Use `with`, `async with`, close() or "
-                    "aclose().",
+                    f"{self._name} was never closed; it was made at {self._made_at}. Use `with`, "
+                    "`async with`, close() or aclose().",
                     ResourceWarning,
                     source=self,
                     stacklevel=1,
                 )
         finally:
             self._drop()
+
+
+def _place_of_user() -> str:
+    """File and line of the innermost frame that is not ours."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("stepwell."):
+        frame = frame.f_back
+    return "an unknown place" if frame is None else f"{frame.f_code.co_filename}:{frame.f_lineno}"
 
 
 _open_homes: weakref.WeakSet[Home[Any]] = weakref.WeakSet()
