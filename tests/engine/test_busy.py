@@ -86,6 +86,19 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def told_to_stop(saver: Saver, thread: str = "t") -> None:
+    """Wait until the run that has the thread here knows that it is to stop."""
+    handle = (await saver.journal())._opened_core()._handles[saver.key(thread)]
+    await until(lambda: handle.stopping)
+
+
+async def in_line(saver: Saver, count: int, thread: str = "t") -> None:
+    """Wait until so many wait in line here for the thread, behind whoever has it."""
+    lines = (await saver.journal())._opened_core()._lines._lines
+    key = saver.key(thread)
+    await until(lambda: key in lines and len(lines[key].waiting) == count)
+
+
 async def statuses(saver: Saver, thread: str = "t") -> list[str]:
     return [run.status async for run in saver.alist_runs(thread)]
 
@@ -117,7 +130,7 @@ async def test_interrupt_keeps_what_is_finished(saver: Saver, durability: Any) -
                 {"ask": "quick"}, {**config(), "run_id": "the-other"}, on_conflict="interrupt"
             )
         )
-        await asyncio.sleep(0.05)
+        await told_to_stop(saver)
         assert not run.done()
         assert not other.done()
         gate.open.set()
@@ -139,7 +152,7 @@ async def test_an_interrupted_run_can_be_resumed(saver: Saver, durability: Any) 
     graph = three_steps(saver, gate, durability=durability)
     async with running(graph.ainvoke({"ask": "slow"}, config()), gate) as run:
         other = asyncio.ensure_future(graph.ainvoke(None, config(), on_conflict="interrupt"))
-        await asyncio.sleep(0.05)
+        await told_to_stop(saver)
         gate.open.set()
         await preempted(run)
         result = await asyncio.wait_for(other, 20)
@@ -160,7 +173,7 @@ async def test_a_run_whose_last_superstep_ends_is_not_stopped(saver: Saver) -> N
         other = asyncio.ensure_future(
             graph.ainvoke({"ask": "b"}, config(), on_conflict="interrupt")
         )
-        await asyncio.sleep(0.05)
+        await told_to_stop(saver)
         gate.open.set()
         assert (await run)["log"] == ["slow"]
         assert (await other)["log"] == ["slow", "b"]
@@ -179,7 +192,7 @@ async def test_the_stream_of_an_interrupted_run_raises(saver: Saver) -> None:
 
     async with running(consume(), gate) as run:
         other = asyncio.ensure_future(graph.ainvoke({"ask": "b"}, config()))
-        await asyncio.sleep(0.05)
+        await told_to_stop(saver)
         gate.open.set()
         await preempted(run)
         await other
@@ -194,7 +207,7 @@ async def test_of_a_batch_on_one_thread_the_last_input_ends(saver: Saver) -> Non
         [{"ask": f"slow {n}"} for n in range(4)], [config()] * 4, return_exceptions=True
     )
     async with running(batch, gate) as run:
-        await asyncio.sleep(0.05)  # the others have come, and ask for the thread
+        await in_line(saver, 3)
         gate.open.set()
         results = await asyncio.wait_for(run, 20)
     assert sorted(type(r).__name__ for r in results) == ["RunPreemptedError"] * 3 + ["dict"]
@@ -290,7 +303,7 @@ async def test_who_is_told_that_his_run_was_undone_finds_nothing_of_it(
         gate = Gate()
         async with running(blocker.ainvoke({"ask": "slow"}, config(thread)), gate) as run:
             between = asyncio.ensure_future(compiled.ainvoke({"ask": quick}, config(thread)))
-            await asyncio.sleep(0.01)
+            await in_line(saver, 1, thread)
             last = asyncio.ensure_future(
                 compiled.ainvoke({"ask": "b"}, config(thread), on_conflict="rollback")
             )
@@ -407,11 +420,11 @@ async def test_those_in_line_before_are_stopped_as_well(saver: Saver) -> None:
         graph = three_steps(saver, gate)
         async with running(graph.ainvoke({"ask": "slow"}, config(policy)), gate) as run:
             line = asyncio.ensure_future(graph.ainvoke({"ask": "slow line"}, config(policy)))
-            await asyncio.sleep(0.05)
+            await in_line(saver, 1, policy)
             last = asyncio.ensure_future(
                 graph.ainvoke({"ask": "last"}, config(policy), on_conflict=policy)
             )
-            await asyncio.sleep(0.05)
+            await told_to_stop(saver, policy)
             gate.open.set()
             await preempted(run)
             await preempted(line)
@@ -531,7 +544,7 @@ async def test_a_graph_inside_stops_at_its_own_barrier(saver: Saver, durability:
         other = asyncio.ensure_future(
             graph.ainvoke(None, config(), on_conflict="interrupt", durability=durability)
         )
-        await asyncio.sleep(0.05)
+        await told_to_stop(saver)
         gate.reached.clear()
         gate.open.set()
         await asyncio.sleep(0.05)
@@ -609,7 +622,7 @@ async def test_a_workflow_stops_before_its_next_task(saver: Saver, durability: A
 
     async with running(work.ainvoke(5, config()), gate) as run:
         other = asyncio.ensure_future(work.ainvoke(None, config(), on_conflict="interrupt"))
-        await asyncio.sleep(0.05)
+        await told_to_stop(saver)
         gate.open.set()
         await preempted(run)
         assert await asyncio.wait_for(other, 20) == [10, 20, 30, 40]
@@ -637,7 +650,7 @@ async def test_a_workflow_with_sync_tasks_stops_before_its_next_task(saver: Save
     run = asyncio.ensure_future(work.ainvoke(5, config()))
     await asyncio.wait_for(asked.wait(), 20)
     other = asyncio.ensure_future(work.ainvoke(None, config(), on_conflict="interrupt"))
-    await asyncio.sleep(0.05)
+    await told_to_stop(saver)
     stopped.set()
     await preempted(run)
     assert await asyncio.wait_for(other, 20) == [10, 20, 30, 40]

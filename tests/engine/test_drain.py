@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import operator
-import time
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -147,19 +146,18 @@ async def test_what_a_running_node_needs_goes_on(saver):
 async def test_other_processes_have_the_threads_at_once(tmp_path):
     """Long before a lease is over; and whoever waits here for another process is sent away."""
     url = f"sqlite:///{tmp_path}/two.db"
-    async with open_saver(url) as here, open_saver(url) as there:
+    lease: Any = {"lease_ttl_s": 3600.0}
+    async with open_saver(url, **lease) as here, open_saver(url, **lease) as there:
         slow, other = Slow(here), Slow(there)
         [call] = await slow.start("a")
         waiting = asyncio.create_task(other.graph.ainvoke(None, thread("a")))
         await asyncio.sleep(0.1)
         slow.go.set()
         other.go.set()
-        began = time.monotonic()
         await here.adrain()
         with pytest.raises(GraphDrained):
             await call
         assert (await waiting)["log"] == ["wait", "after"]
-        assert time.monotonic() - began < 8, "the lease lasts 10 s"
 
 
 async def test_a_wait_for_another_process_ends(tmp_path):

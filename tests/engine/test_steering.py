@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from stepwell import open_saver
+from stepwell._engine import cancel
+from stepwell._engine.run import Run
 from stepwell._ids import RandomIds
 from stepwell.checkpoint.base import Saver
 from stepwell.errors import IdempotencyConflictError, NotFoundError, ThreadBusyError
@@ -22,10 +24,12 @@ from tests.engine.test_busy import (
     State,
     asking,
     config,
+    in_line,
     preempted,
     running,
     statuses,
     three_steps,
+    told_to_stop,
 )
 from tests.simulation._journal_world import Database, Process
 from tests.simulation._virtual import LoopClock, simulated
@@ -40,7 +44,7 @@ async def test_cancel_stops_at_the_barrier(saver: Saver, durability: Any) -> Non
     graph = three_steps(saver, gate, durability=durability)
     async with running(graph.ainvoke({"ask": "slow"}, config()), gate) as run:
         stopping = asyncio.ensure_future(graph.acancel(config(), reason="too dear"))
-        await asyncio.sleep(0.1)
+        await told_to_stop(saver)
         assert not stopping.done()
         gate.open.set()
         assert await asyncio.wait_for(stopping, 20) is True
@@ -87,9 +91,9 @@ async def test_cancel_leaves_those_in_line_alone(saver: Saver) -> None:
     graph = three_steps(saver, gate)
     async with running(graph.ainvoke({"ask": "slow"}, config()), gate) as run:
         line = asyncio.ensure_future(graph.ainvoke({"ask": "next"}, config()))
-        await asyncio.sleep(0.05)
+        await in_line(saver, 1)
         stopping = asyncio.ensure_future(graph.acancel(config()))
-        await asyncio.sleep(0.05)
+        await told_to_stop(saver)
         gate.open.set()
         await preempted(run)
         assert await asyncio.wait_for(stopping, 20)
@@ -109,7 +113,7 @@ async def test_a_run_that_ends_by_itself_counts_as_stopped(saver: Saver) -> None
     graph = StateGraph(State).add_node("only", only).add_edge(START, "only").compile(saver)
     async with running(graph.ainvoke({"ask": "x"}, config()), gate) as run:
         stopping = asyncio.ensure_future(graph.acancel(config()))
-        await asyncio.sleep(0.05)
+        await told_to_stop(saver)
         gate.open.set()
         assert await asyncio.wait_for(stopping, 20) is True
         assert (await run)["log"] == ["x"]
@@ -201,7 +205,7 @@ async def test_cancel_of_a_workflow_and_a_graph_inside(saver: Saver) -> None:
 
     async with running(work.ainvoke(4, config("w")), gate) as run:
         stopping = asyncio.ensure_future(work.acancel(config("w")))
-        await asyncio.sleep(0.05)
+        await told_to_stop(saver, "w")
         gate.open.set()
         assert await asyncio.wait_for(stopping, 20)
         await preempted(run)
@@ -211,13 +215,49 @@ async def test_cancel_of_a_workflow_and_a_graph_inside(saver: Saver) -> None:
     outer = StateGraph(Outer).add_node("inner", inner).add_edge(START, "inner").compile(saver)
     async with running(outer.ainvoke({"ask": "slow"}, config("o")), inner_gate) as run:
         stopping = asyncio.ensure_future(outer.acancel(config("o")))
-        await asyncio.sleep(0.05)
+        await told_to_stop(saver, "o")
         inner_gate.open.set()
         assert await asyncio.wait_for(stopping, 20)
         await preempted(run)
     inner_gate.reached.clear()
     assert (await outer.ainvoke(None, config("o")))["log"][-1] == "third slow"
     assert not inner_gate.reached.is_set()
+
+
+async def test_what_ends_last_beside_a_graph_that_has_stopped_is_filed(
+    saver: Saver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not due again, and the thread's row agrees with the state."""
+    gate, stopped, ran, stop = Gate(), asyncio.Event(), [], Run._stop
+
+    def stops(run: Run, due: Any) -> None:
+        if run.nested:
+            stopped.set()
+        stop(run, due)
+
+    monkeypatch.setattr(Run, "_stop", stops)
+
+    async def last(state: Outer) -> Outer:
+        ran.append("last")
+        await stopped.wait()
+        for _ in range(50):  # the graph beside it has ended for good
+            await asyncio.sleep(0)
+        return {"log": ["last"]}
+
+    outer = StateGraph(Outer).add_node("inner", three_steps(None, gate)).add_node("last", last)  # type: ignore[arg-type]
+    graph = outer.add_edge(START, "inner").add_edge(START, "last").compile(saver)
+    async with running(graph.ainvoke({"ask": "slow"}, config()), gate) as run:
+        stopping = asyncio.ensure_future(graph.acancel(config()))
+        await told_to_stop(saver)
+        gate.open.set()
+        assert await asyncio.wait_for(stopping, 20)
+        await preempted(run)
+    info = await saver.aget_thread("t")
+    assert info is not None
+    assert (info.status, info.next) == ("idle", ("inner",))
+    assert (await graph.aget_state(config())).next == ("inner",)
+    assert "last" in (await graph.ainvoke(None, config()))["log"]
+    assert ran == ["last"]
 
 
 async def test_cancel_through_another_saver(tmp_path: Path) -> None:
@@ -233,7 +273,7 @@ async def test_cancel_through_another_saver(tmp_path: Path) -> None:
         graph, there = three_steps(one, gate, durability="sync"), three_steps(other, Gate())
         async with running(graph.ainvoke({"ask": "slow"}, config("c")), gate) as run:
             stopping = asyncio.ensure_future(there.acancel(config("c"), reason="from there"))
-            await asyncio.sleep(0.1)
+            await told_to_stop(one, "c")  # it hears of it by its heartbeat
             gate.open.set()
             error = await preempted(run)
             assert (error.policy, await asyncio.wait_for(stopping, 20)) == ("cancel", True)
@@ -245,7 +285,7 @@ async def test_cancel_through_another_saver(tmp_path: Path) -> None:
                     there.ainvoke({"ask": "b"}, config(policy), on_conflict=policy)
                 )
                 if policy == "interrupt":
-                    await asyncio.sleep(1.6)
+                    await told_to_stop(one, policy)
                     assert not run.done()
                     gate.open.set()
                 error = await preempted(run)
@@ -291,16 +331,24 @@ async def test_await_run_of_nothing(saver: Saver) -> None:
     assert (await graph.await_run(config())).status == "interrupted"
 
 
-async def test_await_run_tells_a_stopped_run(saver: Saver) -> None:
+async def test_await_run_tells_a_stopped_run(saver: Saver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever waits learns that it was cancelled, and which run it was, whatever came after."""
-    gate = Gate()
+    gate, looked, look = Gate(), asyncio.Event(), cancel._look
+
+    async def seen(*of: Any) -> Any:
+        found = await look(*of)
+        looked.set()
+        return found
+
+    monkeypatch.setattr(cancel, "_look", seen)
     graph = three_steps(saver, gate)
     async with running(graph.ainvoke({"ask": "slow"}, {**config(), "run_id": "1"}), gate) as run:
         waiting = asyncio.ensure_future(graph.await_run(config()))
+        await looked.wait()
         other = asyncio.ensure_future(
             graph.ainvoke({"ask": "b"}, config(), on_conflict="interrupt")
         )
-        await asyncio.sleep(0.05)
+        await told_to_stop(saver)
         gate.open.set()
         await preempted(run)
         await other
@@ -441,7 +489,7 @@ async def test_a_cancelled_call_with_a_key_goes_on_when_it_is_made_again(saver: 
     graph = three_steps(saver, gate)
     async with running(graph.ainvoke({"ask": "slow"}, config(), idempotency_key="k"), gate) as run:
         stopping = asyncio.ensure_future(graph.acancel(config()))
-        await asyncio.sleep(0.05)
+        await told_to_stop(saver)
         gate.open.set()
         await preempted(run)
         assert await stopping
@@ -458,7 +506,7 @@ async def test_a_call_with_a_key_that_made_way_is_not_made_again(saver: Saver, p
     graph = three_steps(saver, gate)
     async with running(graph.ainvoke({"ask": "slow"}, config(), idempotency_key="k"), gate) as run:
         other = asyncio.ensure_future(graph.ainvoke({"ask": "b"}, config(), on_conflict=policy))
-        await asyncio.sleep(0.05)
+        await told_to_stop(saver)
         if policy == "interrupt":
             gate.open.set()
         await preempted(run)

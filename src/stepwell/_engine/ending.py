@@ -39,6 +39,7 @@ def end(
             status = ThreadStatus.DONE  # stopped with nothing left to do
     row = change(run, status, outcome, unfinished, error)
     with rec.handle.together():
+        leave_finished(run)  # one may end just as its run is cancelled
         if rec.exits:
             _leave_all(run, row)
         if run.kin is not None:
@@ -93,6 +94,15 @@ def _leave_all(run: Run, row: ThreadChange | None = None) -> None:
     for task in (*run.tasks, *calls):
         if not task.loaded:
             run.leave(rec, task)
+
+
+def leave_finished(run: Run) -> None:
+    """File what finished tasks wrote and have not filed yet: their barrier does not come."""
+    if run.rec is None or run.rec.exits:
+        return
+    for task in run.tasks:
+        if task.writes is not None and not (task.left or task.loaded):
+            run.leave(run.rec, task)
 
 
 def complete(run: Run) -> None:
@@ -191,4 +201,4 @@ def out_of_steps(run: Run) -> GraphRecursionError:
     return error
 
 
-__all__ = ["change", "complete", "end", "finished", "hand_back", "out_of_steps"]
+__all__ = ["change", "complete", "end", "finished", "hand_back", "leave_finished", "out_of_steps"]

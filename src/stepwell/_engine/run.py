@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from stepwell._clock import Clock
 from stepwell._engine.arguments import RunConfig
-from stepwell._engine.ending import change, end, finished, out_of_steps
+from stepwell._engine.ending import change, end, finished, leave_finished, out_of_steps
 from stepwell._engine.entries import entry_of, written
 from stepwell._engine.family import Family
 from stepwell._engine.fanout import run_many, run_one
@@ -360,10 +360,7 @@ class Run:
             changed = apply(self.spec, self.state, done)
         except Exception:
             # What finished stays finished: the barrier can be tried again after an update.
-            if self.rec is not None and not self.rec.exits:
-                for task in self.tasks:
-                    if not (task.left or task.loaded):
-                        self.leave(self.rec, task)
+            leave_finished(self)
             raise
         step = self.step
         self.step = step + 1
