@@ -27,6 +27,8 @@ class RefusesWholeBatches(MemoryDriver):
 
 
 class TestADriverThatRefusesWholeBatches(DriverContract):
+    capabilities = RefusesWholeBatches.capabilities
+
     @pytest.fixture
     def driver_factory(self):
         driver = RefusesWholeBatches()

@@ -3,6 +3,7 @@
 import pytest
 
 from stepwell.checkpoint._memory_driver import MemoryDriver
+from stepwell.checkpoint.driver import Capability
 from stepwell.testing import DriverContract, FaultPlan, FaultyDriver
 
 
@@ -29,6 +30,8 @@ def always(driver):
 
 
 class TestMemoryDriver(DriverContract):
+    capabilities = frozenset({Capability.ONLINE_BACKUP})
+
     @pytest.fixture
     def driver_factory(self):
         return always(MemoryDriver())
@@ -36,6 +39,8 @@ class TestMemoryDriver(DriverContract):
 
 class TestMemoryDriverOnAManualClock(DriverContract):
     """Times are equal unless a test lets time pass: ties are broken, nothing needs real time."""
+
+    capabilities = frozenset({Capability.ONLINE_BACKUP})
 
     @pytest.fixture
     def driver_factory(self):
@@ -48,6 +53,8 @@ class TestMemoryDriverOnAManualClock(DriverContract):
 
 class TestFaultyDriverWithoutFaults(DriverContract):
     """An empty plan changes nothing: what a fault test sees comes from its fault."""
+
+    capabilities = frozenset({Capability.ONLINE_BACKUP})
 
     @pytest.fixture
     def driver_factory(self):

@@ -14,9 +14,11 @@ from tests._postgres import pg_dsn, pg_schema
 
 pytestmark = pytest.mark.postgres
 
+SHARED = frozenset({Capability.MANY_PROCESSES, Capability.ONLINE_BACKUP})
+
 
 class TestPostgresDriver(DriverContract):
-    capabilities = frozenset({Capability.MANY_PROCESSES, Capability.ADVISORY_LOCKS})
+    capabilities = SHARED | {Capability.ADVISORY_LOCKS}
     short_lease_s = 0.2
 
     @pytest_asyncio.fixture
@@ -36,7 +38,7 @@ class TestPostgresDriver(DriverContract):
 
 
 class TestPostgresDriverOnAGivenPool(DriverContract):
-    capabilities = frozenset({Capability.MANY_PROCESSES, Capability.ADVISORY_LOCKS})
+    capabilities = SHARED | {Capability.ADVISORY_LOCKS}
     short_lease_s = 0.3
 
     @pytest_asyncio.fixture
@@ -59,7 +61,7 @@ class TestPostgresDriverOnAGivenPool(DriverContract):
 class TestPostgresDriverThroughPgBouncer(DriverContract):
     """Transaction pooling, by leases alone: the clients share three sessions of the server."""
 
-    capabilities = frozenset({Capability.MANY_PROCESSES})
+    capabilities = SHARED
     short_lease_s = 0.5
 
     @pytest_asyncio.fixture

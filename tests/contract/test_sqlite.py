@@ -10,7 +10,7 @@ from stepwell.checkpoint._sqlite_driver import SqliteDriver
 from stepwell.checkpoint.driver import Capability
 from stepwell.testing import DriverContract
 
-SHARED = frozenset({Capability.MANY_PROCESSES})
+SHARED = frozenset({Capability.MANY_PROCESSES, Capability.ONLINE_BACKUP})
 
 
 async def opened(driver: SqliteDriver) -> SqliteDriver:
@@ -53,6 +53,7 @@ class TestSqliteDriverWithLeases(DriverContract):
 
 
 class TestSqliteDriverInMemory(DriverContract):
+    capabilities = frozenset({Capability.ONLINE_BACKUP})
     survives_close = False
 
     @pytest_asyncio.fixture
@@ -67,6 +68,8 @@ class TestSqliteDriverInMemory(DriverContract):
 
 
 class TestSqliteDriverOnConnection(DriverContract):
+    capabilities = frozenset({Capability.ONLINE_BACKUP})
+
     @pytest_asyncio.fixture
     async def driver_factory(self):
         connection = sqlite3.connect(":memory:")

@@ -11,6 +11,7 @@ from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.driver import (
     Ask,
     Busy,
+    Capability,
     Claim,
     Committed,
     Driver,
@@ -75,7 +76,7 @@ async def failed(writer, *rows, **options):
 
 def test_it_is_a_driver():
     assert isinstance(MemoryDriver(), Driver)
-    assert MemoryDriver().capabilities == frozenset()
+    assert MemoryDriver().capabilities == {Capability.ONLINE_BACKUP}
 
 
 def run_to_end(call):

@@ -258,7 +258,7 @@ async def test_a_key_lost_during_its_claim_is_not_left_in_the_row(pg_schema):
 
 async def test_leases_alone_take_no_locks(pg_schema):
     async with opened(pg_schema, locks="lease") as driver:
-        assert driver.capabilities == {Capability.MANY_PROCESSES}
+        assert driver.capabilities == {Capability.MANY_PROCESSES, Capability.ONLINE_BACKUP}
         writer = await take(driver, thread_key(), ALICE)
         assert writer.claim.lock_key is None
         busy = await contest(driver, thread_key(), BOB)

@@ -40,7 +40,7 @@ async def test_a_pooler_that_nobody_spoke_of_is_found(pg_schema, more, caplog):
                     assert len(warnings(caplog)) == 1
                     async with opened(pg_schema, through, pgbouncer=True) as two:
                         await exercise(one, two)
-                    assert one.capabilities == {Capability.MANY_PROCESSES}
+                    assert one.capabilities == {Capability.MANY_PROCESSES, Capability.ONLINE_BACKUP}
                     alice = await take(one, thread_key(), ALICE)
                     assert alice.claim.lock_key is None
                     await one.close()
@@ -59,7 +59,7 @@ async def test_statements_of_others_in_the_way_are_a_sign(pg_schema, caplog):
         async with opened(pg_schema, through) as driver:
             alice = await take(driver, thread_key(), ALICE)
             await alice.append(checkpoint(b"1"))
-            assert driver.capabilities == {Capability.MANY_PROCESSES}
+            assert driver.capabilities == {Capability.MANY_PROCESSES, Capability.ONLINE_BACKUP}
         assert len(warnings(caplog)) == 1
 
 
@@ -116,7 +116,7 @@ async def test_a_pooler_behind_a_pool_of_the_users_is_found(pg_schema, caplog):
             await driver.open()
         try:
             assert len(warnings(caplog)) == 1
-            assert driver.capabilities == {Capability.MANY_PROCESSES}
+            assert driver.capabilities == {Capability.MANY_PROCESSES, Capability.ONLINE_BACKUP}
             alice = await take(driver, thread_key(), ALICE)
             assert alice.claim.lock_key is None
             await alice.append(checkpoint(b"1"))

@@ -471,3 +471,12 @@ async def snapshot(source: Source, doing: str, *, reply_s: float) -> AsyncIterat
         await link.execute(_READ if source.pinned else _READ + _LOCAL, timeout=reply_s)
         yield link
         await link.execute("COMMIT")
+
+
+@asynccontextmanager
+async def transaction(source: Source, doing: str, *, reply_s: float) -> AsyncIterator[Link]:
+    """A transaction of several statements that write; `reply_s` as for `snapshot`."""
+    async with borrowed(source, doing, sent=True) as link:
+        await link.execute(_WRITE if source.pinned else _WRITE + _LOCAL, timeout=reply_s)
+        yield link
+        await link.execute("COMMIT", timeout=reply_s)

@@ -28,6 +28,7 @@ Cursor: TypeAlias = sqlite3.Cursor
 SQL: Final = {
     **load_queries(Path(__file__).with_name("sqlite.sql")),
     **load_queries(Path(__file__).with_name("sqlite_store.sql")),
+    **load_queries(Path(__file__).with_name("sqlite_backup.sql")),
 }
 """Every statement, by name."""
 
@@ -123,6 +124,29 @@ class Transactions:
                     raise storage_error(error, self.path, writing=False) from error
                 finally:
                     _roll_back(connection)
+
+    def begin(self, connection: sqlite3.Connection, hop: Hop[Any]) -> None:
+        """Begin a read transaction that stays open; what it sees is settled by its first read."""
+        try:
+            with closing(self._cursor(connection)) as cursor:
+                cursor.execute(_BEGIN_READ)
+        except sqlite3.Error as error:
+            hop.broken = True
+            raise storage_error(error, self.path, writing=False) from error
+
+    def inside(
+        self, work: Callable[[Cursor], T], connection: sqlite3.Connection, hop: Hop[Any]
+    ) -> T:
+        """Run `work` inside the transaction that `begin` has begun."""
+        waiting = Waiting(self._busy_timeout_s, hop)
+        while True:
+            try:
+                with closing(connection.cursor()) as cursor:
+                    cursor.row_factory = None
+                    return work(cursor)
+            except sqlite3.Error as error:
+                if not waiting.may_go_on(error):
+                    raise storage_error(error, self.path, writing=False) from error
 
     def _cursor(self, connection: sqlite3.Connection) -> Cursor:
         if connection.in_transaction:

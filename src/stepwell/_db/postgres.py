@@ -47,6 +47,7 @@ from stepwell._db._postgres_source import (
     borrowed,
     run,
     snapshot,
+    transaction,
 )
 from stepwell._db.migrations import load_migrations, load_queries
 from stepwell._ids import Ids
@@ -63,6 +64,7 @@ FastUUID = pgproto.UUID
 QUERIES: Final = Path(__file__).with_name("postgres.sql")
 STORE_QUERIES: Final = Path(__file__).with_name("postgres_store.sql")
 SERVER_MIN: Final = 13
+BACKUP_QUERIES: Final = Path(__file__).with_name("postgres_backup.sql")
 POOL_MIN: Final = 3
 
 _TRIES: Final = 5
@@ -78,7 +80,9 @@ def _is_name(name: object) -> bool:
 
 def queries(schema: str, ledger: str = LEDGER) -> Mapping[str, str]:
     """The statements of the SQL files for one schema, by name."""
-    texts = {**load_queries(QUERIES), **load_queries(STORE_QUERIES)}
+    texts: dict[str, str] = {}
+    for file in (QUERIES, STORE_QUERIES, BACKUP_QUERIES):
+        texts |= load_queries(file)
     columns = {
         "{thread}": texts["thread_columns"],
         "{run}": texts["run_columns"],
@@ -406,6 +410,10 @@ class Postgres:
         opened = self._open
         source = opened.source if primary else opened.replica
         return snapshot(source, "reading", reply_s=self._timeouts.commit_s)
+
+    def transaction(self, doing: str) -> AbstractAsyncContextManager[Link]:
+        """A transaction of several statements that write."""
+        return transaction(self._open.source, doing, reply_s=self._timeouts.commit_s)
 
     # --- what the lock session needs done (its `Rows`) --------------------------------------
 

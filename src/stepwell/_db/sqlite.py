@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -193,6 +193,40 @@ class Database:
         transactions = self._transactions
         return await lane.run(lambda connection, hop: transactions.read(work, connection, hop))
 
+    @asynccontextmanager
+    async def snapshot(
+        self,
+    ) -> AsyncIterator[Callable[[Callable[[Cursor], Any]], Awaitable[Any]]]:
+        """One read transaction for as long as the block lasts, on a connection of its own.
+
+        A database in memory has one connection: there, what it holds is copied into another.
+
+        Yields:
+            A function that runs a function of a cursor inside that transaction.
+        """
+        self._check_open()
+        lane = Lane(self._settings.path, uri=self._settings.uri)
+        transactions = self._transactions
+        if self._private:
+            lane = Lane(IN_MEMORY, uri=False)
+            await self._connect(lane, _prepare_nothing)
+        else:
+            await self._connect(lane, self._prepare_reader)
+
+        async def run(work: Callable[[Cursor], T]) -> T:
+            return await lane.run(
+                lambda connection, hop: transactions.inside(work, connection, hop)
+            )
+
+        try:
+            if self._private:
+                copy = await self.read(lambda cursor: cursor.connection.serialize())
+                await lane.run(lambda connection, _: connection.deserialize(copy))
+            await lane.run(transactions.begin)
+            yield run
+        finally:
+            await finish(lane.close())
+
     def _check_open(self) -> None:
         if self._closed:
             raise StorageUnavailableError("The database was closed meanwhile.", outcome="none")
@@ -252,6 +286,10 @@ class Database:
         self._closed = True
         for lane in (*self._readers, self._writer):
             lane.forget()
+
+
+def _prepare_nothing(connection: sqlite3.Connection, hop: Hop[Any]) -> None:
+    """A connection to nothing needs no settings."""
 
 
 __all__ = [

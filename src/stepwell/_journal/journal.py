@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypeVar
 
 from stepwell._clock import SYSTEM_CLOCK, Clock
 from stepwell._ids import RANDOM_IDS, Ids
+from stepwell._journal.copying import unfinished
 from stepwell._journal.core import Core
 from stepwell._journal.demand import Demand
 from stepwell._journal.folding import Gain, fold_namespace
@@ -56,6 +57,8 @@ class Journal:
         clock: The only source of time.
         ids: The only source of randomness.
         observers: Who is told of commits, waits, lost leases and outages.
+        admits_unfinished: Asked at opening whether a database may be opened that another call
+            has not filled to its end; else it is refused.
     """
 
     def __init__(
@@ -66,7 +69,9 @@ class Journal:
         clock: Clock = SYSTEM_CLOCK,
         ids: Ids = RANDOM_IDS,
         observers: Observers | None = None,
+        admits_unfinished: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._admits_unfinished = admits_unfinished
         self._around = Surroundings(
             driver=driver,
             options=options,
@@ -130,6 +135,9 @@ class Journal:
         try:
             await driver.open()
             await driver.migrate(migrate)
+            note: str | None = getattr(driver, "unfinished", None)
+            if note is not None and not self._admits_unfinished():
+                raise unfinished(note)
         except BaseException:
             await driver.close()
             raise

@@ -54,8 +54,14 @@ class Opening:
 
         async def make() -> Journal:
             found = await driver() if callable(driver) else driver
-            return Journal(found, options=settings, clock=clock, ids=ids, observers=watchers)
+            return Journal(
+                found, options=settings, clock=clock, ids=ids, observers=watchers,
+                admits_unfinished=lambda: bool(filling),
+            )  # fmt: skip
 
+        filling: list[object] = []
+        self._filling = filling
+        """Calls that fill the database just now: only they may open an unfinished one."""
         self._retention = retention_of(given.get("retention"))
         self.codec = Codec()
         self._clock = clock

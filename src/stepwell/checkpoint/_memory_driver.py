@@ -7,11 +7,13 @@ can come between a fence and what it guards, and no lock is needed.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Literal
 
 from stepwell._clock import SYSTEM_CLOCK, Clock
+from stepwell.checkpoint._memory_backup import MemorySnapshot, put
 from stepwell.checkpoint._memory_rows import Thread
 from stepwell.checkpoint.driver import (
     Ask,
@@ -36,6 +38,7 @@ from stepwell.checkpoint.driver import (
     Slice,
     Stale,
     ThreadKey,
+    ThreadPart,
     ThreadQuery,
     ThreadRow,
     WriteRow,
@@ -54,11 +57,12 @@ class MemoryDriver:
     """
 
     name: str = "memory"
-    capabilities: frozenset[Capability] = frozenset()
+    capabilities: frozenset[Capability] = frozenset({Capability.ONLINE_BACKUP})
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._threads: dict[ThreadKey, Thread] = {}
+        self.unfinished: str | None = None
 
     # --- lifecycle: there is nothing to connect to, and nothing to migrate ---------------------
 
@@ -407,6 +411,24 @@ class MemoryDriver:
         thread = self._threads.get(key)
         number = None if thread is None else (thread.idempotency or {}).get(idempotency_key)
         return None if thread is None or number is None else thread.runs[number - 1]
+
+    # --- as a whole -----------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[MemorySnapshot]:
+        """See all threads as they are now."""
+        yield MemorySnapshot(self._threads, self.unfinished, self._clock.monotonic())
+
+    async def restore(self, parts: Sequence[ThreadPart], gone: Sequence[ThreadKey] = ()) -> None:
+        """Put threads in place as they were elsewhere."""
+        for key in gone:
+            self._threads.pop(key, None)
+        for part in parts:
+            put(self._threads, part)
+
+    async def mark(self, note: str | None) -> None:
+        """Say that the threads of this driver are not all there yet, or that they are."""
+        self.unfinished = note
 
 
 def _place(thread: Thread, order: str) -> tuple[float, str]:

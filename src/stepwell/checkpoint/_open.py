@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Unpack
+from pathlib import Path
+from typing import Any, Literal, Unpack
 
+from stepwell.checkpoint._backup import OPENERS
 from stepwell.checkpoint._options import MEMORY, OpenOptions, check_options
 from stepwell.checkpoint.base import Saver
 from stepwell.errors import UsageError
@@ -110,5 +112,31 @@ def _from_environment(
                 raise UsageError(f"{variable}={text!r} is no {kind.__name__}.") from error
     return url, merged  # type: ignore[return-value]  # keys and values are those of the sheet
 
+
+def _open_other(where: str, /, *, is_path: bool, exists: bool) -> Saver:
+    """The saver for the other side of a backup."""
+    # A backup is read as it is: who opens it does not bring it up to date unasked.
+    migrate: Literal["auto", "check"] = "check" if exists else "auto"
+    scheme = where.partition("://")[0]
+    if scheme == "memory" and not is_path:
+        raise _gone(where)
+    if not is_path and scheme != "sqlite":
+        return open_saver(where, migrate=migrate)
+    from stepwell._db._sqlite_address import IN_MEMORY, sqlite_address
+    from stepwell.checkpoint.sqlite import SqliteSaver
+
+    path, uri = sqlite_address(where)
+    if path == IN_MEMORY:
+        raise _gone(where)
+    if exists and not uri and not Path(path).is_file():
+        raise UsageError(f"There is no file {path!r}.")
+    return SqliteSaver.from_conn_string(where, migrate=migrate)
+
+
+def _gone(where: str) -> UsageError:
+    return UsageError(f"{where} would be gone after the call: give an open saver instead.")
+
+
+OPENERS.append(_open_other)
 
 __all__ = ["open_saver"]

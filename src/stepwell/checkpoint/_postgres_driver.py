@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, Literal
 
 from stepwell._db.postgres import TIMEOUTS, Postgres, Timeouts
 from stepwell._ids import RANDOM_IDS, Ids
+from stepwell.checkpoint import _postgres_backup as whole
 from stepwell.checkpoint import _postgres_read as reading
 from stepwell.checkpoint._postgres_claim import PAUSE_S, ROUNDS, Claims, held_by
 from stepwell.checkpoint._postgres_commit import CommitStatements, outcomes
@@ -38,6 +40,7 @@ from stepwell.checkpoint.driver import (
     RunRow,
     Slice,
     ThreadKey,
+    ThreadPart,
     ThreadQuery,
     ThreadRow,
     ThreadStatus,
@@ -111,10 +114,11 @@ class PostgresDriver:
         self._claims = Claims(self._db)
         self._statements: CommitStatements | None = None
         self._chores: set[asyncio.Task[None]] = set()
+        self.unfinished: str | None = None
 
     def _declared(self) -> frozenset[Capability]:
         locks = {Capability.ADVISORY_LOCKS} if self._db.advisory else frozenset()
-        return frozenset({Capability.MANY_PROCESSES}) | locks
+        return frozenset({Capability.MANY_PROCESSES, Capability.ONLINE_BACKUP}) | locks
 
     @property
     def database(self) -> Postgres:
@@ -148,6 +152,8 @@ class PostgresDriver:
     async def migrate(self, mode: Literal["auto", "check", "off"]) -> None:
         """Create or upgrade the schema; safe when many processes do it at once."""
         await self._db.migrate(mode)
+        if mode != "off":
+            self.unfinished = await whole.note(self._db)
 
     # --- who writes -----------------------------------------------------------------------------
 
@@ -409,6 +415,27 @@ class PostgresDriver:
         """The run of a thread that has this idempotency key."""
         rows = await self._db.fetch("run_keyed", key_of(key), exact(idempotency_key), sent=False)
         return run_row(rows[0]) if rows else None
+
+    # --- as a whole -----------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[whole.PostgresSnapshot]:
+        """See one state of the primary while others write it."""
+        async with self._db.snapshot(primary=True) as link:
+            rows = await link.fetch(self._db.sql["backup_note"])
+            yield whole.PostgresSnapshot(self._db.sql, link, rows[0][0] if rows else None)
+
+    async def restore(self, parts: Sequence[ThreadPart], gone: Sequence[ThreadKey] = ()) -> None:
+        """Put rows in place as they are, in one transaction."""
+        await whole.restore(self._db, parts, gone)
+
+    async def mark(self, note: str | None) -> None:
+        """Say in the schema that it is being filled, or that it is whole."""
+        if note is None:
+            await self._db.fetch("backup_unmark")
+        else:
+            await self._db.fetch("backup_mark", note)
+        self.unfinished = note
 
 
 def _thread_rows(rows: Iterable[Any]) -> list[ThreadRow]:

@@ -153,6 +153,54 @@ class CompactReport(_Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BackupProgress(_Record):
+    """How far a backup or a restore has come.
+
+    Attributes:
+        threads: Threads that are in the target, whole and verified.
+        threads_total: Threads that there are to be.
+        rows: Rows of them that this call has copied: runs, checkpoints, segments and so on.
+        bytes: What the records of the threads that this call has copied take.
+    """
+
+    threads: int
+    threads_total: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupReport(_Record):
+    """What a backup or a restore has done.
+
+    Attributes:
+        threads: Threads of the source, all of which are in the target now.
+        copied: Threads that this call has copied and verified.
+        kept: Threads that an earlier call had copied already.
+        removed: Threads that an earlier call had copied, and that the source no longer has.
+        running: Threads whose run was under way: in the target they are orphans.
+        checkpoints: Checkpoints of the copied threads that have a row of their own.
+        segments: Folded stretches of the copied threads.
+        runs: Runs of the copied threads.
+        writes: Results of unfinished supersteps of the copied threads.
+        bytes: What the records of the copied threads take.
+        resumed: Whether an earlier call was gone on with.
+    """
+
+    threads: int
+    copied: int
+    kept: int
+    removed: int
+    running: int
+    checkpoints: int
+    segments: int
+    runs: int
+    writes: int
+    bytes: int
+    resumed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecoverReport(_Record):
     """What became of the orphans that `arecover` looked at; thread ids.
 
@@ -224,6 +272,6 @@ class CheckpointTuple(NamedTuple):
 
 
 __all__ = [
-    "CheckpointTuple", "CompactReport", "DrainReport", "MigrateReport", "PruneReport",
-    "RecoverReport", "RunInfo", "ThreadInfo",
+    "BackupProgress", "BackupReport", "CheckpointTuple", "CompactReport", "DrainReport",
+    "MigrateReport", "PruneReport", "RecoverReport", "RunInfo", "ThreadInfo",
 ]  # fmt: skip

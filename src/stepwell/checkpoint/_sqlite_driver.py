@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal
 
 from stepwell._clock import SYSTEM_CLOCK, Clock
@@ -22,6 +22,7 @@ from stepwell._db.sqlite import (
     file_of_connection,
 )
 from stepwell._ids import RANDOM_IDS, Ids
+from stepwell.checkpoint import _sqlite_backup as whole
 from stepwell.checkpoint import _sqlite_claim as owning
 from stepwell.checkpoint import _sqlite_read as reading
 from stepwell.checkpoint import _sqlite_relay as relaying
@@ -45,6 +46,7 @@ from stepwell.checkpoint.driver import (
     RunRow,
     Slice,
     ThreadKey,
+    ThreadPart,
     ThreadQuery,
     ThreadRow,
 )
@@ -106,6 +108,7 @@ class SqliteDriver:
         self._database: Database | None = None
         self._locks: ByteLocks | None = None
         self._numbers: Numbers = {}
+        self.unfinished: str | None = None
 
     @classmethod
     def from_connection(cls, connection: AnyConnection, **options: Any) -> SqliteDriver:
@@ -129,9 +132,9 @@ class SqliteDriver:
 
     def _declared(self) -> frozenset[Capability]:
         if self._settings.private:
-            return frozenset()
+            return frozenset({Capability.ONLINE_BACKUP})
         locks = {Capability.ADVISORY_LOCKS} if self._uses_locks else set()
-        return frozenset({Capability.MANY_PROCESSES, *locks})
+        return frozenset({Capability.MANY_PROCESSES, Capability.ONLINE_BACKUP, *locks})
 
     def _lock(self) -> asyncio.Lock:
         """One opens or closes at a time, in the loop the driver lives on now."""
@@ -212,6 +215,8 @@ class SqliteDriver:
     async def migrate(self, mode: Literal["auto", "check", "off"]) -> None:
         """Create or upgrade the schema; safe when many processes do it at once."""
         await migrate(self._opened(), mode, self.location)
+        if mode != "off":
+            self.unfinished = await self._opened().read(whole.note)
 
     def _look_for_locks(self) -> None:
         if self._locks is not None:
@@ -381,6 +386,23 @@ class SqliteDriver:
     ) -> list[RunRow]:
         """One page of a thread's runs, newest first, with run < `after`."""
         return await self._opened().read(lambda cursor: reading.runs(cursor, key, after, limit))
+
+    @contextlib.asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[whole.SqliteSnapshot]:
+        """See one state of the file while others write it. Its log cannot shrink meanwhile."""
+        now = self._leases.now()
+        async with self._opened().snapshot() as run:
+            yield whole.SqliteSnapshot(run, await run(whole.note), now)
+
+    async def restore(self, parts: Sequence[ThreadPart], gone: Sequence[ThreadKey] = ()) -> None:
+        """Put rows in place as they are, in one transaction."""
+        await self._opened().write(lambda cursor: whole.restore(cursor, parts, gone))
+        self._numbers.clear()
+
+    async def mark(self, note: str | None) -> None:
+        """Say in the file that it is being filled, or that it is whole."""
+        await self._opened().write(lambda cursor: whole.mark(cursor, note))
+        self.unfinished = note
 
 
 def _open_locks(file: str) -> ByteLocks:

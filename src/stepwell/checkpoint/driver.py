@@ -12,10 +12,20 @@ it; a commit names the one it extends, so what is durable is a prefix, and a ret
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+from stepwell.checkpoint._driver_parts import (
+    NamespaceRow,
+    RowKind,
+    Snapshot,
+    StoredRow,
+    ThreadPart,
+    at_rest,
+    place_of,
+)
 from stepwell.checkpoint._driver_rows import (
     CheckpointRow,
     Layout,
@@ -47,6 +57,7 @@ class Capability(StrEnum):
     MANY_PROCESSES = "many_processes"
     """Several processes may open the same database at the same time."""
     ONLINE_BACKUP = "online_backup"
+    """It is a `BackupDriver`."""
     USER_TRANSACTION = "user_transaction"
 
 
@@ -376,9 +387,29 @@ class Driver(Protocol):
         writers; bytes that the database has become smaller by."""
 
 
+class BackupDriver(Driver, Protocol):
+    """A driver that declares `ONLINE_BACKUP`: it gives away all it holds, and can be filled."""
+
+    unfinished: str | None
+    """The note of `mark`, as `migrate` (in another mode than "off") has found it last."""
+
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        """See one state of the whole database while others go on writing it."""
+
+    async def restore(self, parts: Sequence[ThreadPart], gone: Sequence[ThreadKey] = ()) -> None:
+        """Put rows in place as they are, and delete the threads `gone`, in one transaction.
+
+        Nobody else writes these threads: a database that is being filled is marked so.
+        """
+
+    async def mark(self, note: str | None) -> None:
+        """Say durably that this database is being filled (`note`), or is whole (None)."""
+
+
 __all__ = [
     "NAMESPACES_MAX",
     "Ask",
+    "BackupDriver",
     "Busy",
     "Capability",
     "CheckpointRow",
@@ -394,21 +425,28 @@ __all__ = [
     "LoadRequest",
     "Loaded",
     "Lost",
+    "NamespaceRow",
     "Parked",
     "Relayout",
     "Renewed",
+    "RowKind",
     "RowPlace",
     "RunRow",
     "RunStatus",
     "SegmentPlace",
     "SegmentRow",
     "Slice",
+    "Snapshot",
     "Source",
     "Stale",
+    "StoredRow",
     "ThreadChange",
     "ThreadKey",
+    "ThreadPart",
     "ThreadQuery",
     "ThreadRow",
     "ThreadStatus",
     "WriteRow",
+    "at_rest",
+    "place_of",
 ]  # fmt: skip

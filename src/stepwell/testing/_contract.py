@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stepwell.errors import UsageError
+from stepwell.testing._contract_backup import BackupContract
 from stepwell.testing._contract_claims import ClaimContract
 from stepwell.testing._contract_commits import CommitContract
 from stepwell.testing._contract_crashes import CrashContract
@@ -27,6 +28,7 @@ class DriverContract(
     LayoutContract,
     ListingContract,
     LifecycleContract,
+    BackupContract,
     CrashContract,
 ):
     """Proves that a driver can be trusted with threads.

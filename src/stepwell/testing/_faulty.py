@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 from stepwell.checkpoint.driver import (
     Ask,
+    BackupDriver,
     Busy,
     Capability,
     Claim,
@@ -27,7 +29,9 @@ from stepwell.checkpoint.driver import (
     Renewed,
     RunRow,
     Slice,
+    Snapshot,
     ThreadKey,
+    ThreadPart,
     ThreadQuery,
     ThreadRow,
 )
@@ -43,6 +47,9 @@ VERBS = (
     "ask", "free_locks", "landed", "load", "history", "threads", "namespaces", "runs",
     "keyed_run", "delete", "layout", "write_segments", "prune", "set_ttl", "reclaim",
 )  # fmt: skip
+
+BACKUP_VERBS = ("snapshot", "restore", "mark")
+"""Of drivers that declare `ONLINE_BACKUP`; a snapshot counts when it begins."""
 
 
 class Fault(StrEnum):
@@ -107,8 +114,9 @@ class FaultPlan:
         Raises:
             UsageError: The verb or the number names a call that can never be made.
         """
-        if rule.verb not in (ANY, *VERBS):
-            raise UsageError(f"A driver has no verb {rule.verb!r}; there are: {', '.join(VERBS)}.")
+        verbs = (*VERBS, *BACKUP_VERBS)
+        if rule.verb not in (ANY, *verbs):
+            raise UsageError(f"A driver has no verb {rule.verb!r}; there are: {', '.join(verbs)}.")
         if rule.at < 1 or rule.times < 1:
             raise UsageError("Calls are counted from 1, and a fault happens at least once.")
         self._rules.append(rule)
@@ -358,6 +366,27 @@ class FaultyDriver:
     async def reclaim(self) -> int:
         """See `Driver.reclaim`."""
         return await self._call("reclaim", self.driver.reclaim)
+
+    @property
+    def unfinished(self) -> str | None:
+        """See `BackupDriver.unfinished`."""
+        return cast("BackupDriver", self.driver).unfinished
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Snapshot]:
+        """See `BackupDriver.snapshot`."""
+        async with AsyncExitStack() as stack:
+            making = cast("BackupDriver", self.driver).snapshot()
+            yield await self._call("snapshot", lambda: stack.enter_async_context(making))
+
+    async def restore(self, parts: Sequence[ThreadPart], gone: Sequence[ThreadKey] = ()) -> None:
+        """See `BackupDriver.restore`."""
+        driver = cast("BackupDriver", self.driver)
+        await self._call("restore", lambda: driver.restore(parts, gone))
+
+    async def mark(self, note: str | None) -> None:
+        """See `BackupDriver.mark`."""
+        await self._call("mark", lambda: cast("BackupDriver", self.driver).mark(note))
 
 
 def _error_of(rule: FaultRule) -> BaseException:
