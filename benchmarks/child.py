@@ -1,6 +1,8 @@
-"""One measurement: one system, one workload, in a process of its own.
+"""Measurements of one system at one place, in a process of its own.
 
-Prints one JSON object. `__main__.py` starts these processes and interleaves them.
+Prints a line of JSON for each: its figures, or why there are none. `measure.py` starts these
+processes and interleaves them: one for each measurement, or (in a smoke run, where nothing is
+compared) one for all.
 """
 
 from __future__ import annotations
@@ -9,31 +11,37 @@ import argparse
 import asyncio
 import json
 import resource
+import traceback
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
 
 from benchmarks import systems
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import ALONE, PLACED, WORKLOADS
 
 
-async def measure(arguments: argparse.Namespace) -> dict[str, object]:
+async def measure(arguments: argparse.Namespace, wanted: dict[str, Any]) -> dict[str, Any]:
     """The figures of one workload."""
     system = systems.load(arguments.system)
-    parameters = json.loads(arguments.parameters)
-    if arguments.workload == "talk":
+    system.name, system.folder = arguments.system, f"{arguments.folder}/{wanted['case']}"
+    Path(system.folder).mkdir()  # noqa: ASYNC240  # before anything is measured
+    work, parameters = wanted["workload"], dict(wanted["parameters"])
+    if work in PLACED:
         parameters["place"] = arguments.place
-    async with system.opened(arguments.place, arguments.folder) as opened:
-        figures = await WORKLOADS[arguments.workload](system, opened, arguments.n, **parameters)
+    at_place = nullcontext() if arguments.place == "-" or work in ALONE else system.opened(
+        arguments.place, system.folder)  # fmt: skip
+    async with at_place as opened:
+        figures = await WORKLOADS[work](system, opened, wanted["n"], **parameters)
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"system": arguments.system, "figures": figures, "peak_mib": peak_mib}
+    return {"figures": figures, "peak_mib": peak_mib}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("system", choices=systems.NAMES)
-    parser.add_argument("workload", choices=sorted(WORKLOADS))
-    parser.add_argument("--place", default="none")
-    parser.add_argument("--folder", default=".")
-    parser.add_argument("--parameters", default="{}", help="JSON")
-    parser.add_argument("-n", type=int, default=5)
+    parser.add_argument("--place", required=True)
+    parser.add_argument("--folder", required=True)
+    parser.add_argument("--cases", required=True, help="JSON: [{case, workload, n, parameters}]")
     parser.add_argument("--uvloop", action="store_true")
     arguments = parser.parse_args()
     factory = None
@@ -41,8 +49,14 @@ def main() -> None:
         import uvloop
 
         factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        print(json.dumps(runner.run(measure(arguments))))
+    for wanted in json.loads(arguments.cases):
+        found = {"case": wanted["case"], "system": arguments.system}
+        try:
+            with asyncio.Runner(loop_factory=factory) as runner:
+                found |= runner.run(measure(arguments, wanted))
+        except Exception:
+            found["error"] = traceback.format_exc()
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,68 +11,105 @@ from benchmarks.report import TITLES
 
 COLOURS = {"stepwell": "#1b6ca8", "langgraph": "#c0392b", "burr": "#8e7cc3", "dbos": "#6aa84f",
            "floor": "#999999"}  # fmt: skip
+WHERE = {"sqlite": "SQLite, synchronous=FULL", "postgres": "PostgreSQL"}
+
+Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+"""System -> xs, ys."""
 
 
 def draw(results: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
-    """Write one SVG each; returns those there were figures for.
+    """Write one PNG each; returns those there were figures for.
 
     Raises:
         ImportError: matplotlib is not installed (dependency group `bench`).
     """
     import matplotlib as mpl
 
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "stepwell"
+    mpl.use("agg")
     folder.mkdir(parents=True, exist_ok=True)
-    made = [_throughput(results, folder, place) for place in ("sqlite", "postgres")]
-    made += [_turns(results, folder, case) for case in ("W5s", "W5p")]
-    return [path for path in made if path is not None]
+    made = []
+    for place, where in WHERE.items():
+        for name, series, title, x, y in (
+            ("throughput", _throughput(results, place), "Durable supersteps",
+             "threads at once", "supersteps/s"),
+            ("bytes", _bytes(results, place), "What a conversation takes on the disk",
+             "turns", "bytes stored / payload"),
+            ("latency", _latency(results, place), "Time of a turn of a growing conversation",
+             "turn", "ms"),
+        ):  # fmt: skip
+            if series:
+                path = folder / f"{name}-{place}.png"
+                _plot(series, path, title=f"{title}, {where}", x=x, y=y)
+                made.append(path)
+    return made
 
 
-def _figure(title: str, x: str, y: str) -> tuple[Any, Any]:
+def _plot(series: Series, path: Path, *, title: str, x: str, y: str) -> None:
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import FuncFormatter
 
-    figure, axes = plt.subplots(figsize=(7, 4))
-    axes.set(title=title, xlabel=x, ylabel=y, yscale="log")
+    figure, axes = plt.subplots(figsize=(7, 4.2), dpi=110)
+    axes.set(title=title, xlabel=x, ylabel=y, xscale="log", yscale="log")
+    plain = FuncFormatter(lambda value, _: f"{value:,.10g}")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(plain)
     axes.grid(visible=True, which="major", alpha=0.3)
-    return figure, axes
-
-
-def _save(figure: Any, axes: Any, path: Path) -> Path:
-    axes.legend(frameon=False)
+    for system, (xs, ys) in series.items():
+        axes.plot(xs, ys, "o-", markersize=4, label=TITLES[system], color=COLOURS[system])
+    if x == "threads at once":
+        axes.set_xticks([1, 64, 256])
+        axes.minorticks_off()
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
-    return path
+    figure.savefig(path, metadata={"Software": None})
+    plt.close(figure)
 
 
-def _throughput(results: Sequence[dict[str, Any]], folder: Path, place: str) -> Path | None:
+def _throughput(results: Sequence[dict[str, Any]], place: str) -> Series:
     letter = place[0]
     points: dict[str, dict[int, list[float]]] = {}
-    for result in results:
-        for size, case in ((1, f"W3{letter}"), (64, f"W4{letter}-64"), (256, f"W4{letter}-256")):
-            if result["case"] == case:
-                known = points.setdefault(result["system"], {}).setdefault(size, [])
-                known.append(statistics.median(result["figures"]["per_s"]))
-    if not points:
-        return None
-    figure, axes = _figure(f"Durable supersteps, {place}", "threads at once", "supersteps/s")
-    axes.set_xscale("log")
-    for system, sizes in points.items():
-        xs = sorted(sizes)
-        axes.plot(xs, [statistics.median(sizes[x]) for x in xs], "o-", label=TITLES[system],
-                  color=COLOURS[system])  # fmt: skip
-    return _save(figure, axes, folder / f"throughput-{place}.svg")
+    for size, case in ((1, f"W3{letter}"), (64, f"W4{letter}-64"), (256, f"W4{letter}-256")):
+        for r in results:
+            if r["case"] == case:
+                known = points.setdefault(r["system"], {}).setdefault(size, [])
+                known.append(statistics.median(r["figures"]["per_s"]))
+    return {
+        system: (list(sizes), [statistics.median(values) for values in sizes.values()])
+        for system, sizes in points.items()
+    }
 
 
-def _turns(results: Sequence[dict[str, Any]], folder: Path, case: str) -> Path | None:
-    mine = [r for r in results if r["case"] == case and "turns_ms" in r["figures"]]
-    if not mine:
-        return None
-    figure, axes = _figure("Time of a turn of a growing conversation", "turn", "ms")
-    for system in dict.fromkeys(r["system"] for r in mine):
-        times = next(r["figures"]["turns_ms"] for r in mine if r["system"] == system)
-        window = max(1, len(times) // 50)
-        xs = range(window, len(times) + 1, window)
-        axes.plot(xs, [statistics.median(times[x - window : x]) for x in xs],
-                  label=TITLES[system], color=COLOURS[system])  # fmt: skip
-    return _save(figure, axes, folder / f"turns-{case}.svg")
+def _talks(results: Sequence[dict[str, Any]], place: str) -> dict[str, list[dict[str, Any]]]:
+    talks: dict[str, list[dict[str, Any]]] = {}
+    for r in results:
+        if r["case"] == f"W5{place[0]}":
+            talks.setdefault(r["system"], []).append(r["figures"])
+    return talks
+
+
+def _bytes(results: Sequence[dict[str, Any]], place: str) -> Series:
+    return {
+        system: (
+            rounds[0]["bytes_turns"],
+            [
+                statistics.median(s / p for s, p in zip(stored, payload, strict=True))
+                for stored, payload in zip(
+                    zip(*(r["bytes_stored"] for r in rounds), strict=True),
+                    zip(*(r["bytes_payload"] for r in rounds), strict=True),
+                    strict=True,
+                )
+            ],
+        )
+        for system, rounds in _talks(results, place).items()
+        if rounds[0]["bytes_stored"]
+    }
+
+
+def _latency(results: Sequence[dict[str, Any]], place: str) -> Series:
+    return {
+        system: (
+            rounds[0]["curve_turn"],
+            [statistics.median(at) for at in zip(*(r["curve_ms"] for r in rounds), strict=True)],
+        )
+        for system, rounds in _talks(results, place).items()
+    }

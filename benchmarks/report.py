@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.suite import Case, Reading
@@ -11,24 +11,34 @@ from benchmarks.systems import NAMES
 
 TITLES = {"stepwell": "Stepwell", "langgraph": "LangGraph", "burr": "Burr", "dbos": "DBOS",
           "floor": "floor"}  # fmt: skip
-ORDER = ("floor", "stepwell", "langgraph", "burr", "dbos")
+ORDER = ("floor", "langgraph", "burr", "dbos", "stepwell")
+HEAD = ("#", "workload, unit", "goal", *(TITLES[s] for s in ORDER), "times LangGraph",
+        "fdatasync, ms", "reached")  # fmt: skip
+SCALE_HEAD = ("#", "what", "unit", "memory", "SQLite", "PostgreSQL")
+REDUCE: Mapping[str, Callable[[Sequence[float]], float]] = {
+    "median": statistics.median, "max": max, "mean": statistics.mean,
+}  # fmt: skip
+
+Results = Sequence[dict[str, Any]]
 
 
-def values(results: Sequence[dict[str, Any]], case: Case, metric: str, system: str) -> list[float]:
-    """The median of each round."""
-    return [
-        statistics.median(r["figures"][metric])
+def values(results: Results, case: str, reading: Reading, system: str) -> dict[int, float]:
+    """Round -> what its repetitions come to."""
+    return {
+        r["round"]: REDUCE[reading.of](r["figures"][reading.metric])
         for r in results
-        if r["case"] == case.name and r["system"] == system and metric in r["figures"]
-    ]
+        if r["case"] == case and r["system"] == system and r["figures"].get(reading.metric)
+    }
 
 
-def spread(of: Sequence[float]) -> str:
-    """Median, and quartiles where there are enough rounds to speak of them."""
+def spread(of: Sequence[float], reading: Reading) -> str:
+    """Median, and quartiles where there are enough rounds to speak of them; or the worst."""
+    if reading.of == "max":
+        return number(max(of))
     middle = number(statistics.median(of))
-    if len(of) < 3:
+    if len(of) < 3 or len(set(of)) == 1:
         return middle
-    low, _, high = statistics.quantiles(of, n=4)
+    low, _, high = statistics.quantiles(of, n=4, method="inclusive")
     return f"{middle} ({number(low)}-{number(high)})"
 
 
@@ -39,53 +49,108 @@ def number(value: float) -> str:
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
-def ratio(over: Sequence[float], under: Sequence[float]) -> float | None:
+def ratio(over: Mapping[int, float], under: Mapping[int, float]) -> float | None:
     """The median of the ratios round by round."""
-    pairs = [a / b for a, b in zip(over, under, strict=False) if b]
+    pairs = [over[r] / under[r] for r in over.keys() & under.keys() if under[r]]
     return statistics.median(pairs) if pairs else None
 
 
+def better(reading: Reading, mine: Mapping[int, float], other: Mapping[int, float]) -> float | None:
+    """How many times better than another system."""
+    return ratio(mine, other) if reading.more else ratio(other, mine)
+
+
+def asked(reading: Reading, medium: str) -> Iterator[tuple[str, str, float]]:
+    """What is wanted on this medium: (text, "goal", "floor" or the name of a peer, bound)."""
+    here = {kind for kind in ("times", "share") if reading.only_on.get(kind, medium) == medium}
+    if reading.goal is not None:
+        yield f"{'>=' if reading.more else '<='} {number(reading.goal)}", "goal", reading.goal
+    if "times" in here:
+        for peer, times in reading.times.items():
+            yield f"{number(times)}x {TITLES[peer]}", peer, times
+    if reading.share is not None and "share" in here:
+        yield f"{reading.share} of the floor", "floor", reading.share
+
+
+def verdict(reading: Reading, found: Mapping[str, Mapping[int, float]], medium: str) -> str:
+    """Whether what is wanted is there: "yes", or "NO" and what is missing."""
+    mine = found["stepwell"]
+    middle = max(mine.values()) if reading.of == "max" else statistics.median(mine.values())
+    missing, unknown, all_of_it = [], [], list(asked(reading, medium))
+    for text, whom, bound in all_of_it:
+        if whom == "goal":
+            if middle < bound if reading.more else middle > bound:
+                missing.append(text)
+            continue
+        times = better(reading, mine, found[whom])
+        if times is None:
+            unknown.append(text)
+        elif times < bound:
+            missing.append(f"{text}: {number(times)}")
+    if missing:
+        return f"NO ({'; '.join(missing)})"
+    if unknown:
+        return f"not measured: {'; '.join(unknown)}"
+    return "yes" if all_of_it else "-"
+
+
 def line(
-    results: Sequence[dict[str, Any]], case: Case, reading: Reading, *, judged: bool = True
+    results: Results, case: Case, reading: Reading, *, judged: bool, medium: str
 ) -> str | None:
     """One row of the table; None if nothing was measured for it."""
-    found = {s: values(results, case, reading.metric, s) for s in NAMES}
-    mine = found["stepwell"]
-    if not mine:
+    found = {s: values(results, case.name, reading, s) for s in NAMES}
+    if not found["stepwell"]:
         return None
-    cells = [spread(found[s]) if found[s] else "-" for s in ORDER]
-    peer, floor = found["langgraph"], found["floor"]
-    better = ratio(mine, peer) if reading.more else ratio(peer, mine)
-    near = ratio(mine, floor) if reading.more else ratio(floor, mine)
-    met = verdict(reading, statistics.median(mine), better, near) if judged else "-"
-    cells += ["-" if x is None else number(x) for x in (better, near)]
-    return f"| {reading.id} | {reading.title}, {reading.unit} | {' | '.join(cells)} | {met} |"
+    cells = [spread(list(found[s].values()), reading) if found[s] else "-" for s in ORDER]
+    times = better(reading, found["stepwell"], found["langgraph"])
+    cells.append("-" if times is None else number(times))
+    probes = [r["fdatasync_ms"] for r in results if r["case"] == case.name]
+    durable = case.place in ("sqlite", "postgres")
+    cells.append(f"{statistics.median(probes):.2g}" if durable else "-")
+    cells.append(verdict(reading, found, medium) if judged else "-")
+    goal = "; ".join(text for text, _, _ in asked(reading, medium)) or "-"
+    return row(reading.id, f"{reading.title}, {reading.unit}", goal, *cells)
 
 
-def verdict(reading: Reading, mine: float, better: float | None, near: float | None) -> str:
-    """What is asked, and whether it is there."""
-    asked = []
-    if reading.goal is not None:
-        sign = ">=" if reading.more else "<="
-        reached = mine >= reading.goal if reading.more else mine <= reading.goal
-        asked.append((f"{sign} {number(reading.goal)}", reached))
-    if reading.times is not None and better is not None:
-        asked.append((f"{number(reading.times)}x LangGraph", better >= reading.times))
-    if reading.share is not None and near is not None:
-        asked.append((f"{reading.share} of the floor", near >= reading.share))
-    return "; ".join(f"{text} {'yes' if reached else 'NO'}" for text, reached in asked) or "-"
+def row(*cells: str) -> str:
+    """A line of a table in Markdown."""
+    return f"| {' | '.join(cells)} |"
 
 
-def table(results: Sequence[dict[str, Any]], cases: Sequence[Case], *, smoke: bool = False) -> str:
+def head(names: Sequence[str]) -> list[str]:
+    """The lines above a table."""
+    return [row(*names), row(*("---" for _ in names))]
+
+
+def table(results: Results, cases: Sequence[Case], *, judged: bool, medium: str) -> str:
     """All readings, as Markdown; those of a smoke run are not held against any goal."""
-    head = [
-        "| # | workload, unit | " + " | ".join(TITLES[s] for s in ORDER)
-        + " | better than LangGraph, times | of the floor | goal |",
-        "| --- | --- |" + " --- |" * (len(ORDER) + 3),
-    ]  # fmt: skip
     rows = [
-        line(results, case, reading, judged=not smoke)
+        line(results, case, reading, judged=judged, medium=medium)
         for case in cases
         for reading in case.readings
     ]
-    return "\n".join([*head, *(row for row in rows if row is not None)])
+    return "\n".join([*head(HEAD), *(found for found in rows if found is not None)])
+
+
+def scale_table(results: Results, cases: Sequence[Case]) -> str:
+    """Readings of the large sizes, one column for each place."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for case in cases:
+        for reading in case.readings:
+            of = values(results, case.name, reading, "stepwell")
+            title = reading.title.rpartition(", ")[0]
+            cells = found.setdefault((title, reading.unit), {"#": case.workload[6:].upper()})
+            if of:
+                cells[case.place] = spread(list(of.values()), reading)
+    lines = [
+        row(cells["#"], title, unit,
+            *(cells.get(p, "-") for p in ("memory", "sqlite", "postgres")))
+        for (title, unit), cells in found.items()
+    ]  # fmt: skip
+    return "\n".join([*head(SCALE_HEAD), *lines])
+
+
+def failures_text(failures: Sequence[dict[str, Any]]) -> str:
+    """Who did not do what."""
+    lines = [f"{f['system']} failed at {f['case']} in round {f['round']}" for f in failures]
+    return "\n".join(["FAILED:", *lines])

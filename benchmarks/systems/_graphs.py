@@ -32,6 +32,12 @@ class Wide(TypedDict):
     found: Annotated[list, operator.add]
 
 
+class Total(TypedDict):
+    """A sum."""
+
+    total: Annotated[int, operator.add]
+
+
 async def step(state: Number) -> dict[str, Any]:
     """The trivial node."""
     return {"n": state["n"] + 1}
@@ -42,6 +48,7 @@ class Graphs:
 
     package = ""
     places = ("none", "memory", "sqlite", "postgres")
+    alone = False
     options: dict[str, Any]
 
     def __init__(self) -> None:
@@ -159,10 +166,7 @@ class Graphs:
 
     # -- many callers of one thread ----------------------------------------------------------
 
-    def race(self, saver: Any, callers: int) -> Run:
-        class Total(TypedDict):
-            total: Annotated[int, operator.add]
-
+    def adding(self, saver: Any) -> tuple[Run, Run]:
         async def add(state: Total) -> dict[str, int]:
             await asyncio.sleep(0)
             return {"total": 1}
@@ -170,10 +174,37 @@ class Graphs:
         builder = self.graphs.StateGraph(Total).add_node("add", add)
         graph = builder.add_edge(self.graphs.START, "add").compile(checkpointer=saver)
 
-        async def run(thread: str) -> int:
+        async def once(thread: str) -> int:
             config = {"configurable": {"thread_id": thread}}
-            calls = (graph.ainvoke({"total": 0}, config) for _ in range(callers))
-            await asyncio.gather(*calls)
+            return (await graph.ainvoke({"total": 0}, config))["total"]
+
+        async def total(thread: str) -> int:
+            config = {"configurable": {"thread_id": thread}}
             return (await graph.aget_state(config)).values["total"]
+
+        return once, total
+
+    # -- a run whose process is killed -------------------------------------------------------
+
+    def enduring(self, saver: Any, steps: int, tick: Callable[[int], None]) -> Run:
+        async def work(state: Number) -> dict[str, int]:
+            tick(state["n"] + 1)
+            return {"n": state["n"] + 1}
+
+        builder = self.graphs.StateGraph(Number).add_node("work", work)
+        builder.add_edge(self.graphs.START, "work")
+        builder.add_conditional_edges(
+            "work", lambda state: "work" if state["n"] < steps else self.graphs.END
+        )
+        graph = builder.compile(checkpointer=saver)
+
+        async def run(thread: str, again: bool) -> int:
+            config = {"configurable": {"thread_id": thread}, "recursion_limit": 100_000}
+            # Not even its input may be there, or all of it.
+            state = (await graph.aget_state(config)) if again else None
+            if state is not None and state.values and not state.next:
+                return state.values["n"]
+            given = None if state is not None and state.next else {"n": 0}
+            return (await graph.ainvoke(given, config, durability=self.durability))["n"]
 
         return run

@@ -30,9 +30,12 @@ class Burr:
     """Every action is persisted when it has run, one row each."""
 
     places = ("none", "sqlite", "postgres")
+    alone = False
+    packages = ("apache-burr", "aiosqlite", "asyncpg")
+    imports = "import burr.core"
 
     @asynccontextmanager
-    async def opened(self, place: str, folder: str) -> AsyncIterator[Any]:
+    async def opened(self, place: str, folder: str, *, fresh: bool = True) -> AsyncIterator[Any]:
         if place == "none":
             yield None
         elif place == "sqlite":
@@ -46,10 +49,12 @@ class Burr:
         else:
             from burr.integrations.persisters.b_asyncpg import AsyncPostgreSQLPersister
 
-            await afresh(SCHEMA, make=True)
+            if fresh:
+                await afresh(SCHEMA, make=True)
             async with _pooled(AsyncPostgreSQLPersister) as persister:
                 await persister.initialize()
                 yield persister
+            AsyncPostgreSQLPersister._pool = None  # it is kept by the class, and closed
 
     def chain(self, persister: Any, length: int, keys: int = 1) -> Run:
         names = [f"n{i}" for i in range(length)]
@@ -67,6 +72,31 @@ class Burr:
         actions = {"step": _step("step"), "end": end}
         ways = [("step", "step", more), ("step", "end", default)]
         return self._runner(persister, actions, ways, {"n": 0}, ("step", "end"))
+
+    def enduring(self, persister: Any, steps: int, tick: Callable[[int], None]) -> Run:
+        @action(reads=["n"], writes=["n"])
+        async def work(state: State) -> State:
+            tick(state["n"] + 1)
+            return state.update(n=state["n"] + 1)
+
+        @action(reads=["n"], writes=[])
+        async def end(state: State) -> State:
+            return state
+
+        ways = [("work", "work", Condition.expr(f"n < {steps}")), ("work", "end", default)]
+
+        async def run(thread: str, again: bool) -> int:
+            builder = ApplicationBuilder().with_actions(work=work, end=end).with_transitions(*ways)
+            builder = builder.with_identifiers(app_id=thread, partition_key="bench")
+            builder = builder.with_state_persister(persister).initialize_from(
+                persister, resume_at_next_action=True, default_state={"n": 0},
+                default_entrypoint="work",
+            )  # fmt: skip
+            application = await builder.abuild()
+            *_, state = await application.arun(halt_after=["end"])
+            return state["n"]
+
+        return run
 
     def _runner(
         self, persister: Any, actions: dict[str, Any], ways: list[Any], given: dict[str, Any],

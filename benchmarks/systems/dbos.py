@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -30,16 +31,41 @@ async def chain_of(length: int) -> int:
     return n
 
 
+ticks: list[Callable[[int], None]] = []
+
+
+@DBOS.step()
+async def tick_and_step(n: int) -> int:
+    """A step that is counted outside."""
+    while not ticks:  # noqa: ASYNC110  # DBOS resumes as soon as it is launched
+        await asyncio.sleep(0.01)
+    ticks[0](n + 1)
+    return n + 1
+
+
+@DBOS.workflow()
+async def long_loop(steps: int) -> int:
+    """A loop of steps."""
+    n = 0
+    while n < steps:
+        n = await tick_and_step(n)
+    return n
+
+
 class Dbos:
     """Its SQLite database is opened by SQLAlchemy, at SQLite's own default: FULL."""
 
     places = ("sqlite", "postgres")
+    alone = True
+    packages = ("dbos",)
+    imports = "import dbos"
 
     @asynccontextmanager
-    async def opened(self, place: str, folder: str) -> AsyncIterator[Any]:
+    async def opened(self, place: str, folder: str, *, fresh: bool = True) -> AsyncIterator[Any]:
         url = f"sqlite:///{folder}/dbos.sqlite"
         if place == "postgres":
-            await afresh(SCHEMA)
+            if fresh:
+                await afresh(SCHEMA)
             url = os.environ["STEPWELL_BENCH_PG_DSN"]
         DBOS(config={
             "name": "bench", "system_database_url": url, "dbos_system_schema": SCHEMA,
@@ -55,5 +81,16 @@ class Dbos:
         async def run(thread: str) -> int:
             with SetWorkflowID(thread):
                 return await chain_of(length)
+
+        return run
+
+    def enduring(self, opened: Any, steps: int, tick: Callable[[int], None]) -> Run:
+        ticks[:] = [tick]
+
+        async def run(thread: str, again: bool) -> int:
+            if again:  # it was taken up again when DBOS was launched
+                return await (await DBOS.retrieve_workflow_async(thread)).get_result()
+            with SetWorkflowID(thread):
+                return await long_loop(steps)
 
         return run

@@ -31,10 +31,12 @@ class Floor:
     """Raw clients, group commit, nothing else."""
 
     places = ("none", "memory", "sqlite", "postgres")
+    alone = False
+    packages = ("orjson", "aiosqlite", "asyncpg")
+    imports = "import orjson, aiosqlite, asyncpg"
 
     @asynccontextmanager
-    async def opened(self, place: str, folder: str) -> AsyncIterator[Any]:
-        self.folder = folder
+    async def opened(self, place: str, folder: str, *, fresh: bool = True) -> AsyncIterator[Any]:
         if place in ("none", "memory"):
             yield None
         elif place == "sqlite":
@@ -43,16 +45,21 @@ class Floor:
             )
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=FULL")
-            database.execute("CREATE TABLE row(t TEXT, s INTEGER, b BLOB, UNIQUE(t, s))")
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS row(t TEXT, s INTEGER, b BLOB, UNIQUE(t, s))"
+            )
             yield GroupCommit(_sqlite_writer(database), database)
             database.close()
         else:
             import asyncpg
 
             connection = await asyncpg.connect(os.environ["STEPWELL_BENCH_PG_DSN"])
+            if fresh:
+                await connection.execute("DROP SCHEMA IF EXISTS bench_floor CASCADE")
             await connection.execute(
-                "DROP SCHEMA IF EXISTS bench_floor CASCADE; CREATE SCHEMA bench_floor;"
-                "CREATE TABLE bench_floor.row(t text, s int, b bytea, PRIMARY KEY (t, s))"
+                "CREATE SCHEMA IF NOT EXISTS bench_floor;"
+                "CREATE TABLE IF NOT EXISTS bench_floor.row"
+                "(t text, s int, b bytea, PRIMARY KEY (t, s))"
             )
             yield GroupCommit(_postgres_writer(connection), connection)
             await connection.close()
@@ -89,6 +96,33 @@ class Floor:
             return len([n for each in found for n in each])
 
         return run
+
+    def enduring(self, commits: GroupCommit, steps: int, tick: Callable[[int], None]) -> Run:
+        async def run(thread: str, again: bool) -> int:
+            n = len(await commits.rows(thread)) if again else 0
+            while n < steps:
+                tick(n + 1)
+                n += 1
+                await commits.append((thread, n, BODY))
+            return n
+
+        return run
+
+    def rows(self, commits: GroupCommit) -> Callable[[list[str]], Awaitable[None]]:
+        turns: dict[str, int] = {}
+
+        async def append(threads: list[str]) -> None:
+            done = []
+            for thread in threads:
+                turns[thread] = turn = turns.get(thread, 0) + 1
+                done.append(commits.append((thread, turn, BODY)))
+            for each in done:
+                await each
+
+        return append
+
+    def codec(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+        return orjson.dumps, orjson.loads
 
     # -- a long conversation: a row a turn, and a look at all of them -------------------------
 

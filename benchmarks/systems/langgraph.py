@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 from benchmarks.systems._graphs import Graphs
-from benchmarks.systems._sizes import postgres_bytes, sqlite_bytes
+from benchmarks.systems._sizes import afresh, postgres_bytes, sqlite_bytes
 
 SCHEMA = "bench_langgraph"
 
@@ -17,10 +17,12 @@ class LangGraph(Graphs):
     """LangGraph; SQLite at synchronous=FULL, PostgreSQL over a pool of ten."""
 
     package = "langgraph"
+    packages = ("langgraph", "langgraph-checkpoint-sqlite", "langgraph-checkpoint-postgres",
+                "psycopg-binary")  # fmt: skip
+    imports = "import langgraph.graph"
 
     @asynccontextmanager
-    async def opened(self, place: str, folder: str) -> AsyncIterator[Any]:
-        self.folder = folder
+    async def opened(self, place: str, folder: str, *, fresh: bool = True) -> AsyncIterator[Any]:
         if place == "none":
             yield None
         elif place == "memory":
@@ -34,8 +36,14 @@ class LangGraph(Graphs):
                 await saver.conn.execute("PRAGMA synchronous=FULL")
                 yield saver
         else:
-            async with _postgres() as saver:
+            async with _postgres(fresh=fresh) as saver:
                 yield saver
+
+    def codec(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+        from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+
+        serializer = JsonPlusSerializer()
+        return serializer.dumps_typed, serializer.loads_typed
 
     async def stored(self, place: str) -> int:
         if place == "postgres":
@@ -44,16 +52,14 @@ class LangGraph(Graphs):
 
 
 @asynccontextmanager
-async def _postgres() -> AsyncIterator[Any]:
-    import psycopg
+async def _postgres(*, fresh: bool) -> AsyncIterator[Any]:
     from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
     from psycopg.rows import dict_row
     from psycopg_pool import AsyncConnectionPool
 
     dsn = os.environ["STEPWELL_BENCH_PG_DSN"]
-    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        await connection.execute(f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
-        await connection.execute(f"CREATE SCHEMA {SCHEMA}")
+    if fresh:
+        await afresh(SCHEMA, make=True)
     pool = AsyncConnectionPool(
         dsn,
         max_size=10,

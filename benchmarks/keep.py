@@ -1,0 +1,134 @@
+"""What a run has measured so far, and the file it is kept in."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from benchmarks.suite import Case
+
+RESULTS = Path(__file__).resolve().parent / "results"
+VERSIONS = ("stepwell", "langgraph", "apache-burr", "dbos", "orjson", "aiosqlite", "asyncpg",
+            "uvloop")  # fmt: skip
+
+
+def record_path(name: str) -> Path:
+    """Where the figures of that name are kept."""
+    return RESULTS / f"{name}.json"
+
+
+def medium_of(folder: str) -> str:
+    """ "tmpfs" or "disk": what the folder lies on."""
+    real = os.path.realpath(folder)
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    around = [m for m in mounts if f"{real}/".startswith(f"{m[0].rstrip('/')}/")]
+    _, kind = max(around, key=lambda found: len(found[0]), default=("", ""))
+    return "tmpfs" if kind in ("tmpfs", "ramfs") else "disk"
+
+
+class Kept:
+    """Results and failures, written to `--json` as they come."""
+
+    def __init__(self, arguments: argparse.Namespace, cases: Sequence[Case]) -> None:
+        self.results: list[dict[str, Any]] = []
+        self.failures: list[dict[str, Any]] = []
+        self.rounds = 0
+        self.medium = medium_of(arguments.folder)
+        self._path: Path | None = arguments.json
+        self._cases = [case.name for case in cases]
+        self._about = {
+            "note": arguments.note,
+            "seed": arguments.seed,
+            "medium": self.medium,
+            "scale": arguments.scale,
+            "uvloop": arguments.uvloop,
+            "python": platform.python_version(),
+            "system": platform.system(),
+            "cpus": os.cpu_count(),
+            "began": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": _versions(),
+        }
+
+    def add(self, result: dict[str, Any]) -> None:
+        """One measurement."""
+        self.results.append(result)
+
+    def fail(self, system: str, case: Case, number: int, error: str) -> None:
+        """A system did not do a workload."""
+        found = {"system": system, "case": case.name, "round": number, "error": error[-2000:]}
+        self.failures.append(found)
+
+    def write(self) -> None:
+        """All there is, in place of what the file held."""
+        if self._path is None:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        new = self._path.with_suffix(".new")
+        new.write_text(as_text(self.whole()), encoding="utf-8")
+        new.replace(self._path)
+
+    def whole(self) -> dict[str, Any]:
+        """The run, with what it ran on."""
+        probes = [r["fdatasync_ms"] for r in self.results]
+        return self._about | {
+            "load": [round(x, 2) for x in os.getloadavg()],
+            "rounds": self.rounds,
+            "fdatasync_ms": rounded(statistics.median(probes)) if probes else None,
+            "cases": self._cases,
+            "failures": self.failures,
+            "results": [_short(r) for r in self.results],
+        }
+
+    @property
+    def described(self) -> str:
+        """In one line."""
+        return described(self.whole())
+
+
+def as_text(whole: dict[str, Any]) -> str:
+    """JSON with a line for each measurement, so that two versions can be compared."""
+    about = {key: value for key, value in whole.items() if key != "results"}
+    lines = ",\n".join(json.dumps(result) for result in whole["results"])
+    return f'{json.dumps(about, indent=1)[:-2]},\n "results": [\n{lines}\n]}}\n'
+
+
+def described(whole: dict[str, Any]) -> str:
+    """What a run ran on, in one line."""
+    versions = ", ".join(f"{name} {number}" for name, number in whole["versions"].items())
+    loop = ", uvloop" if whole["uvloop"] else ""
+    probe = whole["fdatasync_ms"]
+    return (
+        f"{whole['began'][:10]}, {whole['rounds']} rounds on {whole['medium']} (fdatasync "
+        f"{'-' if probe is None else f'{probe:.2g}'} ms), {whole['cpus']} cores, load "
+        f"{whole['load'][0]:.1f}, Python {whole['python']}{loop}; {versions}; "
+        f"seed {whole['seed']}.{' ' if whole['note'] else ''}{whole['note']}"
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in VERSIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def rounded(value: float) -> float:
+    """Four digits: more is noise, and makes the file hard to compare."""
+    return float(f"{value:.4g}")
+
+
+def _short(result: dict[str, Any]) -> dict[str, Any]:
+    figures = {name: [rounded(v) for v in values] for name, values in result["figures"].items()}
+    peak, probe = rounded(result["peak_mib"]), rounded(result["fdatasync_ms"])
+    return result | {"figures": figures, "peak_mib": peak, "fdatasync_ms": probe}

@@ -1,0 +1,181 @@
+"""The benchmark suite's own promises: its tables say what was measured, and judge it rightly."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import pytest
+
+from benchmarks import keep, pages
+from benchmarks.__main__ import arguments_of, chosen
+from benchmarks.keep import Kept, medium_of
+from benchmarks.measure import measure, take
+from benchmarks.report import scale_table, spread, table, verdict
+from benchmarks.suite import CASES, Case, Reading
+from benchmarks.workloads import NEEDS, PLACED, WORKLOADS
+from benchmarks.workloads.micro import installed
+
+GOALS = {
+    "W1", "W1b", "W1c", "W2-10", "W2-100", "W2-1000", "W2b", "W3", "W3s", "W3p", "W4s-64",
+    "W4s-256", "W4p-64", "W4p-256", "W4ls", "W4lp", "W5", "W5p", "W5t-10", "W5t-growth", "W6",
+    "W6p", "W6h-10", "W6h-1000", "W6m", "W7", "W7-dists", "W7-mb", "W7m", "W8m", "W8s", "W8p",
+    "W8s-2", "W8p-2", "W9s-sync", "W9s-async", "W9p-sync", "W9p-async", "W9s-sync-lost",
+}  # fmt: skip
+READING = Reading(id="X", title="something", metric="us", unit="us", goal=8, share=0.5,
+                  times={"langgraph": 25, "burr": 5}, only_on={"share": "disk"})  # fmt: skip
+CASE = Case(name="X", workload="chain", place="sqlite", readings=(READING,))
+
+
+def result(system, us, number=0, case="X"):
+    return {"system": system, "case": case, "round": number, "figures": {"us": us},
+            "peak_mib": 1.0, "fdatasync_ms": 0.5}  # fmt: skip
+
+
+def found(**systems):
+    return {
+        name: {0: systems[name]} if name in systems else {}
+        for name in ("stepwell", "langgraph", "burr", "dbos", "floor")
+    }
+
+
+@pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: page.name)
+def test_tables_of_the_docs_are_those_of_the_kept_figures(page):
+    """After a run: `python -m benchmarks --tables`."""
+    text = page.read_text(encoding="utf-8")
+    assert pages.MARKED.search(text)
+    assert pages.with_figures(text) == text
+
+
+def test_every_goal_is_a_line_of_the_table():
+    judged = {r.id for c in CASES for r in c.readings if r.goal is not None or r.times or r.share}
+    assert judged >= GOALS
+
+
+def test_every_case_has_a_workload_and_a_name_of_its_own():
+    assert {case.workload for case in CASES} == set(WORKLOADS)
+    assert len({case.name for case in CASES}) == len(CASES)
+    assert len({r.id for case in CASES for r in case.readings}) == len(
+        [r for case in CASES for r in case.readings]
+    )
+    assert set(NEEDS) <= set(WORKLOADS) >= PLACED
+
+
+@pytest.mark.parametrize(
+    ("systems", "said"),
+    [
+        ({"stepwell": 8.0, "langgraph": 200.0, "burr": 40.0, "floor": 4.0}, "yes"),
+        ({"stepwell": 8.1, "langgraph": 900.0, "burr": 90.0, "floor": 8.0}, "NO (<= 8)"),
+        ({"stepwell": 8.0, "langgraph": 160.0, "burr": 40.0, "floor": 4.0},
+         "NO (25x LangGraph: 20)"),
+        ({"stepwell": 8.0, "langgraph": 200.0, "burr": 40.0, "floor": 2.0},
+         "NO (0.5 of the floor: 0.25)"),
+        ({"stepwell": 8.0, "langgraph": 200.0, "floor": 4.0}, "not measured: 5x Burr"),
+    ],
+)  # fmt: skip
+def test_a_goal_is_reached_when_value_and_ratios_are(systems, said):
+    assert verdict(READING, found(**systems), "disk") == said
+
+
+def test_a_goal_for_a_disk_is_not_asked_for_in_memory():
+    systems = {"stepwell": 8.0, "langgraph": 200.0, "burr": 40.0, "floor": 2.0}
+    assert verdict(READING, found(**systems), "tmpfs") == "yes"
+
+
+def test_larger_is_better_where_the_reading_says_so():
+    reading = Reading(id="X", title="x", metric="per_s", unit="/s", goal=100, more=True)
+    assert verdict(reading, found(stepwell=100.0), "disk") == "yes"
+    assert verdict(reading, found(stepwell=99.0), "disk") == "NO (>= 100)"
+
+
+def test_the_worst_round_counts_where_a_bound_is_promised():
+    reading = Reading(id="X", title="x", metric="us", unit="steps", goal=1, of="max")
+    case = Case(name="X", workload="chain", readings=(reading,))
+    results = [result("stepwell", [0.0, 0.0], 0), result("stepwell", [0.0, 3.0], 1)]
+    line = table(results, [case], judged=True, medium="disk").splitlines()[-1]
+    assert "| 3 |" in line
+    assert "NO (<= 1)" in line
+
+
+def test_ratios_are_taken_round_by_round():
+    results = [
+        result("stepwell", [10.0], 0), result("langgraph", [100.0], 0),
+        result("stepwell", [1.0], 1), result("langgraph", [10.0], 1),
+        result("stepwell", [10.0], 2),
+    ]  # fmt: skip
+    cells = table(results, [CASE], judged=False, medium="disk").splitlines()[-1].split(" | ")
+    assert cells[8] == "10"
+    assert cells[7] == "10 (5.5-10)"
+    assert cells[9] == "0.5"
+
+
+def test_quartiles_need_three_rounds():
+    assert spread([1.0, 2.0], READING) == "1.5"
+    assert spread([1.0, 2.0, 3.0], READING) == "2 (1.5-2.5)"
+
+
+def test_a_line_without_stepwell_is_left_out():
+    assert len(table([result("floor", [1.0])], [CASE], judged=True, medium="x").splitlines()) == 2
+
+
+def test_large_sizes_have_a_column_for_each_place():
+    cases = [case for case in CASES if case.name in ("RUNSm", "RUNSp")]
+    results = [
+        result("stepwell", [1.0], case=name) | {"figures": {"per_s": [value]}}
+        for name, value in (("RUNSm", 7.0), ("RUNSp", 3.0))
+    ]
+    line = scale_table(results, cases).splitlines()[2]
+    assert line == "| RUNS | 1,000 runs at once, chain of 10 | supersteps/s | 7 | - | 3 |"
+
+
+def test_what_was_measured_is_on_the_disk_after_every_case(tmp_path, monkeypatch):
+    path = tmp_path / "results" / "run.json"
+    arguments = argparse.Namespace(folder=str(tmp_path), json=path, note="busy", seed=1,
+                                   scale=False, uvloop=False)  # fmt: skip
+    kept = Kept(arguments, [CASE])
+    take(result("stepwell", [1.23456789]), CASE, 0, 0.5, kept)
+    take({"system": "burr", "case": "X", "error": "it broke"}, CASE, 0, 0.5, kept)
+    kept.write()
+    whole = json.loads(path.read_text())
+    assert whole["results"][0]["figures"] == {"us": [1.235]}
+    assert [f["system"] for f in whole["failures"]] == ["burr"]
+    monkeypatch.setattr(keep, "RESULTS", path.parent)
+    monkeypatch.setattr(pages, "CASES", [CASE])
+    assert "| X | something, us |" in pages.rendered("run")
+    assert "burr failed at X in round 0" in pages.rendered("run")
+    assert pages.rendered("other") == "Not recorded yet."
+
+
+def test_a_system_that_fails_is_named_and_the_others_go_on(tmp_path):
+    """In processes of their own: one workload that works, one whose parameters are wrong."""
+    cases = [
+        Case(name="bad", workload="chain", parameters={"sizes": 1}, readings=(READING,)),
+        Case(name="good", workload="chain", parameters={"size": 1}, readings=(READING,)),
+    ]
+    arguments = argparse.Namespace(smoke=False, scale=False, uvloop=False, folder=str(tmp_path))
+    bad, good = measure("floor", "none", cases, arguments)
+    assert "unexpected keyword argument" in bad["error"]
+    assert good["figures"]["us"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_media(tmp_path):
+    assert medium_of("/dev/shm") == "tmpfs"
+    assert medium_of("/proc/self") == "disk"
+
+
+def test_choosing_cases():
+    names = {case.name for case in chosen(arguments_of([]))}
+    assert "W1" in names
+    assert not any(case.scale for case in chosen(arguments_of(["--smoke"])))
+    assert all(case.scale for case in chosen(arguments_of(["--scale"])))
+    assert [c.name for c in chosen(arguments_of(["--only", "W3s,W3p", "--no-postgres"]))] == ["W3s"]
+    with pytest.raises(SystemExit, match="No such case: W99"):
+        chosen(arguments_of(["--only", "W99"]))
+
+
+def test_distributions_are_counted_with_all_they_require():
+    sizes = installed(("pytest",))
+    assert {"pytest", "pluggy", "iniconfig", "packaging"} <= sizes.keys()
+    assert "hypothesis" not in sizes
+    assert sizes["pytest"] > 100_000
