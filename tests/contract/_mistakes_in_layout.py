@@ -114,3 +114,49 @@ class TtlIsAnUpdate(MemoryDriver):
         if done:
             self._threads[key].updated_at += 1
         return done
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
+@caught_by("test_threads_are_counted_by_graph_and_status")
+class EveryScopeIsCounted(MemoryDriver):
+    async def tally(self, query):
+        scopes = {key.scope for key in self._threads}
+        return [t for s in scopes for t in await super().tally(query._replace(scope=s))]
+
+
+@caught_by("test_threads_are_counted_by_graph_and_status")
+class GraphsLoseTheirCase(MemoryDriver):
+    async def tally(self, query):
+        return [t._replace(graph=t.graph and t.graph.lower()) for t in await super().tally(query)]
+
+
+@caught_by("test_threads_are_counted_by_graph_and_status")
+class QuestionsAreNotCounted(MemoryDriver):
+    async def tally(self, query):
+        return [t._replace(interrupts=0) for t in await super().tally(query)]
+
+
+@caught_by("test_threads_are_counted_by_when_they_were_made")
+class SpansAreRounded(MemoryDriver):
+    async def tally(self, query):
+        return [t._replace(span=t.span and t.span + 1) for t in await super().tally(query)]
+
+
+@caught_by("test_threads_are_counted_by_when_they_were_made")
+class CountsWhatWasNotWrittenSince(MemoryDriver):
+    async def tally(self, query):
+        return await super().tally(query._replace(updated_since=None))
+
+
+@caught_by("test_a_database_says_how_it_is")
+class SizesStandStill(MemoryDriver):
+    async def vitals(self):
+        return (await super().vitals())._replace(bytes=7)
+
+
+@caught_by("test_a_database_says_how_it_is")
+class TheSchemaIsOld(MemoryDriver):
+    async def vitals(self):
+        return (await super().vitals())._replace(schema_version=1, schema_needed=2)

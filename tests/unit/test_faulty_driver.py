@@ -7,7 +7,14 @@ import sys
 import pytest
 
 from stepwell.checkpoint._memory_driver import MemoryDriver
-from stepwell.checkpoint.driver import Committed, Driver, Relayout, Stale, ThreadQuery
+from stepwell.checkpoint.driver import (
+    Committed,
+    Driver,
+    Relayout,
+    Stale,
+    TallyQuery,
+    ThreadQuery,
+)
 from stepwell.errors import StorageFullError, StorageUnavailableError, UsageError
 from stepwell.testing import FaultPlan, FaultyDriver
 from stepwell.testing._faulty import VERBS
@@ -60,6 +67,7 @@ async def test_every_verb_is_counted_and_fails(memory):
         "layout": (thread_key(), ""), "write_segments": (Relayout(thread_key(), 0, 1),),
         "prune": (held, ALICE, Relayout(thread_key(), 0, 1)),
         "set_ttl": (thread_key(), 1.0), "reclaim": (),
+        "tally": (TallyQuery(),), "vitals": (),
     }  # fmt: skip
     for verb, arguments in calls.items():
         with pytest.raises(StorageUnavailableError):

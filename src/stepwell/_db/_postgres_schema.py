@@ -54,7 +54,7 @@ async def migrate(
     """
     steps = load_migrations(MIGRATIONS) if migrations is None else migrations
     async with borrowed(source, "looking up the schema version", sent=False) as link:
-        found = await _version(link, sql, schema)
+        found = await schema_version(link, sql, schema)
         _refuse_newer(found, steps, schema)
         if mode == "off" or found == len(steps):
             return
@@ -72,8 +72,8 @@ async def migrate(
         await link.execute("COMMIT")
 
 
-async def _version(link: Link, sql: Mapping[str, str], schema: str) -> int:
-    """0: no ledger of migrations; else the newest one applied."""
+async def schema_version(link: Link, sql: Mapping[str, str], schema: str) -> int:
+    """The version of a schema. 0: no ledger of migrations; else the newest one applied."""
     row = await link.fetchrow(sql["schema_present"], schema)
     if row is None or not row[1]:
         return 0
@@ -93,7 +93,7 @@ def _refuse_newer(found: int, steps: list[Migration], schema: str) -> None:
 async def _upgrade(link: Link, sql: Mapping[str, str], schema: str, steps: list[Migration]) -> None:
     await link.execute(sql["schema_lock"], lock_of(schema), timeout=PATIENCE_S)
     # Read again behind the lock: the process before us may have done it.
-    found = await _version(link, sql, schema)
+    found = await schema_version(link, sql, schema)
     _refuse_newer(found, steps, schema)
     if await link.fetchrow(sql["schema_present"], schema) is None:
         await link.execute(sql["schema_create"])

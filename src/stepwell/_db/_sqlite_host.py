@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -28,6 +29,22 @@ _NETWORK_FILE_SYSTEMS = frozenset(
 )  # fmt: skip
 
 _WAL_WRITE_LOCK = 120  # byte of -shm that a writer locks (walformat.html, "WAL locks")
+
+
+def log_bytes(file: str) -> int:
+    """What the write-ahead log of a database file takes; 0 if there is none."""
+    try:
+        return Path(f"{file}-wal").stat().st_size
+    except OSError:  # it went with the last connection
+        return 0
+
+
+def disk_free_bytes(file: str) -> int | None:
+    """What is left for this user on the disk that a file lies on; None: it cannot be seen."""
+    try:
+        return shutil.disk_usage(Path(file).parent).free
+    except OSError:
+        return None
 
 
 class LeaseTime(NamedTuple):

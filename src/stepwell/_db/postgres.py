@@ -33,10 +33,12 @@ from stepwell._db._postgres_locks import KEYS_MAX, LockSession
 from stepwell._db._postgres_pooler import betrays_a_pooler, pooled, warn
 from stepwell._db._postgres_schema import (
     LEDGER,
+    MIGRATIONS,
     STORE_LEDGER,
     STORE_MIGRATIONS,
     migrate,
     quoted,
+    schema_version,
 )
 from stepwell._db._postgres_source import (
     TIMEOUTS,
@@ -341,6 +343,18 @@ class Postgres:
         """Create or upgrade the schema; safe when many processes do it at once."""
         opened = self._open
         await migrate(opened.source, opened.sql, opened.schema, mode)
+
+    async def space(self) -> tuple[int, int, int]:
+        """Version of the schema, the one this release needs, and bytes of its tables.
+
+        Raises:
+            StorageError: mapped.
+        """
+        opened = self._open
+        async with borrowed(opened.source, "asking for vitals", sent=False) as link:
+            found = await schema_version(link, opened.sql, opened.schema)
+            row = await link.fetchrow(opened.sql["space"], opened.schema)
+        return found, len(load_migrations(MIGRATIONS)), 0 if row is None else row[0]
 
     async def migrate_store(self, mode: Literal["auto", "check", "off"]) -> None:
         """The same for the tables of stores, which are a track of their own."""

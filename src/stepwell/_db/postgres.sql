@@ -567,6 +567,23 @@ WHERE t.scope = $1 AND ($2::int2 IS NULL OR t.status = $2) AND ($3::bytea IS NUL
   AND ($4::float8 IS NULL OR t.updated_at < to_timestamp($4::float8))
   AND ($5::float8 IS NULL OR t.updated_at > to_timestamp($5::float8))
 
+-- name: tally
+-- $1 scope, $2 written then or later (null: ever), $3 seconds of a span (null: all in one).
+SELECT t.graph, t.status,
+  coalesce(floor(extract(epoch FROM t.created_at)::float8 / $3::float8), 0)::int8,
+  count(*), sum(t.runs)::int8, sum(t.checkpoints)::int8, sum(t.bytes)::int8,
+  sum(t.interrupts)::int8, min(extract(epoch FROM t.created_at))::float8,
+  max(extract(epoch FROM t.updated_at))::float8
+FROM {schema}.stepwell_thread t
+WHERE t.scope = $1 AND ($2::float8 IS NULL OR t.updated_at >= to_timestamp($2::float8))
+GROUP BY 1, 2, 3;
+
+-- name: space
+-- $1 schema: bytes of all tables of Stepwell in it, with indexes and what is stored apart.
+SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::int8
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relname LIKE 'stepwell\_%';
+
 -- name: threads_running
 -- A constant, because that is what a partial index is found by; $2 is null then.
 AND t.status = 1

@@ -30,6 +30,8 @@ from stepwell._db._sqlite_host import (
     HostLeaseClock,
     LeaseClock,
     LeaseTime,
+    disk_free_bytes,
+    log_bytes,
     network_file_system,
 )
 from stepwell._db._sqlite_transaction import SQL, Cursor, Transactions, Waiting, patiently_set
@@ -302,10 +304,12 @@ __all__ = [
     "LeaseClock",
     "LeaseTime",
     "Settings",
+    "disk_free_bytes",
     "exact_parameter",
     "file_at_once",
     "file_of_connection",
     "is_bound_to_thread",
     "is_poison",
+    "log_bytes",
     "storage_error",
 ]

@@ -272,6 +272,16 @@ UPDATE stepwell_thread SET ttl_s = ? WHERE scope = ? AND thread_id = ?;
 -- Works on a new file only: pages of deleted rows can then be given back piece by piece.
 PRAGMA auto_vacuum = INCREMENTAL;
 
+-- name: tally
+SELECT graph, status, CAST(coalesce(created_at / ?, 0) AS INTEGER) AS span,
+  count(*), sum(runs), sum(checkpoints), sum(bytes), sum(interrupts),
+  min(created_at), max(updated_at)
+FROM stepwell_thread WHERE scope = ? AND (? IS NULL OR updated_at >= ?)
+GROUP BY graph, status, span;
+
+-- name: used_pages
+SELECT page_count * page_size FROM pragma_page_count, pragma_page_size;
+
 -- name: free_pages
 SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size;
 

@@ -30,6 +30,8 @@ from stepwell.checkpoint.driver import (
     Loaded,
     LoadRequest,
     RunRow,
+    Tally,
+    TallyQuery,
     ThreadKey,
     ThreadQuery,
     ThreadRow,
@@ -299,6 +301,10 @@ class Journal:
     async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
         """One page of threads."""
         return await self._read("threads", lambda: self._around.driver.threads(query))
+
+    async def tally(self, query: TallyQuery) -> list[Tally]:
+        """Threads counted by graph, status and when they were created."""
+        return await self._read("tally", lambda: self._around.driver.tally(query))
 
     async def runs(
         self, key: ThreadKey, *, after: int | None = None, limit: int = 100

@@ -242,7 +242,49 @@ class ThreadRow(NamedTuple):
     """Whether there are, or may be, namespaces that `namespaces` leaves out."""
 
 
+class TallyQuery(NamedTuple):
+    """Which threads of a scope are counted, and how finely.
+
+    `updated_since`: those written then or later (unix seconds; None: all). `width_s`: threads
+    are told apart by when they were created too, in spans of so many seconds.
+    """
+
+    scope: str = ""
+    updated_since: float | None = None
+    width_s: float | None = None
+
+
+class Tally(NamedTuple):
+    """What the threads of one graph, in one status, come to. `span`: they were created in
+    [span * width_s, (span + 1) * width_s); 0 if nobody asked."""
+
+    graph: str | None
+    status: int
+    span: int
+    threads: int
+    runs: int
+    checkpoints: int
+    bytes: int
+    interrupts: int
+    created_first: float
+    updated_last: float
+
+
+class Vitals(NamedTuple):
+    """What a database says of itself. None: there is no such thing, or it cannot be seen."""
+
+    schema_version: int | None = None
+    """Of its tables; 0: there are none."""
+    schema_needed: int | None = None
+    """What this release works with."""
+    bytes: int | None = None
+    """What it takes: the file and its log, or all tables of Stepwell with their indexes."""
+    disk_free_bytes: int | None = None
+    """What is left where it lies."""
+
+
 __all__ = [
     "CheckpointRow", "Layout", "Relayout", "RowPlace", "RunRow", "RunStatus", "SegmentPlace",
-    "SegmentRow", "Source", "ThreadChange", "ThreadKey", "ThreadRow", "ThreadStatus", "WriteRow",
+    "SegmentRow", "Source", "Tally", "TallyQuery", "ThreadChange", "ThreadKey", "ThreadRow",
+    "ThreadStatus", "Vitals", "WriteRow",
 ]  # fmt: skip

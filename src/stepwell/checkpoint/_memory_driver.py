@@ -37,10 +37,13 @@ from stepwell.checkpoint.driver import (
     SegmentPlace,
     Slice,
     Stale,
+    Tally,
+    TallyQuery,
     ThreadKey,
     ThreadPart,
     ThreadQuery,
     ThreadRow,
+    Vitals,
     WriteRow,
 )
 from stepwell.errors import SequenceConflictError
@@ -381,6 +384,34 @@ class MemoryDriver:
                 if here == query.after or (here < query.after) != query.descending:
                     continue
             yield thread
+
+    async def tally(self, query: TallyQuery) -> list[Tally]:
+        """Count threads by graph, status and when they were created."""
+        groups: dict[tuple[str | None, int, int], list[Thread]] = {}
+        for thread in self._threads.values():
+            since = query.updated_since
+            if thread.key.scope == query.scope and (since is None or thread.updated_at >= since):
+                span = int(thread.created_at // query.width_s) if query.width_s else 0
+                groups.setdefault((thread.change.graph, thread.change.status, span), []).append(
+                    thread
+                )
+        return [
+            Tally(
+                *group,
+                threads=len(threads),
+                runs=sum(len(t.runs) for t in threads),
+                checkpoints=sum(t.checkpoints for t in threads),
+                bytes=sum(t.bytes for t in threads),
+                interrupts=sum(t.change.interrupts for t in threads),
+                created_first=min(t.created_at for t in threads),
+                updated_last=max(t.updated_at for t in threads),
+            )
+            for group, threads in groups.items()
+        ]
+
+    async def vitals(self) -> Vitals:
+        """Say what the rows take; the dicts around them are not counted."""
+        return Vitals(bytes=sum(thread.bytes for thread in self._threads.values()))
 
     async def namespaces(
         self, key: ThreadKey, *, after: int | None = None, limit: int = 100

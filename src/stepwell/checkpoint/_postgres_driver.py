@@ -19,6 +19,7 @@ from stepwell.checkpoint._postgres_rows import (
     exact,
     key_of,
     run_row,
+    text_of,
     thread_row,
     uuid_of,
 )
@@ -39,11 +40,14 @@ from stepwell.checkpoint.driver import (
     Renewed,
     RunRow,
     Slice,
+    Tally,
+    TallyQuery,
     ThreadKey,
     ThreadPart,
     ThreadQuery,
     ThreadRow,
     ThreadStatus,
+    Vitals,
 )
 from stepwell.errors import StorageUnavailableError
 
@@ -396,6 +400,17 @@ class PostgresDriver:
             query.limit,
         )
         return _thread_rows(rows)
+
+    async def tally(self, query: TallyQuery) -> list[Tally]:
+        """Count threads by graph, status and when they were created."""
+        text = self._db.sql["tally"]
+        scope = exact(query.scope)
+        rows = await self._db.read(text, scope, query.updated_since, query.width_s)
+        return [Tally(text_of(row[0]), *row[1:]) for row in map(tuple, rows)]
+
+    async def vitals(self) -> Vitals:
+        """What the schema says of itself; the server's disk is not seen from here."""
+        return Vitals(*await self._db.space())
 
     async def namespaces(
         self, key: ThreadKey, *, after: int | None = None, limit: int = 100

@@ -45,10 +45,13 @@ from stepwell.checkpoint.driver import (
     Renewed,
     RunRow,
     Slice,
+    Tally,
+    TallyQuery,
     ThreadKey,
     ThreadPart,
     ThreadQuery,
     ThreadRow,
+    Vitals,
 )
 from stepwell.errors import StorageError, UsageError
 
@@ -366,6 +369,15 @@ class SqliteDriver:
         """One page of thread rows; their `namespaces` hold the root only."""
         now = self._leases.now()
         return await self._opened().read(lambda cursor: reading.threads(cursor, query, now))
+
+    async def tally(self, query: TallyQuery) -> list[Tally]:
+        """Count threads by graph, status and when they were created."""
+        return await self._opened().read(lambda cursor: reading.tally(cursor, query))
+
+    async def vitals(self) -> Vitals:
+        """What the file says of itself, and the disk that it lies on."""
+        database = self._opened()
+        return await database.read(lambda cursor: reading.vitals(cursor, database.file))
 
     async def namespaces(
         self, key: ThreadKey, *, after: int | None = None, limit: int = 100

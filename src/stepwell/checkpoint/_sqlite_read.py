@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from stepwell._db.sqlite import SQL, Cursor, LeaseTime, exact_parameter
+from stepwell._db._sqlite_schema import LATEST, schema_version
+from stepwell._db.sqlite import (
+    SQL,
+    Cursor,
+    LeaseTime,
+    disk_free_bytes,
+    exact_parameter,
+    log_bytes,
+)
 from stepwell.checkpoint.driver import (
     NAMESPACES_MAX,
     CheckpointRow,
@@ -17,9 +25,12 @@ from stepwell.checkpoint.driver import (
     RunRow,
     SegmentPlace,
     SegmentRow,
+    Tally,
+    TallyQuery,
     ThreadKey,
     ThreadQuery,
     ThreadRow,
+    Vitals,
     WriteRow,
 )
 from stepwell.errors import StorageError
@@ -37,7 +48,8 @@ _RUNS_NAMED = SQL["run_columns"] + "\n" + SQL["runs_named"]
 _RUNS_PAGE = SQL["run_columns"] + "\n" + SQL["runs_page"]
 _RUN_KEYED = SQL["run_columns"] + "\n" + SQL["run_keyed"]
 _ROW_PLACES, _SEGMENT_PLACES = SQL["row_places"], SQL["segment_places"]
-_RECORD_EPOCHS = SQL["record_epochs"]
+_RECORD_EPOCHS, _TALLY = SQL["record_epochs"], SQL["tally"]
+_USED_PAGES = SQL["used_pages"]
 
 _INDEXED_STATUSES = frozenset({1, 2, 3})  # as in the index stepwell_thread_open
 _LISTS: Final = {
@@ -256,6 +268,24 @@ def _place(query: ThreadQuery) -> tuple[Any, ...]:
     if query.after is not None:
         return query.after
     return (float("inf"), "") if query.descending else (float("-inf"), "")
+
+
+def tally(cursor: Cursor, query: TallyQuery) -> list[Tally]:
+    """Threads counted by graph, status and when they were created."""
+    since = query.updated_since
+    rows = cursor.execute(_TALLY, (query.width_s, query.scope, since, since))
+    return list(map(Tally._make, rows))
+
+
+def vitals(cursor: Cursor, file: str) -> Vitals:
+    """What a database and its disk say of themselves. `file`: "" if it is none."""
+    used = int(cursor.execute(_USED_PAGES).fetchone()[0])
+    return Vitals(
+        schema_version=schema_version(cursor),
+        schema_needed=LATEST,
+        bytes=used + (log_bytes(file) if file else 0),
+        disk_free_bytes=disk_free_bytes(file) if file else None,
+    )
 
 
 def runs(cursor: Cursor, key: ThreadKey, after: int | None, limit: int) -> list[RunRow]:

@@ -36,10 +36,13 @@ from stepwell.checkpoint._driver_rows import (
     SegmentPlace,
     SegmentRow,
     Source,
+    Tally,
+    TallyQuery,
     ThreadChange,
     ThreadKey,
     ThreadRow,
     ThreadStatus,
+    Vitals,
     WriteRow,
 )
 
@@ -346,6 +349,12 @@ class Driver(Protocol):
         """One page of thread rows (their `namespaces` may hold the root only, and say nothing
         of more)."""
 
+    async def tally(self, query: TallyQuery) -> list[Tally]:
+        """Count threads by graph, status and span, in any order: one look at the thread rows."""
+
+    async def vitals(self) -> Vitals:
+        """What the database says of itself. Not from a replica."""
+
     async def namespaces(
         self, key: ThreadKey, *, after: int | None = None, limit: int = 100
     ) -> list[tuple[int, str, int]]:
@@ -440,12 +449,15 @@ __all__ = [
     "Source",
     "Stale",
     "StoredRow",
+    "Tally",
+    "TallyQuery",
     "ThreadChange",
     "ThreadKey",
     "ThreadPart",
     "ThreadQuery",
     "ThreadRow",
     "ThreadStatus",
+    "Vitals",
     "WriteRow",
     "at_rest",
     "place_of",

@@ -9,6 +9,7 @@ from stepwell.testing._contract_backup import BackupContract
 from stepwell.testing._contract_claims import ClaimContract
 from stepwell.testing._contract_commits import CommitContract
 from stepwell.testing._contract_crashes import CrashContract
+from stepwell.testing._contract_figures import FiguresContract
 from stepwell.testing._contract_layout import LayoutContract
 from stepwell.testing._contract_leases import LeaseContract
 from stepwell.testing._contract_lifecycle import LifecycleContract
@@ -25,6 +26,7 @@ class DriverContract(
     RecordContract,
     ReadContract,
     NamespaceContract,
+    FiguresContract,
     LayoutContract,
     ListingContract,
     LifecycleContract,

@@ -30,10 +30,13 @@ from stepwell.checkpoint.driver import (
     RunRow,
     Slice,
     Snapshot,
+    Tally,
+    TallyQuery,
     ThreadKey,
     ThreadPart,
     ThreadQuery,
     ThreadRow,
+    Vitals,
 )
 from stepwell.errors import StorageUnavailableError, UsageError
 
@@ -46,6 +49,7 @@ VERBS = (
     "open", "close", "migrate", "claim", "commit", "renew", "release", "unlock", "want",
     "ask", "free_locks", "landed", "load", "history", "threads", "namespaces", "runs",
     "keyed_run", "delete", "layout", "write_segments", "prune", "set_ttl", "reclaim",
+    "tally", "vitals",
 )  # fmt: skip
 
 BACKUP_VERBS = ("snapshot", "restore", "mark")
@@ -387,6 +391,14 @@ class FaultyDriver:
     async def mark(self, note: str | None) -> None:
         """See `BackupDriver.mark`."""
         await self._call("mark", lambda: cast("BackupDriver", self.driver).mark(note))
+
+    async def tally(self, query: TallyQuery) -> list[Tally]:
+        """See `Driver.tally`."""
+        return await self._call("tally", lambda: self.driver.tally(query))
+
+    async def vitals(self) -> Vitals:
+        """See `Driver.vitals`."""
+        return await self._call("vitals", self.driver.vitals)
 
 
 def _error_of(rule: FaultRule) -> BaseException:
