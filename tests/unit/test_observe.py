@@ -23,7 +23,8 @@ def test_there_are_the_promised_events():
     """The names of the public sheet, no more and no fewer."""
     assert {kind.__name__ for kind in EVENTS} == {
         "RunStarted", "RunFinished", "SuperstepFinished", "TaskStarted", "TaskFinished",
-        "CommitFinished", "LockWaited", "LeaseLost", "StorageRetried", "RunRecovered", "Pruned",
+        "CommitFinished", "LoadFinished", "LockWaited", "LeaseLost", "StorageRetried",
+        "RunRecovered", "Pruned",
     }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from stepwell._journal.outbox import Outbox
 from stepwell._journal.ownership import Claimer, Wish, Won
 from stepwell.checkpoint.driver import Held, LoadRequest, Relayout, ThreadKey
 from stepwell.errors import StaleWriterError, StorageError, ThreadBusyError, UsageError
-from stepwell.observe import LockWaited
+from stepwell.observe import LoadFinished, LockWaited
 
 _log = logging.getLogger("stepwell.lock")
 
@@ -95,7 +95,17 @@ class Core:
                         taken_over=won is not None and won.claim.taken_over,
                     )
                 )
-        return self._register(won, turn)
+        handle = self._register(won, turn)
+        if self._around.observers:
+            loaded = won.claim.loaded
+            self._around.observers(
+                LoadFinished(
+                    thread_id=key.thread_id, ns=wish.load_ns, verb="claim",
+                    rows=len(loaded.rows), segments=len(loaded.segments),
+                    duration_s=clock.monotonic() - won.sent_at,
+                )
+            )  # fmt: skip
+        return handle
 
     async def _claim_first(self, key: ThreadKey, turn: Turn | None, wish: Wish) -> tuple[Won, Turn]:
         """Claim for somebody who holds no thread yet: who drains sends him away.

@@ -36,9 +36,10 @@ from stepwell.checkpoint.driver import (
     ThreadQuery,
     ThreadRow,
     ThreadStatus,
+    Vitals,
 )
 from stepwell.errors import UsageError
-from stepwell.observe import Observers
+from stepwell.observe import LoadFinished, Observers
 
 T = TypeVar("T")
 
@@ -286,17 +287,40 @@ class Journal:
 
     async def load(self, request: LoadRequest) -> Loaded:
         """The chain of one checkpoint, in one snapshot."""
+        observers = self.observers
+        began = self.clock.monotonic() if observers else 0.0
         (loaded,) = await self._read("load", lambda: self._around.driver.load([request]))
+        if observers:
+            self._tell("load", request.key, request.ns_name, loaded, began)
         return loaded
 
     async def history(
         self, key: ThreadKey, ns_name: str, upto: int | None = None, *, current: bool = False
     ) -> HistoryPage:
         """Rows of one namespace with seq <= `upto` (None = all). `current`: no replica's."""
-        driver = self._around.driver
-        return await self._read(
+        driver, observers = self._around.driver, self.observers
+        began = self.clock.monotonic() if observers else 0.0
+        page = await self._read(
             "history", lambda: driver.history(key, ns_name, upto, current=current)
         )
+        if observers:
+            self._tell("history", key, ns_name, page, began)
+        return page
+
+    def _tell(
+        self,
+        verb: Literal["load", "history"],
+        key: ThreadKey,
+        ns: str,
+        read: Loaded | HistoryPage,
+        began: float,
+    ) -> None:
+        self.observers(
+            LoadFinished(
+                thread_id=key.thread_id, ns=ns, verb=verb, rows=len(read.rows),
+                segments=len(read.segments), duration_s=self.clock.monotonic() - began,
+            )
+        )  # fmt: skip
 
     async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
         """One page of threads."""
@@ -305,6 +329,10 @@ class Journal:
     async def tally(self, query: TallyQuery) -> list[Tally]:
         """Threads counted by graph, status and when they were created."""
         return await self._read("tally", lambda: self._around.driver.tally(query))
+
+    async def vitals(self) -> Vitals:
+        """What the database says of itself."""
+        return await self._read("vitals", self._around.driver.vitals)
 
     async def runs(
         self, key: ThreadKey, *, after: int | None = None, limit: int = 100

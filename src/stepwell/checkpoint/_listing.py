@@ -99,7 +99,12 @@ def check_limit(limit: int | None) -> None:
         raise UsageError(f"limit must be a whole number, 0 or more, or None, not {limit!r:.100}.")
 
 
-def _moment(value: datetime | float | None, name: str) -> float | None:
+def unix_seconds(value: datetime | float | None, name: str) -> float | None:
+    """A moment that a caller gave.
+
+    Raises:
+        UsageError: It is neither an aware datetime nor a number.
+    """
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value
     if not isinstance(value, datetime) or value.tzinfo is None:
@@ -131,8 +136,8 @@ def thread_query(
         scope=scope,
         status=status_of(ThreadStatus, status),
         graph=graph,
-        updated_before=_moment(updated_before, "updated_before"),
-        updated_after=_moment(updated_after, "updated_after"),
+        updated_before=unix_seconds(updated_before, "updated_before"),
+        updated_after=unix_seconds(updated_after, "updated_after"),
         order=order,
         descending=descending,
         after=None if after is None else _thread_position(after, order),

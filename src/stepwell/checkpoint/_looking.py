@@ -1,19 +1,29 @@
-"""What a saver tells of what it keeps, beyond listings: differences, figures, health."""
+"""What a saver tells of what it keeps, beyond listings: differences, figures, health.
+
+What these are made with is loaded when somebody asks: most programs never do.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
+from stepwell.checkpoint import _listing as listing
 from stepwell.checkpoint import _reading as reading
-from stepwell.checkpoint._diffing import Operation, difference
 from stepwell.checkpoint._keeping import Keeping
+from stepwell.checkpoint.driver import TallyQuery
+from stepwell.errors import UsageError
+
+if TYPE_CHECKING:
+    from stepwell.checkpoint._figures import Stats
+    from stepwell.checkpoint._report import Report
 
 
 class Looking(Keeping):
     """The part of a saver that compares and counts what is stored."""
 
-    async def adiff(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Operation]:
+    async def adiff(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
         """What leads from the values of one checkpoint to those of another: an RFC 6902 patch.
 
         It is made of the stored form, which is JSON: no class of the state needs to be known
@@ -35,10 +45,12 @@ class Looking(Keeping):
             InvalidIdError: A thread id is none.
             CorruptRecordError: A record is damaged.
         """
+        from stepwell.checkpoint._diffing import difference
+
         places = [reading.place_of(config) for config in (a, b)]
         keys = [self.key(place.thread_id) for place in places]
 
-        async def compare() -> list[Operation]:
+        async def compare() -> list[dict[str, Any]]:
             reader = await self._reader()
             named = zip(keys, places, strict=True)
             old, new = [await reading.stored_values(reader, *each) for each in named]
@@ -46,9 +58,74 @@ class Looking(Keeping):
 
         return await self.at_home(compare)
 
-    def diff(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Operation]:
+    def diff(self, a: Mapping[str, Any], b: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Sync twin of `adiff`."""
         return self._now(lambda: self.adiff(a, b), "diff")
+
+    async def astats(self, *, deep: bool = False) -> Stats:
+        """How much this scope holds: by status, by graph.
+
+        Two queries, however much there is: threads have counters.
+
+        Args:
+            deep: Also read every record, and say what each channel takes. That takes as long as
+                reading the database; a slice at a time is in memory, and runs go on meanwhile.
+
+        Raises:
+            UsageError: `deep` is no bool.
+            CorruptRecordError: `deep`: a record is damaged.
+            StorageError: The database did not answer.
+        """
+        from stepwell.checkpoint._figures import bytes_by_channel, stats_of
+
+        if not isinstance(deep, bool):
+            raise UsageError(f"deep must be True or False, not {deep!r:.100}.")
+
+        async def count() -> Stats:
+            journal = await self.journal()
+            tallies = await journal.tally(TallyQuery(self._scope))
+            vitals = await journal.vitals()
+            channels = await bytes_by_channel(journal, self._scope) if deep else None
+            return stats_of(tallies, vitals.bytes, channels)
+
+        return await self.at_home(count)
+
+    def stats(self, *, deep: bool = False) -> Stats:
+        """Sync twin of `astats`."""
+        return self._now(lambda: self.astats(deep=deep), "stats")
+
+    async def areport(self, *, since: datetime | float | None = None, deep: bool = True) -> Report:
+        """A report on this scope: totals, storage, growth, what failed, what waits; and how
+        long things took in this process, if a `Meter` observes the saver.
+
+        Args:
+            since: Aware datetime or unix seconds: where growth begins. None: with the oldest
+                thread.
+            deep: Also read every record, and say what each channel takes (`astats`).
+
+        Returns:
+            A report with `to_dict()`, `to_json()`, `to_text()` and `to_html()`.
+
+        Raises:
+            UsageError: An argument is none that it can be.
+            CorruptRecordError: `deep`: a record is damaged.
+            StorageError: The database did not answer.
+        """
+        from stepwell.checkpoint._report import collect
+
+        begin = listing.unix_seconds(since, "since")
+        if not isinstance(deep, bool):
+            raise UsageError(f"deep must be True or False, not {deep!r:.100}.")
+
+        async def make() -> Report:
+            journal = await self.journal()
+            return await collect(journal, self._scope, since=begin, deep=deep, clock=self._clock)
+
+        return await self.at_home(make)
+
+    def report(self, *, since: datetime | float | None = None, deep: bool = True) -> Report:
+        """Sync twin of `areport`."""
+        return self._now(lambda: self.areport(since=since, deep=deep), "report")
 
 
 __all__ = ["Looking"]

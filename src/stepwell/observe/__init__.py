@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from stepwell.observe._events import (
     CommitFinished,
     Event,
     LeaseLost,
+    LoadFinished,
     LockWaited,
     Pruned,
     RunFinished,
@@ -25,7 +26,12 @@ from stepwell.observe._events import (
     TaskStarted,
 )
 
+if TYPE_CHECKING:
+    from stepwell.observe._meter import BOUNDS_S, Latency, Meter
+
 _log = logging.getLogger("stepwell")
+
+T = TypeVar("T")
 
 
 class Observer(Protocol):
@@ -52,6 +58,10 @@ class Observers:
     def __bool__(self) -> bool:
         return bool(self._observers)
 
+    def find(self, kind: type[T]) -> T | None:
+        """The first observer of a class; None if there is none."""
+        return next((each for each in self._observers if isinstance(each, kind)), None)
+
     def __call__(self, event: Event, /) -> None:
         for position, observer in enumerate(self._observers):
             try:
@@ -68,11 +78,24 @@ class Observers:
                     )
 
 
+def __getattr__(name: str) -> object:
+    """`Meter` and what belongs to it: most programs do without, and should not load it."""
+    if name in {"BOUNDS_S", "Latency", "Meter"}:
+        from stepwell.observe import _meter
+
+        return getattr(_meter, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
+    "BOUNDS_S",
     "CommitFinished",
     "Event",
+    "Latency",
     "LeaseLost",
+    "LoadFinished",
     "LockWaited",
+    "Meter",
     "Observer",
     "Observers",
     "Pruned",

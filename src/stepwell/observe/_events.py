@@ -91,6 +91,17 @@ class CommitFinished(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoadFinished(Event):
+    """The database gave what it holds of a thread: with a claim, or to whoever reads."""
+
+    verb: Literal["claim", "load", "history"]
+    rows: int = 0
+    """Deltas that the state is put together from, or that a history goes through."""
+    segments: int = 0
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LockWaited(Event):
     """A run had to wait for its thread."""
 

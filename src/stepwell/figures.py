@@ -1,0 +1,8 @@
+"""What `astats`, `areport` and `ahealth` of a saver return, and what they are asked with."""
+
+from __future__ import annotations
+
+from stepwell.checkpoint._figures import GraphStats, Stats
+from stepwell.checkpoint._report import Growth, Report, ThreadNote
+
+__all__ = ["GraphStats", "Growth", "Report", "Stats", "ThreadNote"]
