@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from stepwell.checkpoint._figures import GraphStats, Stats
+from stepwell.checkpoint._health import Check, Health, HealthThresholds
 from stepwell.checkpoint._report import Growth, Report, ThreadNote
 
-__all__ = ["GraphStats", "Growth", "Report", "Stats", "ThreadNote"]
+__all__ = [
+    "Check", "GraphStats", "Growth", "Health", "HealthThresholds", "Report", "Stats", "ThreadNote",
+]  # fmt: skip

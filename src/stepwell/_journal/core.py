@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import NamedTuple
 
 from stepwell._journal.batcher import Lane, stale_writer
 from stepwell._journal.bound import Bound
@@ -28,6 +29,15 @@ _log = logging.getLogger("stepwell.lock")
 _NESTED_WAIT_MAX_S = 30.0
 
 _forgotten: list[object] = []
+
+
+class Backlog(NamedTuple):
+    """What is on its way to the database: records, how many claims are held, and for how long
+    the oldest record has been due."""
+
+    rows: int
+    claims: int
+    oldest_s: float
 
 
 class Core:
@@ -195,6 +205,18 @@ class Core:
             return False
         handle.outbox.notice(request, wanted=False)
         return True
+
+    def backlog(self) -> Backlog:
+        """See `Journal.backlog`."""
+        oldest = self._around.clock.monotonic()
+        now = oldest
+        for handle in self._handles.values():
+            outbox = handle.outbox
+            if outbox.sent is not None:
+                oldest = min(oldest, outbox.sent.since)
+            elif outbox.pending:
+                oldest = min(oldest, outbox.ready_at)
+        return Backlog(self._bound.rows, len(self._handles), now - oldest)
 
     async def settled(self, key: ThreadKey, seconds: float) -> None:
         """See `Journal.settled`."""

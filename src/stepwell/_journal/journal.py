@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeVar
 from stepwell._clock import SYSTEM_CLOCK, Clock
 from stepwell._ids import RANDOM_IDS, Ids
 from stepwell._journal.copying import unfinished
-from stepwell._journal.core import Core
+from stepwell._journal.core import Backlog, Core
 from stepwell._journal.demand import Demand
 from stepwell._journal.folding import Gain, fold_namespace
 from stepwell._journal.handle import ThreadHandle
@@ -285,6 +285,10 @@ class Journal:
         """
         await self._opened_core().settled(key, SETTLE_MAX_S)
 
+    def backlog(self) -> Backlog:
+        """What has been appended here and is not durable yet."""
+        return self._opened_core().backlog()
+
     async def load(self, request: LoadRequest) -> Loaded:
         """The chain of one checkpoint, in one snapshot."""
         observers = self.observers
@@ -420,4 +424,4 @@ class Journal:
         return self._core
 
 
-__all__ = ["Journal", "JournalOptions", "ThreadHandle"]
+__all__ = ["Backlog", "Journal", "JournalOptions", "ThreadHandle"]

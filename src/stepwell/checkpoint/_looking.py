@@ -17,6 +17,7 @@ from stepwell.errors import UsageError
 
 if TYPE_CHECKING:
     from stepwell.checkpoint._figures import Stats
+    from stepwell.checkpoint._health import Health, HealthThresholds
     from stepwell.checkpoint._report import Report
 
 
@@ -126,6 +127,33 @@ class Looking(Keeping):
     def report(self, *, since: datetime | float | None = None, deep: bool = True) -> Report:
         """Sync twin of `areport`."""
         return self._now(lambda: self.areport(since=since, deep=deep), "report")
+
+    async def ahealth(self, thresholds: HealthThresholds | None = None) -> Health:
+        """How this saver and its database are: reachable, fast, not full, nothing left lying.
+
+        It opens the saver if it is not open, and takes `thresholds.timeout_s` at most (5 s by
+        default). A database that cannot be reached is no error here: the verdict is "fail". What
+        is measured about runs and latencies needs a `Meter` among the saver's observers.
+
+        Args:
+            thresholds: From where on a figure is a warning or a failure; None: the defaults.
+
+        Returns:
+            A verdict and the checks that it is made of.
+
+        Raises:
+            UsageError: `thresholds` is none; or the saver is closed, or cannot be used here.
+        """
+        from stepwell.checkpoint._health import HealthThresholds, look
+
+        limits = HealthThresholds() if thresholds is None else thresholds
+        if not isinstance(limits, HealthThresholds):
+            raise UsageError(f"thresholds must be HealthThresholds or None, not {limits!r:.100}.")
+        return await self.at_home(lambda: look(self.journal, self._scope, limits, self._clock))
+
+    def health(self, thresholds: HealthThresholds | None = None) -> Health:
+        """Sync twin of `ahealth`."""
+        return self._now(lambda: self.ahealth(thresholds), "health")
 
 
 __all__ = ["Looking"]
