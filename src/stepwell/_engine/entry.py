@@ -336,7 +336,7 @@ async def drive(
         await _settle_quietly(rec, exc)
         _tell(run, "failed", exc)
         raise
-    _tell(run, "interrupted" if rec.run_row.status == RunStatus.INTERRUPTED else "done")
+    _tell(run, _how(rec))
     return run.publisher.result()
 
 
@@ -404,28 +404,53 @@ async def _finish_open_run(
     _watch(run, opened)
     if run.control is not None:
         opened.handle.drains(run.control.request_drain)
+    begin(run, None, addressed=False, superseded=False)
     if run.watch is not None:
         run.watch.run_recovered(attempt=rec.run_row.attempts)
-    begin(run, None, addressed=False, superseded=False)
+        run.watch.run_started(attempt=rec.run_row.attempts, resumed=True)
+    try:
+        status, error = await _go_on(run, opened)
+    except BaseException as exc:
+        stopped = isinstance(exc, asyncio.CancelledError | GraphDrained)
+        _tell(run, "cancelled" if stopped else "failed", exc)
+        raise
+    _tell(run, status, error)
+    opened.open_run = rec.run_row
+    await opened.reload()
+
+
+async def _go_on(run: Run, opened: Opened) -> tuple[str, Exception | None]:
+    """Run to its end what another worker has begun: how it ended, and why it failed.
+
+    Raises:
+        GraphDrained: The process shuts down; the run was handed back.
+        StorageError: Its beginning could not be recorded.
+    """
+    rec = _recorder(run)
     await rec.durable()
     try:
         await run.loop()
         complete(run)
     except Stopped:
         end(run, ThreadStatus.IDLE, RunStatus.CANCELLED)
+        return "cancelled", None
     except GraphDrained:
         hand_back(run)
         await rec.durable()
         raise
-    except Exception as exc:  # noqa: BLE001  # whatever its nodes raise: it is logged below
+    except Exception as exc:  # noqa: BLE001  # whatever its nodes raise: it is logged here
         if not rec.ended:
             end(run, ThreadStatus.FAILED, RunStatus.FAILED, exc)
         logger.warning(
             "The unfinished run %s of thread %r failed when it was taken over: %r",
-            row.run_id, opened.key.thread_id, exc,
+            run.run_id, opened.key.thread_id, exc,
         )  # fmt: skip
-    opened.open_run = rec.run_row
-    await opened.reload()
+        return "failed", exc
+    return _how(rec), None
+
+
+def _how(rec: Recorder) -> str:
+    return "interrupted" if rec.run_row.status == RunStatus.INTERRUPTED else "done"
 
 
 def _recorder(run: Run) -> Recorder:

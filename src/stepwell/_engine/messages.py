@@ -153,9 +153,13 @@ def is_heard(run: Run) -> bool:
 
 def surround(task: TaskRun) -> None:
     """Make the task's config the one that LangChain finds around it, so that models called
-    without a config are heard too. Called in the task's own context."""
+    without a config are heard too; and what observers want around it (`enter_task`). Called in
+    the task's own context."""
+    run = task.run
+    if run.watch is not None:
+        run.watch.surround(task)
     module = sys.modules.get("langchain_core.runnables.config")
-    if module is not None:
+    if module is not None and is_heard(run):
         module.var_child_runnable_config.set(task.config)
 
 

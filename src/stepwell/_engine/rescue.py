@@ -52,7 +52,8 @@ def rescue(task: TaskRun) -> TaskRun:
     note_task(task, error)
     handler = take_over(task, error)
     if run.watch is not None:
-        run.watch.tasks_started([handler])
+        handler.began = run.clock.monotonic()
+        run.watch.call_started(handler)
     if run.rec is not None and not run.rec.exits:
         run.rec.handled(task.id_bytes, task.task.path_text, stored(run.rec, error))
     return handler

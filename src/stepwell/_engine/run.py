@@ -120,7 +120,8 @@ class Run:
         self.interrupt_after: Breakpoints = graph.interrupt_after
         self.publisher = Publisher(self)
         self.surrounds = False
-        """Whether LangChain has to find the config of a task around it."""
+        """Whether something has to stand around the code of a task: the config that LangChain
+        finds there, or what observers set."""
         self.pending = Pending()
         self.resuming = False
         """Whether this is the first superstep of a run that goes on: graphs inside go on too."""
@@ -199,7 +200,7 @@ class Run:
             Stopped: Somebody else asked for the thread (a root run's).
             Exception: Whatever a node raised.
         """
-        self.surrounds = is_heard(self)
+        self.surrounds = is_heard(self) or (self.watch is not None and self.watch.surrounds)
         due = self.plan()
         while True:
             if self.publisher.sink is not None:

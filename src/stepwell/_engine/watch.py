@@ -38,6 +38,16 @@ class Watch:
         """The events of a run inside this one; beginning and end are the root's alone."""
         return Watch(self._observers, run)
 
+    @property
+    def surrounds(self) -> bool:
+        """Whether an observer sets something around the code of tasks."""
+        return bool(self._observers.entering)
+
+    def surround(self, task: TaskRun) -> None:
+        """An attempt of a task is about to run, here, in its own context."""
+        if self._observers.entering:
+            self._observers.enter_task(self._started(task))
+
     def run_started(self, *, attempt: int, resumed: bool) -> None:
         """The run holds its thread and begins."""
         run = self._run
@@ -79,12 +89,13 @@ class Watch:
 
     def call_started(self, task: TaskRun) -> None:
         """A task begins, of a superstep or called by another one."""
+        self._observers(self._started(task))
+
+    def _started(self, task: TaskRun) -> TaskStarted:
         run = self._run
-        self._observers(
-            TaskStarted(
-                thread_id=run.thread_id, ns=run.ns, run_id=run.run_id, node=task.name,
-                task_id=task.id, step=run.step,
-            )
+        return TaskStarted(
+            thread_id=run.thread_id, ns=run.ns, run_id=run.run_id, node=task.name,
+            task_id=task.id, step=run.step, attempt=task.attempt,
         )  # fmt: skip
 
     def task_finished(self, task: TaskRun) -> None:

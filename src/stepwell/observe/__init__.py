@@ -7,8 +7,8 @@ two steps of the engine, so it must not block.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from stepwell.observe._events import (
     CommitFinished,
@@ -40,6 +40,14 @@ class Observer(Protocol):
     def __call__(self, event: Event, /) -> None: ...
 
 
+class TaskObserver(Observer, Protocol):
+    """An observer that also sets something around the code of tasks, such as a current span."""
+
+    def enter_task(self, event: TaskStarted, /) -> None:
+        """An attempt of a task is about to run. Called in the context (`contextvars`) that its
+        code will see, and nobody else: what is set there holds for that code alone."""
+
+
 class Observers:
     """Hands each event to several observers, none of which can harm the engine.
 
@@ -47,11 +55,17 @@ class Observers:
     in vain: `if observers: observers(TaskStarted(...))`.
     """
 
-    __slots__ = ("_complained", "_observers", "errors")
+    __slots__ = ("_complained", "_observers", "entering", "errors")
 
     def __init__(self, observers: Sequence[Observer] = ()) -> None:
         self._observers = tuple(observers)
         self._complained: set[int] = set()
+        self.entering = tuple(
+            (place, enter)
+            for place, each in enumerate(self._observers)
+            if callable(enter := getattr(each, "enter_task", None))
+        )
+        """Those who set something around tasks, each with its place."""
         self.errors = 0
         """How many calls of an observer raised."""
 
@@ -64,18 +78,26 @@ class Observers:
 
     def __call__(self, event: Event, /) -> None:
         for position, observer in enumerate(self._observers):
-            try:
-                observer(event)
-            except Exception:  # noqa: BLE001  # whatever it is, the engine goes on
-                self.errors += 1
-                # A broken observer fails at every event: one line is enough to find it.
-                if position not in self._complained:
-                    self._complained.add(position)
-                    _log.exception(
-                        "The observer %r raised on %s; later failures of it are only counted.",
-                        observer,
-                        type(event).__name__,
-                    )
+            self._hand(position, observer, event)
+
+    def enter_task(self, event: TaskStarted, /) -> None:
+        """Let those who want to set something around the code of a task, here."""
+        for position, enter in self.entering:
+            self._hand(position, enter, event)
+
+    def _hand(self, position: int, receive: Callable[[Any], object], event: Event) -> None:
+        try:
+            receive(event)
+        except Exception:  # noqa: BLE001  # whatever it is, the engine goes on
+            self.errors += 1
+            # A broken observer fails at every event: one line is enough to find it.
+            if position not in self._complained:
+                self._complained.add(position)
+                _log.exception(
+                    "The observer %r raised on %s; later failures of it are only counted.",
+                    self._observers[position],
+                    type(event).__name__,
+                )
 
 
 def __getattr__(name: str) -> object:
@@ -105,5 +127,6 @@ __all__ = [
     "StorageRetried",
     "SuperstepFinished",
     "TaskFinished",
+    "TaskObserver",
     "TaskStarted",
 ]

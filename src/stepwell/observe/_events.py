@@ -55,7 +55,7 @@ class SuperstepFinished(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskStarted(Event):
-    """One activation of a node begins."""
+    """One activation of a node begins; also of START, which takes the input in."""
 
     node: str
     task_id: str

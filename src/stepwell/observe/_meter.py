@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stepwell._clock import SYSTEM_CLOCK, Clock
+from stepwell.constants import START
 from stepwell.observe._events import (
     CommitFinished,
     Event,
@@ -184,7 +185,7 @@ class Meter:
 def _note(figures: _Figures, event: Event) -> None:
     counts = figures.counts
     match event:
-        case TaskFinished():
+        case TaskFinished(node=node) if node != START:
             figures.add("task", event.duration_s)
             counts[f"tasks_{event.outcome}"] += 1
         case SuperstepFinished():
