@@ -79,6 +79,13 @@ class Plan:
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     """Breakpoints the graph is compiled with; ("*",) is every node."""
+    patience: int = 1
+    """How many times as long as usual a node waits for its siblings before it fails."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is such a node."""
+        return any(n.kind in ("fail", "flaky", "askflaky") and n.fails != 1 for n in self.nodes)
 
 
 # --- drawing ----------------------------------------------------------------------------------
@@ -183,7 +190,7 @@ def _without(plan: Plan, name: str) -> Plan:
         if b.source != name
     )
     before, after = (tuple(n for n in names if n != name) for names in (plan.before, plan.after))
-    return Plan(nodes, edges, branches, plan.operations, before, after)
+    return Plan(nodes, edges, branches, plan.operations, before, after, plan.patience)
 
 
 # --- building ---------------------------------------------------------------------------------
@@ -272,7 +279,7 @@ def build(api: Api, plan: Plan, saver: Any) -> Any:
     policy = api.RetryPolicy(
         max_attempts=2, initial_interval=0.001, jitter=False, retry_on=ConnectionError
     )
-    pause = 0.15 if any(node.inner for node in plan.nodes) else 0.03
+    pause = plan.patience * (0.15 if any(node.inner for node in plan.nodes) else 0.03)
     for node in plan.nodes:
         retry = policy if node.fails else None
         action = nested(api, node) if node.inner else body(api, node, pause)

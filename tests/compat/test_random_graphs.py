@@ -14,6 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -34,7 +35,18 @@ pytestmark = [pytest.mark.compat, pytest.mark.timeout(60 + 3 * GRAPHS)]
 
 
 def outcome(plan: Plan, subject: str, driver: str) -> Seen | Exception:
-    """What the run saw, or how it failed. A graph that LangGraph cannot build is no finding."""
+    """What the run saw, or how it failed.
+
+    On a busy machine siblings of a node that fails may not be done in time on one of the engines:
+    a difference counts if it is still there when that node waits thirty times as long.
+    """
+    found = once(plan, subject, driver)
+    if isinstance(found, Mismatch) and plan.waits and plan.patience == 1:
+        return once(replace(plan, patience=30), subject, driver)
+    return found
+
+
+def once(plan: Plan, subject: str, driver: str) -> Seen | Exception:
     with warnings.catch_warnings(), place_of(driver) as place:
         warnings.simplefilter("ignore")
         try:
