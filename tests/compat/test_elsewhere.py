@@ -31,6 +31,7 @@ EXIT_DIFFERENCES = {
     "sub_one_history_in_a_loop": "nothing is written before the root ends",
     "conversation_in_a_delta_channel": "no empty checkpoint is needed to hang writes on",
     "step_timeout": "a task that was cancelled says so",
+    "chunks_of_siblings_that_are_cancelled": "a task that was cancelled says so",
     "drain_from_a_node_inside_a_subgraph": "what a drained graph inside had finished is kept",
 }
 """Cases that differ at durability="exit" alone, on purpose."""

@@ -58,6 +58,13 @@ async def case_writes_of_handlers_take_the_place_of_their_nodes(api: Api) -> Any
     return await api.invoke(graph.compile(), {"log": []})
 
 
+async def once_handled(runs: list[str], rest: float = 0) -> None:
+    """Wait until the handler has been called, and then, so that it ends first, `rest` seconds."""
+    while "handler" not in runs:
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(rest)
+
+
 async def case_sibling_goes_on_beside_a_handler(api: Api) -> Any:
     seen: list[str] = []
 
@@ -83,7 +90,7 @@ async def case_sibling_fails_while_a_handler_runs(api: Api) -> Any:
 
     async def other(state: Any) -> Any:
         runs.append("other")
-        await asyncio.sleep(0.02)
+        await once_handled(runs)
         if runs.count("other") < 2:
             raise KeyError("other")
         return {"log": ["other"]}
@@ -102,7 +109,7 @@ async def case_finished_handler_and_a_failed_sibling(api: Api) -> Any:
     runs: list[str] = []
 
     async def other(state: Any) -> Any:
-        await asyncio.sleep(0.02)
+        await once_handled(runs, 0.3)
         runs.append("other")
         if runs.count("other") < 2:
             raise KeyError("other")
