@@ -327,16 +327,17 @@ def _tuple(
     run: RunRow | None,
 ) -> CheckpointTuple:
     created = row.created_at
+    values = Revived(folded, codec).values
     return CheckpointTuple(
         config=space.config(row),
         checkpoint={
             "v": SHAPE_VERSION,
             "id": space.id_of(row),
             "ts": None if created is None else moment(created).isoformat(),
-            "channel_values": Revived(folded, codec).values,
+            "channel_values": values,
             "channel_versions": dict(folded.versions),
             "versions_seen": {node: dict(seen) for node, seen in folded.seen.items()},
-            "updated_channels": sorted(parse(row)["c"]),
+            "updated_channels": sorted(name for name in parse(row)["c"] if name in values),
         },
         metadata=_metadata(row, run, codec),
         parent_config=None if parent is None else space.config(parent),

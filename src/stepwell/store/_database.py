@@ -92,6 +92,10 @@ class DatabaseStore(BaseStore):
         self.ttl_config = ttl
         self._home = home
         self._index = None if index is None else TextIndex(index)
+        self.index_config = None if index is None else index.copy()
+        """How documents are embedded, as it was given."""
+        self.embeddings = None if self._index is None else self._index.embeddings
+        """What embeds them."""
         self._codec = codec
         self._gathering: Gathering[Prepared] | None = None
         options = JournalOptions()

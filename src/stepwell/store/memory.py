@@ -63,6 +63,10 @@ class InMemoryStore(BaseStore):
     def __init__(self, *, index: IndexConfig | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
         super().__init__()
         self._index = None if index is None else TextIndex(index)
+        self.index_config = None if index is None else index.copy()
+        """How documents are embedded, as it was given."""
+        self.embeddings = None if self._index is None else self._index.embeddings
+        """What embeds them."""
         self._clock = clock
         self._codec = Codec()
         self._lock = threading.Lock()

@@ -214,6 +214,15 @@ async def case_saver_reads(api: Api) -> Any:
     return found | {"left": len(await read())}
 
 
+async def case_saver_tells_what_steps_changed(api: Api) -> Any:
+    """Channels that a superstep emptied do not count."""
+    saver = api.saver()
+    graph = chain(api, LogCount, ["a", "b", "c"], checkpointer=saver)
+    await api.invoke(graph, {"log": ["in"], "n": 1}, api.thread())
+    kept = [c.checkpoint async for c in saver.alist(api.thread())]
+    return [[sorted(c["updated_channels"]), c["channel_values"]] for c in kept]
+
+
 async def case_saver_of_a_path(api: Api) -> Any:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         module = api.module("checkpoint.sqlite.aio")

@@ -534,3 +534,19 @@ async def case_store_of_ones_own_in_batches(api: Api) -> Any:
     ]
     refused = await api.raised(_call(store.get, ("b",), "k"))
     return [first, second, by_sync, one, batches, refused.says("await")[1:]]
+
+
+async def case_store_configurations_can_be_read(api: Api) -> Any:
+    def embed(texts: list[str]) -> list[list[float]]:
+        return [[1.0, float(len(t))] for t in texts]
+
+    index = {"dims": 2, "embed": embed, "fields": ["text"]}
+    with api.SqliteStore.from_conn_string(":memory:", index=index) as store:
+        kept = [store, api.InMemoryStore(index=index)]
+        seen = [{key: s.index_config[key] == index[key] for key in index} for s in kept]
+        vectors = [s.embeddings.embed_documents(["four"]) for s in kept]
+    bare = api.InMemoryStore()
+    return [seen, vectors, bare.index_config, bare.embeddings]
+
+
+case_store_configurations_can_be_read.forms = ("sync",)  # type: ignore[attr-defined]
