@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,22 @@ async def saver(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             open_saver(server_dsn(), schema=schema) as opened,
         ):
             yield opened
+
+
+@pytest_asyncio.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Callable[[str], Awaitable[Saver]]]:
+    """Makes empty open savers: of a kind, with options."""
+    async with AsyncExitStack() as stack:
+        count = iter(range(100))
+
+        async def make(kind: str) -> Saver:
+            if kind == "memory":
+                saver = open_saver("memory://")
+            elif kind == "sqlite":
+                saver = open_saver(f"sqlite:///{tmp_path}/{next(count)}.db")
+            else:
+                schema = await stack.enter_async_context(fresh_schema())
+                saver = open_saver(server_dsn(), schema=schema)
+            return await stack.enter_async_context(saver)
+
+        yield make

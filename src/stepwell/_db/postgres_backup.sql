@@ -164,3 +164,40 @@ ON CONFLICT (version) DO UPDATE SET name = excluded.name;
 
 -- name: backup_unmark
 DELETE FROM {schema}.stepwell_migration m WHERE m.version = -1;
+
+-- name: strays
+-- Rows of no thread, by kind.
+SELECT 'namespaces', count(*) FROM {schema}.stepwell_ns x
+WHERE NOT EXISTS (SELECT FROM {schema}.stepwell_thread t WHERE t.key = x.key)
+UNION ALL
+SELECT 'runs', count(*) FROM {schema}.stepwell_run x
+WHERE NOT EXISTS (SELECT FROM {schema}.stepwell_thread t WHERE t.key = x.key)
+UNION ALL
+SELECT 'checkpoints', count(*) FROM {schema}.stepwell_tail x
+WHERE NOT EXISTS (SELECT FROM {schema}.stepwell_thread t WHERE t.key = x.key)
+UNION ALL
+SELECT 'writes', count(*) FROM {schema}.stepwell_pending x
+WHERE NOT EXISTS (SELECT FROM {schema}.stepwell_thread t WHERE t.key = x.key)
+UNION ALL
+SELECT 'segments', count(*) FROM {schema}.stepwell_segment x
+WHERE NOT EXISTS (SELECT FROM {schema}.stepwell_thread t WHERE t.key = x.key);
+
+-- name: stray_namespaces_delete
+DELETE FROM {schema}.stepwell_ns x
+WHERE NOT EXISTS (SELECT FROM {schema}.stepwell_thread t WHERE t.key = x.key);
+
+-- name: stray_runs_delete
+DELETE FROM {schema}.stepwell_run x
+WHERE NOT EXISTS (SELECT FROM {schema}.stepwell_thread t WHERE t.key = x.key);
+
+-- name: stray_checkpoints_delete
+DELETE FROM {schema}.stepwell_tail x
+WHERE NOT EXISTS (SELECT FROM {schema}.stepwell_thread t WHERE t.key = x.key);
+
+-- name: stray_writes_delete
+DELETE FROM {schema}.stepwell_pending x
+WHERE NOT EXISTS (SELECT FROM {schema}.stepwell_thread t WHERE t.key = x.key);
+
+-- name: stray_segments_delete
+DELETE FROM {schema}.stepwell_segment x
+WHERE NOT EXISTS (SELECT FROM {schema}.stepwell_thread t WHERE t.key = x.key);

@@ -59,3 +59,33 @@ ON CONFLICT (name) DO UPDATE SET value = excluded.value;
 
 -- name: backup_unmark
 DELETE FROM stepwell_meta WHERE name = 'unfinished';
+
+-- name: stray_namespaces
+SELECT count(*) FROM stepwell_ns WHERE t NOT IN (SELECT t FROM stepwell_thread);
+
+-- name: stray_namespaces_delete
+DELETE FROM stepwell_ns WHERE t NOT IN (SELECT t FROM stepwell_thread);
+
+-- name: stray_runs
+SELECT count(*) FROM stepwell_run WHERE t NOT IN (SELECT t FROM stepwell_thread);
+
+-- name: stray_runs_delete
+DELETE FROM stepwell_run WHERE t NOT IN (SELECT t FROM stepwell_thread);
+
+-- name: stray_checkpoints
+SELECT count(*) FROM stepwell_tail WHERE t NOT IN (SELECT t FROM stepwell_thread);
+
+-- name: stray_checkpoints_delete
+DELETE FROM stepwell_tail WHERE t NOT IN (SELECT t FROM stepwell_thread);
+
+-- name: stray_writes
+SELECT count(*) FROM stepwell_pending WHERE t NOT IN (SELECT t FROM stepwell_thread);
+
+-- name: stray_writes_delete
+DELETE FROM stepwell_pending WHERE t NOT IN (SELECT t FROM stepwell_thread);
+
+-- name: stray_segments
+SELECT count(*) FROM stepwell_segment WHERE t NOT IN (SELECT t FROM stepwell_thread);
+
+-- name: stray_segments_delete
+DELETE FROM stepwell_segment WHERE t NOT IN (SELECT t FROM stepwell_thread);

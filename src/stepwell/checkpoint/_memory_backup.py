@@ -9,6 +9,7 @@ from typing import Any
 
 from stepwell.checkpoint._memory_rows import Space, Thread
 from stepwell.checkpoint.driver import (
+    UNENDED,
     NamespaceRow,
     RowKind,
     StoredRow,
@@ -138,7 +139,7 @@ def put(threads: dict[ThreadKey, Thread], part: ThreadPart) -> None:
 
 def _begun(row: ThreadRow) -> Thread:
     thread = Thread(row.key, row.uid, row.epoch, row.created_at)
-    thread.layout_no = -1
+    thread.layout_no = UNENDED
     thread.record_no = thread.claimed_record_no = row.record_no
     thread.change = ThreadChange(
         status=row.status, run=row.run, graph=row.graph, fingerprint=row.fingerprint,

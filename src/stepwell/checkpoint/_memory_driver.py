@@ -32,6 +32,7 @@ from stepwell.checkpoint.driver import (
     Lost,
     Relayout,
     Renewed,
+    RowKind,
     RowPlace,
     RunRow,
     SegmentPlace,
@@ -456,6 +457,10 @@ class MemoryDriver:
             self._threads.pop(key, None)
         for part in parts:
             put(self._threads, part)
+
+    async def strays(self, *, remove: bool = False) -> dict[RowKind, int]:  # noqa: ARG002
+        """There are none: rows are kept inside their threads."""
+        return {}
 
     async def mark(self, note: str | None) -> None:
         """Say that the threads of this driver are not all there yet, or that they are."""

@@ -20,6 +20,7 @@ from stepwell.checkpoint._postgres_rows import (
     write_row,
 )
 from stepwell.checkpoint.driver import (
+    UNENDED,
     NamespaceRow,
     RowKind,
     ThreadKey,
@@ -113,6 +114,15 @@ async def note(db: Postgres) -> str | None:
     return rows[0][0] if rows else None
 
 
+async def strays(db: Postgres, *, remove: bool) -> dict[RowKind, int]:
+    """Rows without a thread, by kind."""
+    rows = await db.fetch("strays", sent=False, long=True)
+    found = {RowKind(kind): count for kind, count in rows if count}
+    for kind in found if remove else ():
+        await db.fetch(f"stray_{kind}_delete", long=True)
+    return found
+
+
 async def restore(db: Postgres, parts: Sequence[ThreadPart], gone: Sequence[ThreadKey]) -> None:
     """Put rows in place, and delete threads, in one transaction."""
     begun = [part.thread for part in parts if part.begins]
@@ -140,8 +150,8 @@ async def restore(db: Postgres, parts: Sequence[ThreadPart], gone: Sequence[Thre
 def _thread(row: ThreadRow) -> tuple[Any, ...]:
     return (
         key_of(row.key), exact(row.key.scope), row.key.thread_id, uuid_of(row.uid), row.epoch,
-        row.record_no, -1, row.status, row.run, row.runs, row.namespaces[0][1], row.checkpoints,
-        row.bytes, row.interrupts, row.state_version, row.ttl_s,
+        row.record_no, UNENDED, row.status, row.run, row.runs, row.namespaces[0][1],
+        row.checkpoints, row.bytes, row.interrupts, row.state_version, row.ttl_s,
         _moment(row.created_at), _moment(row.updated_at),
         exact(row.graph), exact(row.fingerprint), exact(row.next_nodes), exact(row.error),
     )  # fmt: skip
@@ -179,4 +189,4 @@ _CONVERT: Final[Mapping[RowKind, Any]] = {
 """Rows of the SPI as rows of the database, by kind, in the order in which they are written."""
 
 
-__all__ = ["PostgresSnapshot", "note", "restore"]
+__all__ = ["PostgresSnapshot", "note", "restore", "strays"]

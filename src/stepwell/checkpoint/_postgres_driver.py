@@ -38,6 +38,7 @@ from stepwell.checkpoint.driver import (
     Lost,
     Relayout,
     Renewed,
+    RowKind,
     RunRow,
     Slice,
     Tally,
@@ -443,6 +444,10 @@ class PostgresDriver:
     async def restore(self, parts: Sequence[ThreadPart], gone: Sequence[ThreadKey] = ()) -> None:
         """Put rows in place as they are, in one transaction."""
         await whole.restore(self._db, parts, gone)
+
+    async def strays(self, *, remove: bool = False) -> dict[RowKind, int]:
+        """Count rows that belong to no thread, and delete them if asked to."""
+        return await whole.strays(self._db, remove=remove)
 
     async def mark(self, note: str | None) -> None:
         """Say in the schema that it is being filled, or that it is whole."""

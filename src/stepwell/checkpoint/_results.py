@@ -205,6 +205,59 @@ class BackupReport(_Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyProblem(_Record):
+    """Something in a database that is not as it was written, or does not fit.
+
+    Attributes:
+        kind: "checksum" (other bytes than were written), "unreadable" (no such record),
+            "missing" (others build on it), "twice" (two records for one place), "segment" (a
+            folded stretch does not say what its rows say), "head" (not the newest checkpoint),
+            "run" (it names a run that is not there), "newer" (than its thread's row), "orphan"
+            (it belongs to nothing that is there), "unended" (a copy that was cut off).
+        thread_id: Its thread; None: no thread.
+        scope: The thread's scope.
+        checkpoint_ns: The namespace; "#3" if only its number is known.
+        seq: The checkpoint's number in its namespace; None: the thread as a whole.
+        message: What is wrong.
+        repaired: Whether it is mended now.
+    """
+
+    kind: str
+    thread_id: str | None
+    scope: str
+    checkpoint_ns: str
+    seq: int | None
+    message: str
+    repaired: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyReport(_Record):
+    """What a check has come to.
+
+    Attributes:
+        threads: Threads that were looked at.
+        checkpoints: Checkpoints of them that have a row of their own.
+        segments: Folded stretches of them.
+        writes: Results of unfinished supersteps of them.
+        problems: What is wrong, thread by thread.
+        busy: Threads that a run holds, and that were therefore not repaired.
+    """
+
+    threads: int
+    checkpoints: int
+    segments: int
+    writes: int
+    problems: tuple[VerifyProblem, ...] = ()
+    busy: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong (any more)."""
+        return all(problem.repaired for problem in self.problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecoverReport(_Record):
     """What became of the orphans that `arecover` looked at; thread ids.
 
@@ -277,5 +330,6 @@ class CheckpointTuple(NamedTuple):
 
 __all__ = [
     "BackupProgress", "BackupReport", "CheckpointTuple", "CompactReport", "DrainReport",
-    "MigrateReport", "PruneReport", "RecoverReport", "RunInfo", "ThreadInfo",
+    "MigrateReport", "PruneReport", "RecoverReport", "RunInfo", "ThreadInfo", "VerifyProblem",
+    "VerifyReport",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from stepwell._db.sqlite import SQL, Cursor, LeaseTime, exact_parameter
 from stepwell.checkpoint._sqlite_read import thread_row
 from stepwell.checkpoint.driver import (
+    UNENDED,
     CheckpointRow,
     NamespaceRow,
     RowKind,
@@ -46,6 +47,8 @@ _READ: Final = {
     RowKind.SEGMENTS: (SQL["backup_segments"], SegmentRow._make, (-1, 0)),
 }
 """Statement, row type, and the place before all rows."""
+_STRAYS: Final = {kind: SQL[f"stray_{kind}"] for kind in RowKind}
+_STRAYS_DELETE: Final = {kind: SQL[f"stray_{kind}_delete"] for kind in RowKind}
 
 
 class SqliteSnapshot:
@@ -118,6 +121,15 @@ def mark(cursor: Cursor, text: str | None) -> None:
     cursor.execute(_UNMARK) if text is None else cursor.execute(_MARK, (text,))
 
 
+def strays(cursor: Cursor, *, remove: bool) -> dict[RowKind, int]:
+    """Rows without a thread, by kind."""
+    found = {kind: cursor.execute(sql).fetchone()[0] for kind, sql in _STRAYS.items()}
+    found = {kind: count for kind, count in found.items() if count}
+    for kind in found if remove else ():
+        cursor.execute(_STRAYS_DELETE[kind])
+    return found
+
+
 def restore(cursor: Cursor, parts: Sequence[ThreadPart], gone: Sequence[ThreadKey]) -> None:
     """Put rows in place, and delete threads."""
     for key in gone:
@@ -138,8 +150,8 @@ def _put(cursor: Cursor, part: ThreadPart) -> None:
     if part.begins:
         _delete(cursor, row.key)
         values = (
-            *row.key, row.uid, row.epoch, row.record_no, row.record_no, -1, row.status, row.run,
-            row.runs, row.namespaces[0][1], row.checkpoints, row.bytes, row.interrupts,
+            *row.key, row.uid, row.epoch, row.record_no, row.record_no, UNENDED, row.status,
+            row.run, row.runs, row.namespaces[0][1], row.checkpoints, row.bytes, row.interrupts,
             row.state_version, row.ttl_s, row.created_at, row.updated_at, row.graph,
             row.fingerprint, row.next_nodes, row.error,
         )  # fmt: skip
@@ -162,4 +174,4 @@ def _put(cursor: Cursor, part: ThreadPart) -> None:
         cursor.execute(_END, (row.layout_no, t))
 
 
-__all__ = ["SqliteSnapshot", "mark", "note", "restore"]
+__all__ = ["SqliteSnapshot", "mark", "note", "restore", "strays"]

@@ -43,6 +43,7 @@ from stepwell.checkpoint.driver import (
     Lost,
     Relayout,
     Renewed,
+    RowKind,
     RunRow,
     Slice,
     Tally,
@@ -410,6 +411,12 @@ class SqliteDriver:
         """Put rows in place as they are, in one transaction."""
         await self._opened().write(lambda cursor: whole.restore(cursor, parts, gone))
         self._numbers.clear()
+
+    async def strays(self, *, remove: bool = False) -> dict[RowKind, int]:
+        """Count rows that belong to no thread, and delete them if asked to."""
+        database = self._opened()
+        call = database.write if remove else database.read
+        return await call(lambda cursor: whole.strays(cursor, remove=remove))
 
     async def mark(self, note: str | None) -> None:
         """Say in the file that it is being filled, or that it is whole."""

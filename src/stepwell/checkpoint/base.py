@@ -10,7 +10,6 @@ from stepwell._portal import iterate_sync
 from stepwell.checkpoint import _listing as listing
 from stepwell.checkpoint import _reading as reading
 from stepwell.checkpoint import _runs as runs
-from stepwell.checkpoint._backup import Backing
 from stepwell.checkpoint._forms import (
     ERROR,
     EXCLUDED_METADATA_KEYS,
@@ -44,14 +43,17 @@ from stepwell.checkpoint._results import (
     RecoverReport,
     RunInfo,
     ThreadInfo,
+    VerifyProblem,
+    VerifyReport,
 )
+from stepwell.checkpoint._verifying import Verifying
 from stepwell.checkpoint.driver import RunStatus
 from stepwell.errors import UsageError
 
 Config = Mapping[str, Any]
 
 
-class Saver(Looking, Backing):
+class Saver(Looking, Verifying):
     """Threads in one database: checkpoints of their states, and the runs that made them.
 
     Usable directly (it opens at first use), in `with`, and in `async with`. It belongs to the
@@ -419,6 +421,7 @@ __all__ = [
     "WRITES_IDX_MAP", "BackupProgress", "BackupReport", "BaseCheckpointSaver", "ChannelVersions",
     "Checkpoint", "CheckpointMetadata", "CheckpointTuple", "CompactReport", "DrainReport",
     "EmptyChannelError", "PendingWrite", "PruneReport", "RecoverReport", "RunInfo", "Saver",
-    "ThreadInfo", "copy_checkpoint", "create_checkpoint", "empty_checkpoint", "get_checkpoint_id",
+    "ThreadInfo", "VerifyProblem", "VerifyReport", "copy_checkpoint", "create_checkpoint",
+    "empty_checkpoint", "get_checkpoint_id",
     "get_checkpoint_metadata", "get_serializable_checkpoint_metadata", "writes_sort_key",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from stepwell.checkpoint._driver_parts import (
+    UNENDED,
     NamespaceRow,
     RowKind,
     Snapshot,
@@ -411,12 +412,20 @@ class BackupDriver(Driver, Protocol):
         Nobody else writes these threads: a database that is being filled is marked so.
         """
 
+    async def strays(self, *, remove: bool = False) -> dict[RowKind, int]:
+        """How many rows of each kind belong to no thread (kinds without any left out).
+
+        Args:
+            remove: Delete them.
+        """
+
     async def mark(self, note: str | None) -> None:
         """Say durably that this database is being filled (`note`), or is whole (None)."""
 
 
 __all__ = [
     "NAMESPACES_MAX",
+    "UNENDED",
     "Ask",
     "BackupDriver",
     "Busy",

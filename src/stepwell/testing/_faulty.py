@@ -27,6 +27,7 @@ from stepwell.checkpoint.driver import (
     Lost,
     Relayout,
     Renewed,
+    RowKind,
     RunRow,
     Slice,
     Snapshot,
@@ -52,7 +53,7 @@ VERBS = (
     "tally", "vitals",
 )  # fmt: skip
 
-BACKUP_VERBS = ("snapshot", "restore", "mark")
+BACKUP_VERBS = ("snapshot", "restore", "mark", "strays")
 """Of drivers that declare `ONLINE_BACKUP`; a snapshot counts when it begins."""
 
 
@@ -399,6 +400,11 @@ class FaultyDriver:
     async def vitals(self) -> Vitals:
         """See `Driver.vitals`."""
         return await self._call("vitals", self.driver.vitals)
+
+    async def strays(self, *, remove: bool = False) -> dict[RowKind, int]:
+        """See `BackupDriver.strays`."""
+        driver = cast("BackupDriver", self.driver)
+        return await self._call("strays", lambda: driver.strays(remove=remove))
 
 
 def _error_of(rule: FaultRule) -> BaseException:
