@@ -201,6 +201,19 @@ async def test_a_run_that_was_taken_over_stays_an_orphan(saver):
     assert (orphan.thread_id, run.status, run.attempts) == ("a", "running", 1)
 
 
+async def test_who_drains_recovers_nothing_and_says_so(saver):
+    """A report of nothing would read as if there were no orphans."""
+    from tests.engine.test_recovery import Walk
+
+    walk = Walk(saver)
+    await walk.orphan("a")
+    await saver.adrain()
+    with pytest.raises(ThreadBusyError, match="drains") as caught:
+        await walk.graph.arecover()
+    assert caught.value.context["code"] == "draining"
+    assert [info.thread_id async for info in saver.aorphans()] == ["a"]
+
+
 async def test_a_saver_that_is_not_open_has_nothing_to_drain(tmp_path):
     saver = open_saver(f"sqlite:///{tmp_path}/none.db")
     assert await saver.adrain() == DrainReport()

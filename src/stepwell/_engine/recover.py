@@ -98,6 +98,14 @@ class Recovery:
             poisoned=tuple(ids.get("poisoned", ())), skipped=tuple(ids.get("skipped", ())),
         )  # fmt: skip
 
+    async def begin(self) -> None:
+        """See whether this process may begin anything.
+
+        Raises:
+            ThreadBusyError: It drains.
+        """
+        (await self._saver.journal()).check_begins()
+
     async def sweep(self, limit: int | None = None) -> None:
         """Begin with every orphan that is there now; waits only for room.
 
@@ -226,7 +234,9 @@ async def recover(recovery: Recovery, limit: int | None) -> RecoverReport:
 
     Raises:
         StorageError: The database did not answer.
+        ThreadBusyError: This process drains: it would leave all of them where they are.
     """
+    await recovery.begin()
     try:
         await recovery.sweep(limit)
     except BaseException:

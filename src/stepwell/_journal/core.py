@@ -137,13 +137,20 @@ class Core:
         finally:
             self._beginning.discard(wait)
 
-    def _no_more(self, key: ThreadKey) -> ThreadBusyError:
+    def check_begins(self) -> None:
+        """See `Journal.check_begins`."""
+        if self.draining is not None:
+            raise self._no_more(None)
+
+    def _no_more(self, key: ThreadKey | None) -> ThreadBusyError:
+        where = "" if key is None else f" on thread {key.thread_id!r}"
         msg = (
-            f"This process drains ({self.draining}) and begins nothing new on thread "
-            f"{key.thread_id!r}: call again elsewhere, or when its saver was opened again."
+            f"This process drains ({self.draining}) and begins nothing new{where}: call again "
+            "elsewhere, or when its saver was opened again."
         )
+        thread_id = None if key is None else key.thread_id
         return ThreadBusyError(
-            msg, thread_id=key.thread_id, code="draining", owner=self._around.worker.hex()
+            msg, thread_id=thread_id, code="draining", owner=self._around.worker.hex()
         )
 
     def _refuse_reentry(self, key: ThreadKey, mine: Sequence[Turn]) -> None:

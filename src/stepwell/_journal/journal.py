@@ -274,6 +274,14 @@ class Journal:
         """
         return await self._opened_core().drain(reason, timeout_s)
 
+    def check_begins(self) -> None:
+        """Refuse what would begin runs of threads that are still to be found.
+
+        Raises:
+            ThreadBusyError: The journal drains.
+        """
+        self._opened_core().check_begins()
+
     # -- reading
 
     async def settled(self, key: ThreadKey) -> None:

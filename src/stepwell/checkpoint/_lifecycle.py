@@ -209,7 +209,7 @@ class Opening:
         """Shut down in good order: this process's runs on this saver stop at their next barrier.
 
         Their callers get `GraphDrained`, what they have finished is kept, and other processes
-        may have their threads at once. New runs, updates and deletions are refused with
+        may have their threads at once. New runs, updates, deletions and recoveries are refused with
         `ThreadBusyError` (`context["code"] == "draining"`) from now on, until the saver was
         closed and is opened again; what a running node still needs goes on. Reading goes on.
 

@@ -44,6 +44,8 @@ class RecoveryVerbs(Compiled):
 
         Raises:
             StorageError: The database did not answer.
+            ThreadBusyError: The saver was drained (`context["code"] == "draining"`): nothing is
+                recovered until it was closed and is opened again.
             UsageError: The graph has no checkpointer.
         """
         if limit is not None:
