@@ -8,12 +8,17 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from stepwell._journal.handle import ThreadHandle
-from stepwell.checkpoint.driver import RunRow
+from stepwell.checkpoint._memory_driver import MemoryDriver
+from stepwell.checkpoint._postgres_driver import PostgresDriver
+from stepwell.checkpoint._sqlite_driver import SqliteDriver
+from stepwell.checkpoint.base import Saver
+from stepwell.checkpoint.driver import Driver, RunRow
 from stepwell.checkpoint.memory import InMemorySaver
 from stepwell.checkpoint.postgres import PostgresSaver
 from stepwell.checkpoint.sqlite import SqliteSaver
 from stepwell.errors import NotFoundError, StorageError, UsageError
 from stepwell.graph import START, StateGraph
+from stepwell.testing import FaultPlan, FaultyDriver
 from stepwell.types import Command, interrupt
 from tests._postgres import fresh_schema, server_dsn
 
@@ -40,6 +45,21 @@ async def saver(request, tmp_path):
     )
     async with made:
         yield made
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+async def driver(request, tmp_path):
+    if request.param == "postgres":
+        async with fresh_schema() as schema:
+            yield PostgresDriver(server_dsn(), schema=schema)
+    elif request.param == "sqlite":
+        yield SqliteDriver(str(tmp_path / "driver.db"))
+    else:
+        yield MemoryDriver()
+
+
+def broken() -> StorageError:
+    return StorageError("The disk is gone.", outcome="none")
 
 
 def thread(name: str, **more: Any) -> Any:
@@ -272,3 +292,29 @@ async def test_of_a_copy_that_fails_nothing_is_left(monkeypatch: pytest.MonkeyPa
     with pytest.raises(StorageError):
         await saver.acopy_thread("source", "target")
     assert await saver.aget_thread("target") is None
+
+
+@pytest.mark.parametrize("k", range(1, 4))
+async def test_a_copy_that_is_cut_off_is_there_whole_or_not_at_all(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch, k: int
+) -> None:
+    """The process can write k - 1 times more, then never again: not even to clean up. The copy
+    can be made again, by whoever comes."""
+    plan = FaultPlan()
+    async with Saver(FaultyDriver(driver, plan), batch_rows_max=1) as saver:
+        graph = survey(saver, [])
+        await graph.ainvoke({"log": []}, thread("a"))
+        await graph.ainvoke(Command(resume="answer"), thread("a"))
+        begun = plan.calls["commit"]
+        plan.fail("commit", at=begun + k, times=20, error=broken).fail("delete", at=1, error=broken)
+        cut_off = False
+        try:
+            await saver.acopy_thread("a", "b")
+        except StorageError:
+            cut_off = True
+            assert await history(graph, "b") == []
+        plan._rules.clear()
+        if cut_off:
+            await saver.acopy_thread("a", "b")
+        assert cut_off is (k == 1), "it is one commit"
+        assert await history(graph, "b") == await history(graph, "a")

@@ -115,7 +115,8 @@ async def _all_runs(journal: Journal, key: ThreadKey) -> dict[int, RunRow]:
 
 
 async def write_copy(handle: ThreadHandle, whole: Whole) -> None:
-    """Append the records of a thread to a new one, each under its number.
+    """Write the records of a thread to a new one, each under its number, in one commit: a process
+    that dies meanwhile leaves no part of a copy that would pass for a thread.
 
     Raises:
         UsageError: The target holds something.
@@ -128,13 +129,15 @@ async def write_copy(handle: ThreadHandle, whole: Whole) -> None:
         )
         raise UsageError(msg, thread_id=handle.key.thread_id)
     try:
-        await _append(handle, whole)
+        with handle.together():
+            _append(handle, whole)
+        await handle.flushed()
     except BaseException:
         await handle.delete()
         raise
 
 
-async def _append(handle: ThreadHandle, whole: Whole) -> None:
+def _append(handle: ThreadHandle, whole: Whole) -> None:
     for name in whole.namespaces:
         handle.namespace(name)
     records: list[tuple[str, CheckpointRow | WriteRow]] = [*whole.checkpoints, *whole.writes]
@@ -145,7 +148,6 @@ async def _append(handle: ThreadHandle, whole: Whole) -> None:
             # Ids sort by record number: what left no row keeps its number too. Among it are
             # the records of runs that made no checkpoint.
             handle.append_status(run_row=_next_run(runs, records, row.record_no))
-            await handle.room()
         if isinstance(row, CheckpointRow):
             while any(number < row.run for number in runs):  # they are numbered without a gap
                 handle.append_status(run_row=runs.pop(min(runs)))
@@ -162,7 +164,6 @@ async def _append(handle: ThreadHandle, whole: Whole) -> None:
                 task_path=row.task_path, channel=row.channel, format=row.format, crc=row.crc,
                 body=row.body, key_id=row.key_id,
             )  # fmt: skip
-        await handle.room()
     thread = whole.thread
     running = thread.status == ThreadStatus.RUNNING
     change = ThreadChange(
@@ -174,7 +175,6 @@ async def _append(handle: ThreadHandle, whole: Whole) -> None:
     for run in runs.values():
         handle.append_status(run_row=run)
     handle.append_status(thread=change, let_go=True)
-    await handle.flushed()
 
 
 def _next_run(
