@@ -42,6 +42,7 @@ from tests._postgres import (
     pg_dsn,
     pg_schema,
     server_dsn,
+    sessions,
 )
 
 pytestmark = pytest.mark.postgres
@@ -128,18 +129,40 @@ async def count(schema, table):
     return rows[0][0]
 
 
-class Slow:
-    """Commit statements that stop for a moment between their snapshot and the row locks."""
+@asynccontextmanager
+async def held_up(schema):
+    """A function of the server, "hold_up", that waits for the end of this block. Yields what
+    waits until somebody is in it."""
+    await execute(
+        f"""CREATE TABLE "{schema}".gate (); CREATE FUNCTION "{schema}".hold_up() RETURNS void
+        LANGUAGE plpgsql AS $$ BEGIN
+          WHILE NOT EXISTS (SELECT FROM "{schema}".gate) LOOP PERFORM pg_sleep(0.005); END LOOP;
+        END $$"""
+    )
 
-    def __init__(self, statements, name):
-        sleepy = "ORDINALITY AS w(key, epoch, owner, record_no"
-        head = statements._sql["commit_fence"]
-        assert sleepy in head
-        # The sleep is taken once, with the snapshot made and no row locked yet.
-        nap = f"WITH nap AS MATERIALIZED (SELECT pg_sleep(0.4), '{name}'), want AS"
-        slow = head.replace("WITH want AS", nap, 1)
-        slow = slow.replace("SELECT * FROM unnest(", "SELECT w.* FROM nap, unnest(", 1)
-        self.sql = {**statements._sql, "commit_fence": slow}
+    async def waiting():
+        async with asyncio.timeout(20):
+            while not await execute(  # noqa: ASYNC110  # the server tells nobody
+                "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE $1",
+                f'%"{schema}".hold_up()%',
+            ):
+                await asyncio.sleep(0.01)
+
+    try:
+        yield waiting
+    finally:
+        await execute(f'INSERT INTO "{schema}".gate DEFAULT VALUES')
+
+
+def slow(statements, schema):
+    """Commit statements that are held up between their snapshot and the row locks."""
+    head = statements._sql["commit_fence"]
+    assert "ORDINALITY AS w(key, epoch, owner, record_no" in head
+    # It is waited for once, with the snapshot made and no row locked yet.
+    nap = f'WITH nap AS MATERIALIZED (SELECT "{schema}".hold_up()), want AS'
+    fence = head.replace("WITH want AS", nap, 1)
+    fence = fence.replace("SELECT * FROM unnest(", "SELECT w.* FROM nap, unnest(", 1)
+    return CommitStatements({**statements._sql, "commit_fence": fence})
 
 
 async def test_a_claim_between_snapshot_and_lock_is_seen(pg_schema):
@@ -147,10 +170,11 @@ async def test_a_claim_between_snapshot_and_lock_is_seen(pg_schema):
     async with opened(pg_schema) as one, opened(pg_schema) as two:
         alice = await take(one, thread_key(), ALICE, lease_ttl_s=0.05)
         await asyncio.sleep(0.1)
-        one._statements = CommitStatements(Slow(one._statements, "claim").sql)
-        late = asyncio.create_task(alice.send(alice.slice(checkpoint(b"late"))))
-        await asyncio.sleep(0.15)
-        bob = await take(two, thread_key(), BOB)
+        one._statements = slow(one._statements, pg_schema)
+        async with held_up(pg_schema) as waiting:
+            late = asyncio.create_task(alice.send(alice.slice(checkpoint(b"late"))))
+            await waiting()
+            bob = await take(two, thread_key(), BOB)
         outcome = await late
         assert isinstance(outcome, Stale)
         assert (outcome.epoch, outcome.owner) == (bob.epoch, BOB)
@@ -160,10 +184,11 @@ async def test_a_claim_between_snapshot_and_lock_is_seen(pg_schema):
 async def test_a_heartbeat_between_snapshot_and_lock_is_no_harm(pg_schema):
     async with opened(pg_schema) as one, opened(pg_schema) as two:
         alice = await take(one, thread_key(), ALICE)
-        one._statements = CommitStatements(Slow(one._statements, "beat").sql)
-        call = asyncio.create_task(alice.send(alice.slice(checkpoint(b"1"))))
-        await asyncio.sleep(0.15)
-        assert await two.renew(ALICE, [alice.held], 30.0) == [Renewed()]
+        one._statements = slow(one._statements, pg_schema)
+        async with held_up(pg_schema) as waiting:
+            call = asyncio.create_task(alice.send(alice.slice(checkpoint(b"1"))))
+            await waiting()
+            assert await two.renew(ALICE, [alice.held], 30.0) == [Renewed()]
         assert await call == Committed(1)
 
 
@@ -171,11 +196,12 @@ async def test_a_delete_between_snapshot_and_lock_parks_then_is_stale(pg_schema)
     async with opened(pg_schema) as one, opened(pg_schema) as two:
         alice = await take(one, thread_key(), ALICE)
         normal = one._statements
-        one._statements = CommitStatements(Slow(normal, "delete").sql)
+        one._statements = slow(normal, pg_schema)
         piece = alice.slice(checkpoint(b"1"))
-        call = asyncio.create_task(one.commit([piece]))
-        await asyncio.sleep(0.15)
-        assert await two.delete(alice.held, ALICE)
+        async with held_up(pg_schema) as waiting:
+            call = asyncio.create_task(one.commit([piece]))
+            await waiting()
+            assert await two.delete(alice.held, ALICE)
         assert await call == [Parked()]
         one._statements = normal
         assert await one.commit([piece]) == [Stale(None)]
@@ -193,7 +219,8 @@ async def test_a_delete_waits_out_a_commit_of_its_own_thread(pg_schema):
             sql["delete"]
             .replace(
                 "WITH seen AS MATERIALIZED (",
-                "WITH seen AS MATERIALIZED (SELECT s.* FROM (SELECT pg_sleep(0.3)) z, LATERAL (",
+                f'WITH seen AS MATERIALIZED (SELECT s.* FROM (SELECT "{pg_schema}".hold_up()) z, '
+                "LATERAL (",
                 1,
             )
             .replace("), held AS", ") s), held AS", 1)
@@ -202,9 +229,10 @@ async def test_a_delete_waits_out_a_commit_of_its_own_thread(pg_schema):
             )
         )
         two._db._opened.sql = {**sql, "delete": sleepy}
-        deleting = asyncio.create_task(two.delete(alice.held, ALICE))
-        await asyncio.sleep(0.1)
-        assert await one.commit([piece]) == [Committed(2)]
+        async with held_up(pg_schema) as waiting:
+            deleting = asyncio.create_task(two.delete(alice.held, ALICE))
+            await waiting()
+            assert await one.commit([piece]) == [Committed(2)]
         assert await deleting is True
         assert await count(pg_schema, "tail") == 0
 
@@ -215,11 +243,12 @@ async def test_a_reply_that_never_comes_leaves_the_outcome_unknown(pg_schema):
         alice = await take(driver, thread_key(), ALICE)
         lane = driver._db._opened.lane
         normal = driver._statements
-        driver._statements = CommitStatements(Slow(normal, "cut").sql)
+        driver._statements = slow(normal, pg_schema)
         piece = alice.slice(checkpoint(b"1"))
-        call = asyncio.create_task(alice.send(piece))
-        await asyncio.sleep(0.15)
-        await kill_backend(lane._link.get_server_pid())
+        async with held_up(pg_schema) as waiting:
+            call = asyncio.create_task(alice.send(piece))
+            await waiting()
+            await kill_backend(lane._link.get_server_pid())
         with pytest.raises(StorageUnavailableError) as caught:
             await call
         assert caught.value.context["outcome"] == "unknown"
@@ -386,7 +415,9 @@ async def test_round_trips_do_not_grow_with_the_batch(pg_schema):
 
 async def table_scans(schema):
     """How often each table was read as a whole (making an index counts)."""
-    await asyncio.sleep(0.2)  # sessions tell their figures when they end
+    async with asyncio.timeout(20):
+        while await sessions(schema):  # noqa: ASYNC110  # they tell their figures when they end
+            await asyncio.sleep(0.01)
     rows = await execute(
         "SELECT relname, seq_scan FROM pg_stat_user_tables WHERE schemaname = $1 "
         "AND relname <> 'stepwell_migration'",
@@ -397,7 +428,8 @@ async def table_scans(schema):
 
 async def test_no_statement_reads_a_whole_table(pg_schema):
     """Whatever the sizes when a plan was made, rows are found through indexes."""
-    async with opened(pg_schema) as driver:
+    named = {"server_settings": {"application_name": pg_schema}}
+    async with opened(pg_schema, connect=named) as driver:
         await driver.close()
         before = await table_scans(pg_schema)
         await driver.open()

@@ -153,8 +153,12 @@ async def rewrite(text):
     [[file]] = await execute("SELECT setting FROM pg_settings WHERE name = $1", "hba_file")
     before = await asyncio.to_thread(Path(file).read_text)
     await asyncio.to_thread(Path(file).write_text, text.format(before=before))
+    loaded = "SELECT pg_conf_load_time() WHERE $1"  # by who lets new sessions in
+    earlier = await execute(loaded, True)
     await execute("SELECT pg_reload_conf()")
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(20):
+        while await execute(loaded, True) == earlier:  # noqa: ASYNC110  # it tells nobody
+            await asyncio.sleep(0.01)
     return before
 
 
