@@ -139,7 +139,7 @@ class Killer:
         """Seconds that the workload takes from ready to its end when nobody kills it."""
         child = self._spawn("measure")
         started = time.monotonic()
-        code = child.wait(60)
+        code = child.wait(600)
         if code:
             msg = f"the worker failed by itself with exit code {code}"
             raise RuntimeError(msg)
@@ -165,7 +165,7 @@ class Killer:
                     asyncio.run(self._inspect(batch))
                     continue
             else:
-                child.wait(120)
+                child.wait(600)
             if child.returncode != 0:
                 self.findings.broken.append(f"{batch}: the worker failed: {child.returncode}")
             break

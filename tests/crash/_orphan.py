@@ -40,7 +40,7 @@ def build(saver: Saver, *, dies: bool) -> CompiledStateGraph:
     return graph.add_edge(START, "first").compile(saver, durability="sync")
 
 
-async def main(url: str, lease_ttl_s: str = "10") -> None:
+async def main(url: str, lease_ttl_s: str = "240") -> None:
     async with open_saver(url, lease_ttl_s=float(lease_ttl_s)) as saver:
         await build(saver, dies=True).ainvoke({"ask": "one"}, CONFIG, context="!")
 

@@ -50,7 +50,7 @@ def build(saver: Saver, log: str, *, dies_in: str = "", waits_in: str = "") -> C
 
 
 async def main(what: str, url: str, log: str) -> None:
-    async with open_saver(url) as saver:
+    async with open_saver(url, lease_ttl_s=240.0) as saver:
         if what.startswith("die in "):
             graph = build(saver, log, dies_in=what.removeprefix("die in "))
             await graph.ainvoke({"ask": "a"}, thread("a"), idempotency_key=KEY)

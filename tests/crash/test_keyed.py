@@ -27,7 +27,7 @@ async def start(url: str, acks: Path) -> asyncio.subprocess.Process:
     child = await asyncio.create_subprocess_exec(
         sys.executable, _keyed.__file__, url, str(acks), env={**os.environ, "PYTHONPATH": path}
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not any(  # noqa: ASYNC110  # a log of another process
             a.get("ready") == child.pid for a in read_log(str(acks))
         ):

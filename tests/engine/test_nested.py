@@ -349,7 +349,7 @@ async def test_a_node_that_calls_its_own_thread_is_refused_at_once(saver: Saver)
 
     async def call(state: Any) -> dict[str, Any]:
         with pytest.raises(ThreadBusyError) as caught:
-            await asyncio.wait_for(other.ainvoke({"log": []}, CONFIG), 5)
+            await asyncio.wait_for(other.ainvoke({"log": []}, CONFIG), 60)
         return {"log": [caught.value.context["code"]]}
 
     async def nothing(state: Any) -> dict[str, Any]:
@@ -434,7 +434,7 @@ async def test_invoke_in_an_async_node_names_ainvoke(saver: Saver, ran: Ran) -> 
 
     graph = chain(("call", call), checkpointer=saver)
     with pytest.raises(UsageError, match="ainvoke"):
-        await asyncio.wait_for(graph.ainvoke({"log": []}, CONFIG), 10)
+        await asyncio.wait_for(graph.ainvoke({"log": []}, CONFIG), 60)
 
 
 async def test_one_subgraph_serves_two_parents_at_once(saver: Saver, ran: Ran) -> None:

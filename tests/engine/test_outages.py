@@ -153,7 +153,7 @@ async def test_beyond_the_budget_the_call_fails_typed(kind, at, tmp_path):
 async def test_everything_fails_and_the_call_takes_one_budget(kind, tmp_path):
     """Commit, status, release, reads: all of them fail; the call still ends in about its time."""
     plan = FaultPlan()
-    async with opened(kind, plan, tmp_path, outage_budget_s=2.0, lease_ttl_s=30.0) as saver:
+    async with opened(kind, plan, tmp_path, outage_budget_s=2.0, lease_ttl_s=600.0) as saver:
 
         async def cut(state: State) -> dict[str, Any]:
             for verb in ("commit", "release", "renew", "load", "claim"):
@@ -165,7 +165,7 @@ async def test_everything_fails_and_the_call_takes_one_budget(kind, tmp_path):
         began = time.monotonic()
         with pytest.raises(StorageError):
             await graph.ainvoke({"log": ["t"]}, thread("t"), durability="sync")
-        assert time.monotonic() - began < 15, "a lease of 30 s was waited for"
+        assert time.monotonic() - began < 120, "a lease of 600 s was waited for"
         plan._rules.clear()
 
 
@@ -176,7 +176,7 @@ async def test_a_file_that_is_locked_throughout_takes_one_budget(tmp_path):
     driver = SqliteDriver(str(path), busy_timeout_s=0.2)
     locker = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
-        async with Saver(driver, outage_budget_s=2.0, lease_ttl_s=60.0) as saver:
+        async with Saver(driver, outage_budget_s=2.0, lease_ttl_s=600.0) as saver:
 
             async def lock(state: State) -> dict[str, Any]:
                 locker.execute("BEGIN IMMEDIATE")
@@ -187,7 +187,7 @@ async def test_a_file_that_is_locked_throughout_takes_one_budget(tmp_path):
             began = time.monotonic()
             with pytest.raises(StorageUnavailableError):
                 await graph.ainvoke({"log": ["t"]}, thread("t"), durability="sync")
-            assert time.monotonic() - began < 20, "the lease lasts 60 s"
+            assert time.monotonic() - began < 120, "the lease lasts 600 s"
             locker.execute("ROLLBACK")
             state = await graph.aget_state(thread("t"))
             assert (state.values, bool(state.next)) == ({"log": ["t"]}, True)
@@ -202,7 +202,7 @@ async def test_tables_that_are_locked_throughout_take_one_budget(tmp_path):
         link = await asyncpg.connect(server_dsn())
         try:
             driver = PostgresDriver(server_dsn(), schema=schema)
-            async with Saver(driver, outage_budget_s=2.0, lease_ttl_s=60.0) as saver:
+            async with Saver(driver, outage_budget_s=2.0, lease_ttl_s=600.0) as saver:
                 transaction = link.transaction()
 
                 async def lock(state: State) -> dict[str, Any]:
@@ -217,7 +217,7 @@ async def test_tables_that_are_locked_throughout_take_one_budget(tmp_path):
                 began = time.monotonic()
                 with pytest.raises(StorageError):
                     await graph.ainvoke({"log": ["t"]}, thread("t"), durability="sync")
-                assert time.monotonic() - began < 40, "the lease lasts 60 s"
+                assert time.monotonic() - began < 200, "the lease lasts 600 s"
                 await transaction.rollback()
                 state = await graph.aget_state(thread("t"))
                 assert (state.values, bool(state.next)) == ({"log": ["t"]}, True)

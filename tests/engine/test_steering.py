@@ -137,7 +137,7 @@ async def test_a_run_cannot_wait_for_itself(saver: Saver) -> None:
         ]
         for call in calls:
             with pytest.raises(ThreadBusyError) as caught:
-                await asyncio.wait_for(call(), 5)
+                await asyncio.wait_for(call(), 60)
             refused.append(caught.value.context["code"])
         return {"log": ["done"]}
 

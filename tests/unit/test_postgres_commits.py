@@ -89,7 +89,7 @@ async def test_every_verb_answers_while_a_stranger_holds_the_row(pg_schema):
             await other.execute(
                 f"SELECT FROM \"{pg_schema}\".stepwell_thread WHERE thread_id = 'free' FOR UPDATE"
             )
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 assert isinstance(await contest(two, thread_key("held"), BOB), Busy)
                 got = await contest(two, thread_key("free"), BOB)
                 assert isinstance(got, Busy)
@@ -141,7 +141,7 @@ async def held_up(schema):
     )
 
     async def waiting():
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await execute(  # noqa: ASYNC110  # the server tells nobody
                 "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE $1",
                 f'%"{schema}".hold_up()%',
@@ -415,7 +415,7 @@ async def test_round_trips_do_not_grow_with_the_batch(pg_schema):
 
 async def table_scans(schema):
     """How often each table was read as a whole (making an index counts)."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await sessions(schema):  # noqa: ASYNC110  # they tell their figures when they end
             await asyncio.sleep(0.01)
     rows = await execute(

@@ -156,7 +156,7 @@ async def rewrite(text):
     loaded = "SELECT pg_conf_load_time() WHERE $1"  # by who lets new sessions in
     earlier = await execute(loaded, True)
     await execute("SELECT pg_reload_conf()")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await execute(loaded, True) == earlier:  # noqa: ASYNC110  # it tells nobody
             await asyncio.sleep(0.01)
     return before

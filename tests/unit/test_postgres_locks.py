@@ -44,7 +44,7 @@ async def locks_of(driver):
     return held
 
 
-async def until(condition, seconds=10.0):
+async def until(condition, seconds=60.0):
     """Wait for what another process does."""
     async with asyncio.timeout(seconds):
         while True:

@@ -56,7 +56,7 @@ async def locked(driver):
 
 async def until(condition):
     """Wait until a function says yes, at most 10 s."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             if condition():
                 return
@@ -70,7 +70,7 @@ async def repaired(session):
 async def settled(driver):
     """Wait until nothing is left to repair and the server holds what we believe to hold."""
     session = driver._db.locks
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             await repaired(session)
             if await locked(driver) == set(session._held):

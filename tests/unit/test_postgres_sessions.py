@@ -192,7 +192,7 @@ async def test_commits_and_heartbeats_do_not_wait_for_readers(pg_schema):
     """All borrowed connections are out; lane and control line have their own."""
     async with opened(pg_schema, pool_size_max=3) as driver:
         alice = await take(driver, thread_key(), ALICE)
-        async with driver._db.snapshot(primary=True), asyncio.timeout(5):
+        async with driver._db.snapshot(primary=True), asyncio.timeout(60):
             await alice.append(checkpoint())
             assert await driver.renew(ALICE, [alice.held], 30.0) == [Renewed()]
             await alice.release()
@@ -280,7 +280,7 @@ def test_one_driver_on_one_loop_after_another(pg_dsn):
         await asyncio.sleep(0.05)
 
     async def gone():
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await sessions(schema):  # noqa: ASYNC110  # the server tells nobody
                 await asyncio.sleep(0.01)
 

@@ -16,7 +16,7 @@ from tests._proxy import proxy
 pytestmark = pytest.mark.postgres
 
 ALICE, BOB = worker("alice"), worker("bob")
-SHORT = Timeouts(commit_s=0.5, control_s=0.5)
+SHORT = Timeouts(commit_s=1.5, control_s=1.5)
 
 
 def silence(line):
@@ -27,7 +27,7 @@ def silence(line):
 async def restored(driver, keys):
     """Wait until the lock session holds so many keys on the server, and is not under repair."""
     session, line = driver._db.locks, driver._db._opened.control
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(40):
         while True:
             if line.connected and session._repairing is None:
                 [[held]] = await execute(
@@ -48,7 +48,7 @@ async def test_a_commit_without_a_reply_is_tried_again_on_a_new_connection(pg_sc
         lane = driver._db._opened.lane
         before = lane.session
         silence(lane)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             with pytest.raises(StorageUnavailableError, match="no answer in time") as caught:
                 await driver.commit([piece])
             assert caught.value.context["outcome"] == "unknown"
@@ -62,15 +62,15 @@ async def test_a_heartbeat_without_a_reply_goes_out_again_at_once(pg_schema):
     async with opened(pg_schema, timeouts=SHORT) as one, opened(pg_schema) as two:
         alice = await take(one, thread_key(), ALICE)
         silence(one._db._opened.control)
-        async with asyncio.timeout(10):
-            assert await one.renew(ALICE, [alice.held], 60.0) == [Renewed()]
+        async with asyncio.timeout(40):
+            assert await one.renew(ALICE, [alice.held], 600.0) == [Renewed()]
         await restored(one, 1)
         busy = await contest(two, thread_key(), BOB)
         assert isinstance(busy, Busy)
         assert busy.lock_free is False
-        assert busy.lease_left_s > 50.0
+        assert busy.lease_left_s > 300.0
         silence(one._db._opened.control)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             await one.release(ALICE, [alice.held])
         await take(two, thread_key(), BOB)
 
@@ -79,7 +79,7 @@ async def test_a_claim_does_not_wait_long_for_a_silent_lock_session(pg_schema):
     async with opened(pg_schema, timeouts=SHORT) as driver:
         alice = await take(driver, thread_key("a"), ALICE)
         silence(driver._db._opened.control)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             other = await take(driver, thread_key("b"), ALICE)
             assert other.claim.lock_key is None
             await restored(driver, 1)
@@ -96,7 +96,7 @@ async def test_the_repair_does_not_wait_long_for_a_silent_reader(pg_schema):
         link = await source.acquire()
         link._con._transport.pause_reading()
         await source.release(link)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             with pytest.raises(StorageUnavailableError, match="no answer in time"):
                 await driver._db.beat([], [])
             await driver._db.beat([], [])
@@ -123,7 +123,7 @@ async def test_through_a_pooler_each_transaction_brings_its_limit(pg_schema):
             await lane.run("SELECT pg_sleep(30)", doing="x")
         assert caught.value.context["sqlstate"] == "57014"
         silence(lane)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(40):
             with pytest.raises(StorageUnavailableError, match="no answer in time"):
                 await lane.run("SELECT 1", doing="x")
             await lane.run("SELECT 1", doing="x")

@@ -666,7 +666,7 @@ async def test_closing_ends_the_sweeper(path):
     store = SqliteStore.from_conn_string(path, ttl={"default_ttl": 1})
     async with store:
         task = await store.astart_ttl_sweeper(10)
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, 60)
 
 
 # -- values
