@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from stepwell._db._postgres_source import Source, borrowed
 from stepwell._db.migrations import Migration, load_migrations
 from stepwell._ids import digest16
-from stepwell.errors import SchemaVersionError
+from stepwell.errors import SchemaVersionError, UsageError
 
 if TYPE_CHECKING:
     from stepwell._db._postgres_source import Link
@@ -70,6 +70,18 @@ async def migrate(
         await link.execute(_BEGIN, timeout=PATIENCE_S)
         await _upgrade(link, sql, schema, steps)
         await link.execute("COMMIT")
+
+
+async def drop_scratch(source: Source, sql: Mapping[str, str], schema: str, prefix: str) -> None:
+    """Drop a schema that was made to be thrown away, with all that is in it.
+
+    Raises:
+        UsageError: its name does not begin with `prefix`, so it is somebody's.
+    """
+    if not prefix or not schema.startswith(prefix):
+        raise UsageError(f"Schema {schema} is not one that was made to be thrown away.")
+    async with borrowed(source, "dropping a scratch schema", sent=True) as link:
+        await link.execute(sql["schema_drop"], timeout=PATIENCE_S)
 
 
 async def schema_version(link: Link, sql: Mapping[str, str], schema: str) -> int:

@@ -36,6 +36,7 @@ from stepwell._db._postgres_schema import (
     MIGRATIONS,
     STORE_LEDGER,
     STORE_MIGRATIONS,
+    drop_scratch,
     migrate,
     quoted,
     schema_version,
@@ -343,6 +344,10 @@ class Postgres:
         """Create or upgrade the schema; safe when many processes do it at once."""
         opened = self._open
         await migrate(opened.source, opened.sql, opened.schema, mode)
+
+    async def drop_scratch(self, prefix: str) -> None:
+        """Drop the schema that is used; its name begins with `prefix`, or that is refused."""
+        await drop_scratch(self._open.source, self._open.sql, self._open.schema, prefix)
 
     async def space(self) -> tuple[int, int, int]:
         """Version of the schema, the one this release needs, and bytes of its tables.

@@ -26,6 +26,9 @@ SELECT pg_advisory_xact_lock($1::int8);
 -- name: schema_create
 CREATE SCHEMA {schema};
 
+-- name: schema_drop
+DROP SCHEMA IF EXISTS {schema} CASCADE;
+
 -- name: schema_ledger
 CREATE TABLE {schema}.{ledger} (
   version int4 PRIMARY KEY,

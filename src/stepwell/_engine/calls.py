@@ -198,7 +198,9 @@ class Board:
             if cancel:
                 for steps in self.running:
                     steps.cancel()
-            await asyncio.gather(*self.running, return_exceptions=True)
+            # Not `gather`: from Python 3.12 on it returns at once if all have ended, before
+            # those callbacks that take them off the board.
+            await asyncio.wait(self.running)
         self.closed = True
 
 
