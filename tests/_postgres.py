@@ -4,21 +4,24 @@ The server is STEPWELL_TEST_PG_DSN if that is set, else one that the wheel pixel
 brings, started in a temporary folder on a unix socket and stopped when the process ends. A
 conftest takes the fixtures over by importing them::
 
-    from tests._postgres import pg_dsn, pg_schema
+    from tests._postgres import pg_dsn, pg_schema, pg_url
 
 Helper processes of a test are given the DSN on their command line; they start no server.
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import secrets
 import tempfile
 import warnings
+from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -132,6 +135,15 @@ def as_role(dsn: str, user: str, password: str) -> str:
     scheme, _, rest = dsn.partition("://")
     place = rest.rpartition("@")[2]
     return f"{scheme}://{user}:{password}@{place}"
+
+
+@pytest.fixture
+def pg_url() -> Iterator[str]:
+    """DSN of a fresh database, for what can be told a URL alone."""
+    name = fresh_name("db")
+    asyncio.run(execute(f'CREATE DATABASE "{name}"'))
+    yield urlunsplit(urlsplit(server_dsn())._replace(path=f"/{name}"))
+    asyncio.run(execute(f'DROP DATABASE "{name}" WITH (FORCE)'))
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ import random
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests._postgres import pg_dsn, pg_schema
+from tests._postgres import pg_dsn, pg_schema, pg_url
 
-__all__ = ["pg_dsn", "pg_schema", "seed"]
+__all__ = ["pg_dsn", "pg_schema", "pg_url", "seed"]
 
 # The machines that run these tests are small and shared: time is no verdict here.
 settings.register_profile(

@@ -40,6 +40,14 @@ def test_the_blocks_of_a_page_run(page, monkeypatch, tmp_path):
     assert run(page, monkeypatch)
 
 
+@pytest.mark.postgres
+def test_the_tutorial_runs_on_postgresql_as_well(monkeypatch, tmp_path, pg_url):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DESK_URL", pg_url)
+    assert run(ROOT / "docs" / "tutorial.md", monkeypatch)
+    assert not (tmp_path / "desk.db").exists()
+
+
 def test_the_readme_shows_code():
     assert ROOT / "README.md" in WITH_CODE
 
