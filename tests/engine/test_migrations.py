@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from stepwell import register
+from stepwell._engine import entry
 from stepwell.errors import (
     EmptyInputError,
     GraphDefinitionError,
@@ -440,6 +441,44 @@ async def test_all_threads_of_a_graph_are_migrated_at_once(saver):
     assert state.values["first"] == "Ada"
     assert state.metadata["migrated"] == {"from": 0, "to": 1}
     assert (await graph.amigrate_states()).migrated == ()
+
+
+@pytest.mark.parametrize("dies", [False, True])
+async def test_a_run_that_came_to_no_barrier_leaves_its_thread_to_be_migrated(saver, dies):
+    """The state is of the old version still, so the thread's row does not say otherwise; whether
+    the run was cancelled, or closed for a worker that had died."""
+    begun, old = asyncio.Event(), StateGraph(Old).add_node("greet", greet)
+    await (
+        old.add_edge(START, "greet")
+        .compile(saver, name="g", interrupt_before=["greet"])
+        .ainvoke({"name": "Ada Byron"}, CONFIG)
+    )
+
+    async def hangs(state: New) -> dict[str, Any]:
+        begun.set()
+        await asyncio.Event().wait()
+        return {}
+
+    graph = new_graph(saver, hangs)
+    run = asyncio.ensure_future(graph.ainvoke(None, CONFIG))
+    await begun.wait()
+    with pytest.MonkeyPatch.context() as patch:
+        if dies:
+            patch.setattr(entry, "end", lambda *_: None)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+    if dies:
+        assert (await saver.aget_thread("t")).orphaned
+        assert await graph.acancel(CONFIG)
+    thread = await saver.aget_thread("t")
+    assert (thread.status, thread.next, thread.state_version) == ("idle", ("greet",), 0)
+    assert (await graph.amigrate_states()).migrated == ("t",)
+    thread = await saver.aget_thread("t")
+    assert (thread.status, thread.next, thread.state_version) == ("idle", ("greet",), 1)
+    plain = StateGraph(New).add_node("greet", greet_new).add_edge(START, "greet")
+    out = await plain.compile(saver, name="g", state_version=1).ainvoke(None, CONFIG)
+    assert out["notes"] == [{"text": "hello Ada/Byron"}]
 
 
 async def test_a_bulk_migration_stops_at_its_limit_and_names_what_failed(saver):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import Literal
 
-import orjson
-
 from stepwell._engine.arguments import RunConfig
+from stepwell._engine.goback import said_of
 from stepwell._engine.open import Opened, check_graph, claim_thread, give_back, revive
 from stepwell._engine.program import Program
 from stepwell._engine.screened import recorder
@@ -103,12 +102,13 @@ async def _record(program: Program, opened: Opened) -> None:
     view, thread = opened.view, opened.handle.loaded.thread
     if thread is None:
         return
-    nodes = {} if view is None or view.upgrade is None else view.upgrade.nodes
-    due = [nodes.get(name, name) for name in orjson.loads(thread.next_nodes)]
+    due = thread.next_nodes
+    if view is not None:  # the row may be of today already, or of the version of its state
+        due = said_of(opened, view, view.state, ()).next_nodes
     change = ThreadChange(
         status=thread.status, run=thread.run, graph=program.name,
         fingerprint=program.fingerprint, state_version=program.state_version,
-        next_nodes=orjson.dumps(due).decode(), interrupts=thread.interrupts, error=thread.error,
+        next_nodes=due, interrupts=thread.interrupts, error=thread.error,
     )  # fmt: skip
     rec = recorder(
         opened.handle, program, view, ns="", durability="sync", strict=False,

@@ -45,7 +45,8 @@ def end(
         if run.kin is not None:
             run.kin.write_held_back()
         if row is not None:
-            rec.status(row, let_go=True)
+            # One that has come to no barrier leaves an older version's state as it is.
+            rec.status(row._replace(state_version=rec.version), let_go=True)
 
 
 def _has_finished(run: Run, task: Task) -> bool:

@@ -57,9 +57,25 @@ class Recorder(TaskRecords):
     """Writes the records of one run in one namespace."""
 
     __slots__ = (
-        "_ahead", "_before", "_exit_no", "_exit_ops", "_held_back", "_mended_at", "_migration",
-        "_name", "_named", "_parents", "_spec", "durability", "ended", "home", "keep", "outcome",
-        "run_row", "strict",
+        "_ahead",
+        "_before",
+        "_exit_no",
+        "_exit_ops",
+        "_held_back",
+        "_mended_at",
+        "_migration",
+        "_name",
+        "_named",
+        "_parents",
+        "_spec",
+        "_versions",
+        "durability",
+        "ended",
+        "home",
+        "keep",
+        "outcome",
+        "run_row",
+        "strict",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +116,9 @@ class Recorder(TaskRecords):
             program.codec, untracked=program.spec.untracked, state_version=program.state_version,
             stored={} if view is None else view.stored,
         )  # fmt: skip
+        self._versions = (
+            program.state_version if view is None else view.version, program.state_version
+        )  # fmt: skip
         self._migration = news_of(program, view)
         """What the next record has to say of the state's version."""
         self._ahead: deque[Ticket] = deque()
@@ -111,6 +130,12 @@ class Recorder(TaskRecords):
         """The number that the one record of durability="exit" is to have."""
         self._held_back: tuple[int, int, Sequence[Entry], Mapping[str, Any] | None] | None = None
         self._mended_at = 0
+
+    @property
+    def version(self) -> int:
+        """The version of the state that the newest checkpoint holds."""
+        found, today = self._versions
+        return today if self._migration is None else found
 
     def place_under(self, parents: Mapping[str, str], known: Mapping[str, str]) -> None:
         """Say which checkpoints of the graphs around it this run belongs to.

@@ -85,6 +85,8 @@ async def stop_where_it_stands(opened: Opened, *, keep: bool) -> None:
         return
     state = ThreadState(opened.program.spec) if view is None else view.state
     described = said_of(opened, view, state, opened.left or ())._replace(run=row.run)
+    if view is not None:
+        described = described._replace(state_version=view.version)
     opened.open_run = closed = row._replace(status=int(RunStatus.CANCELLED))
     opened.unfinished = False
     opened.handle.append_status(run_row=closed, thread=described, let_go=not keep)
