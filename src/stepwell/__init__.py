@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from stepwell import errors
 from stepwell._codec import register
+from stepwell._codec.crypt import Keyring
 from stepwell.checkpoint._open import open_saver
 from stepwell.checkpoint._retention import Retention
 from stepwell.types import KEEP, OMIT
 from stepwell.version import __version__
 
 __all__ = [
-    "KEEP", "OMIT", "Retention", "__version__", "errors", "open_saver", "register",
+    "KEEP", "OMIT", "Keyring", "Retention", "__version__", "errors", "open_saver", "register",
 ]  # fmt: skip

@@ -436,7 +436,7 @@ def test_what_may_not_be_a_scope(scope):
 
 def test_the_package_exports_what_the_sheet_says():
     assert set(stepwell.__all__) == {
-        "KEEP", "OMIT", "Retention", "__version__", "errors", "open_saver", "register",
+        "KEEP", "OMIT", "Keyring", "Retention", "__version__", "errors", "open_saver", "register",
     }  # fmt: skip
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert stepwell.__version__ == project["version"]

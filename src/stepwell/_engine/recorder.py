@@ -26,6 +26,7 @@ from stepwell._journal.record import (
     BodyEncoder,
     Entry,
 )
+from stepwell._journal.unusual import plain, usual
 from stepwell._plan.apply import compose
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Write
@@ -279,8 +280,9 @@ class Recorder(TaskRecords):
     ) -> None:
         """Append a row's body once more, as a fork beside it."""
         self.seq = parent
+        body = row.body if plain(row) else usual(row).body
         self._append(
-            Source.FORK, step, row.body, drops=False, metadata=None, thread=thread, let_go=let_go
+            Source.FORK, step, body, drops=False, metadata=None, thread=thread, let_go=let_go
         )
 
     def _append(

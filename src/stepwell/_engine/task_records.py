@@ -18,6 +18,7 @@ from stepwell._journal.record import (
     SLOT_RESUME,
     BodyEncoder,
 )
+from stepwell._journal.unusual import usual
 from stepwell._plan.tasks import Write
 from stepwell.checkpoint.driver import WriteRow
 from stepwell.errors import UnsupportedTypeError
@@ -68,7 +69,9 @@ class TaskRecords:
         )  # fmt: skip
 
     def write_again(self, row: WriteRow) -> None:
-        """Write a row that was made by `row_of`."""
+        """Write a row that was made by `row_of`, or found when the thread was loaded."""
+        if row.format != FORMAT_JSON or row.key_id is not None:
+            row = usual(row)
         self._write(row.task_id, row.idx, row.task_path, row.channel, row.body)
 
     def failed(self, task_id: bytes, path: str, error: str) -> None:

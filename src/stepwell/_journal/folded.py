@@ -14,6 +14,7 @@ import orjson
 from stepwell._codec.splice import apply_splice
 from stepwell._journal.record import FORMAT_JSON, KIND_COMMAND, KIND_PULL
 from stepwell._journal.renames import Renames
+from stepwell._journal.unusual import usual
 from stepwell.checkpoint.driver import CheckpointRow, WriteRow
 from stepwell.errors import CorruptRecordError
 
@@ -206,13 +207,13 @@ def parse(row: CheckpointRow | WriteRow) -> dict[str, Any]:
 
     Raises:
         CorruptRecordError: The body does not match its checksum, or is no such document.
+        KeyMissingError: It is encrypted under a key that this saver does not have.
     """
+    if row.format != FORMAT_JSON or row.key_id is not None:
+        row = usual(row)
     place = f"record {row.record_no} (namespace {row.ns}, seq {row.seq})"
     if zlib.crc32(row.body) != row.crc:
         msg = f"The checksum of {place} does not match its body; restore the thread from a backup."
-        raise CorruptRecordError(msg, seq=row.seq)
-    if row.format != FORMAT_JSON:
-        msg = f"{place} has format {row.format}, which this release cannot read; upgrade Stepwell."
         raise CorruptRecordError(msg, seq=row.seq)
     try:
         document = orjson.loads(row.body)

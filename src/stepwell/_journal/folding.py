@@ -25,6 +25,7 @@ from stepwell._journal.load import fold, parent_of, trail
 from stepwell._journal.merging import merge_segments, mergeable
 from stepwell._journal.options import Surroundings
 from stepwell._journal.segments import header_after, pack_segment, stretches
+from stepwell._journal.unusual import stored_bytes
 from stepwell.checkpoint.driver import (
     CheckpointRow,
     Driver,
@@ -218,7 +219,7 @@ async def _merged(
         made = await asyncio.to_thread(merge_segments, some)
     else:
         made = merge_segments(some)
-    shrunk = sum(len(s.body) + len(s.detail) for s in some) - len(made.body) - len(made.detail)
+    shrunk = sum(map(stored_bytes, some)) - len(made.body) - len(made.detail)
     change = Relayout(
         key, ns, page.thread.layout_no, segments_gone=[s.seq_from for s in some],
         segments=[made], bytes=-shrunk,
@@ -241,7 +242,7 @@ def pack_all(rows: Sequence[CheckpointRow], before: Folded) -> list[SegmentRow]:
 
 def _stored(page: HistoryPage, rows_gone: Sequence[int]) -> int:
     gone = set(rows_gone)
-    return sum(len(r.body) + len(r.metadata or b"") for r in page.rows if r.seq in gone)
+    return sum(stored_bytes(row) for row in page.rows if row.seq in gone)
 
 
 async def _before(

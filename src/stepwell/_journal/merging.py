@@ -15,10 +15,13 @@ from typing import Any
 
 import orjson
 
+from stepwell._codec.compress import inflate
 from stepwell._journal.folded import Folded
 from stepwell._journal.record import FORMAT_JSON
 from stepwell._journal.segments import Body, Column, damaged, segment_body, write_body
+from stepwell._journal.unusual import plain
 from stepwell.checkpoint.driver import SegmentRow
+from stepwell.errors import CorruptRecordError
 
 
 def mergeable(segments: Sequence[SegmentRow]) -> int:
@@ -27,7 +30,7 @@ def mergeable(segments: Sequence[SegmentRow]) -> int:
     count = 1
     for before, segment in pairwise(segments):
         follows = segment.parent is None and segment.seq_from == before.seq_to + 1
-        if not follows or segment_body(segment)["m"][1]:
+        if not (follows and plain(before) and plain(segment)) or segment_body(segment)["m"][1]:
             break
         count += 1
     return count
@@ -69,7 +72,7 @@ def _detail(segments: Sequence[SegmentRow], body: Body) -> bytes:
     cuts: list[list[list[int]]] = []
     for segment, parts in zip(segments, body.parts, strict=True):
         try:
-            document = orjson.loads(zlib.decompress(segment.detail))
+            document = orjson.loads(inflate(segment.detail))
             moved = _Moved(segment.body, parts)
             headers += document["h"]
             for text, own in zip(document["b"], document["x"], strict=True):
@@ -77,7 +80,7 @@ def _detail(segments: Sequence[SegmentRow], body: Body) -> bytes:
                     text, own = moved.follow(text, own)  # noqa: PLW2901  # both are new
                 texts.append(text)
                 cuts.append(own)
-        except (zlib.error, ValueError, KeyError, TypeError) as exc:
+        except (CorruptRecordError, ValueError, KeyError, TypeError) as exc:
             raise damaged(segment, "Its detail cannot be read") from exc
     return zlib.compress(orjson.dumps({"h": headers, "b": texts, "x": cuts}), 1)
 

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from stepwell._codec import Codec
+from stepwell.errors import KeyMissingError
 
 
 def encode_metadata(metadata: Mapping[str, Any], codec: Codec) -> tuple[bytes, str]:
@@ -26,9 +27,16 @@ def encode_metadata(metadata: Mapping[str, Any], codec: Codec) -> tuple[bytes, s
 
 
 def decode_metadata(stored: bytes | None, codec: Codec) -> dict[str, Any]:
-    """The metadata that `encode_metadata` made bytes of; {} for none."""
+    """The metadata that `encode_metadata` made bytes of; {} for none.
+
+    Raises:
+        KeyMissingError: It is encrypted.
+    """
     if stored is None:
         return {}
+    if stored[:1] == b"\0":
+        msg = "The metadata of a run is encrypted, and no key of this saver opens it."
+        raise KeyMissingError(msg)
     document = orjson.loads(stored)
     value = codec.revive(document["v"]) if document.get("t") else document["v"]
     return dict(value)

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from stepwell._journal.kept import Rules, kept_rows, rebase
 from stepwell._journal.load import chain
 from stepwell._journal.segments import unpack_segment
+from stepwell._journal.unusual import stored_bytes
 from stepwell.checkpoint.driver import (
     CheckpointRow,
     HistoryPage,
@@ -120,14 +121,14 @@ class _Batch:
                 return
             held = [piece]
             self.rows_gone.append(piece.seq)
-            self.bytes -= _row_bytes(piece)
+            self.bytes -= stored_bytes(piece)
         else:
             seqs = range(piece.seq_from, piece.seq_to + 1)
             if all(seq in kept and seq not in rebased for seq in seqs):
                 return
             held = unpack_segment(piece)
             self.segments_gone.append(piece.seq_from)
-            self.bytes -= len(piece.body) + len(piece.detail)
+            self.bytes -= stored_bytes(piece)
         for row in held:
             if row.seq not in kept:
                 self.gone.append(row.seq)

@@ -44,12 +44,12 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from stepwell._codec import Codec, Encoded
+from stepwell._codec.compress import FORMAT_JSON
 from stepwell._codec.splice import make_splice
 from stepwell.channels.base import MISSING, Edit, Op, OpKind
 from stepwell.constants import TASKS
 from stepwell.types import Send
 
-FORMAT_JSON: Final = 1
 KIND_PULL: Final = -1
 KIND_UPDATE: Final = -2
 KIND_INPUT: Final = -3

@@ -37,20 +37,17 @@ from typing import Any, Final
 
 import orjson
 
+from stepwell._codec.compress import inflate
 from stepwell._codec.splice import apply_splice
 from stepwell._journal.folded import Folded, parse
 from stepwell._journal.record import FORMAT_JSON
+from stepwell._journal.unusual import plain, usual
 from stepwell.checkpoint.driver import CheckpointRow, SegmentRow
 from stepwell.errors import CorruptRecordError
 
 _SHARED_BYTES_MIN: Final = 32
 """Parts of a row's body that are shorter than this are not worth a reference."""
 _NULL: Final = b"null"
-
-
-def foldable(row: CheckpointRow) -> bool:
-    """Whether a row can be part of a segment: its body is a document that can be read here."""
-    return row.format == FORMAT_JSON and row.key_id is None
 
 
 def pack_segment(rows: Sequence[CheckpointRow], before: Folded) -> SegmentRow:
@@ -172,11 +169,10 @@ def segment_body(segment: SegmentRow) -> dict[str, Any]:
     Raises:
         CorruptRecordError: It is damaged.
     """
+    if segment.format != FORMAT_JSON or segment.key_id is not None:
+        segment = usual(segment)
     if zlib.crc32(segment.body) != segment.crc:
         raise damaged(segment, "The checksum does not match")
-    if segment.format != FORMAT_JSON:
-        msg = f"It has format {segment.format}, which this release cannot read"
-        raise damaged(segment, msg)
     try:
         document = orjson.loads(segment.body)
         for part in ("h", "z", "i", "p", "m", "c"):
@@ -210,11 +206,13 @@ def unpack_segment(segment: SegmentRow) -> list[CheckpointRow]:
     Raises:
         CorruptRecordError: The segment is damaged, or was read without its detail.
     """
+    if segment.format != FORMAT_JSON or segment.key_id is not None:
+        segment = usual(segment)
     if zlib.crc32(segment.body) != segment.crc:
         raise damaged(segment, "The checksum does not match")
     rows: list[CheckpointRow] = []
     try:
-        document = orjson.loads(zlib.decompress(segment.detail))
+        document = orjson.loads(inflate(segment.detail))
         for header, text, cuts in zip(document["h"], document["b"], document["x"], strict=True):
             own, done = text.encode(), 0
             pieces: list[bytes] = []
@@ -223,7 +221,7 @@ def unpack_segment(segment: SegmentRow) -> list[CheckpointRow]:
                 done = at
             pieces.append(own[done:])
             rows.append(_row(segment, header, b"".join(pieces)))
-    except (zlib.error, ValueError, KeyError, TypeError) as exc:
+    except (CorruptRecordError, ValueError, KeyError, TypeError) as exc:
         raise damaged(segment, "Its detail cannot be read") from exc
     if [row.seq for row in rows] != list(range(segment.seq_from, segment.seq_to + 1)):
         raise damaged(segment, "It does not hold the rows it names")
@@ -380,10 +378,10 @@ def stretches(rows: Sequence[CheckpointRow]) -> Iterator[list[CheckpointRow]]:
     current: list[CheckpointRow] = []
     for row in rows:
         follows = current and row.parent is None and row.seq == current[-1].seq + 1
-        if current and not (follows and foldable(row) and not _renames(row)):
+        if current and not (follows and plain(row) and not _renames(row)):
             yield current
             current = []
-        if foldable(row):
+        if plain(row):
             current.append(row)
     if current:
         yield current
@@ -394,6 +392,6 @@ def _renames(row: CheckpointRow) -> bool:
 
 
 __all__ = [
-    "Body", "Column", "damaged", "foldable", "header_after", "header_of", "last_row",
+    "Body", "Column", "damaged", "header_after", "header_of", "last_row",
     "pack_segment", "segment_body", "stretches", "unpack_segment", "write_body",
 ]  # fmt: skip

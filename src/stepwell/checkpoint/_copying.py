@@ -9,7 +9,7 @@ from typing import NamedTuple
 from stepwell._ids import checkpoint_id, parse_checkpoint_id
 from stepwell._journal.handle import ThreadHandle
 from stepwell._journal.journal import Journal
-from stepwell._journal.load import chain
+from stepwell._journal.load import chain, parse
 from stepwell.checkpoint.driver import (
     CheckpointRow,
     LoadRequest,
@@ -96,6 +96,9 @@ async def read_whole(journal: Journal, key: ThreadKey) -> Whole:
                 page = await journal.history(key, name)
             checkpoints += [(name, row) for row in chain(page.rows, page.segments)]
             writes += [(name, row) for row in page.writes]
+        sealed = [row for _, row in checkpoints if row.key_id is not None]
+        if sealed:
+            parse(sealed[0])  # bound to its thread: a copy could not be opened
         runs = await _all_runs(journal, key)
         now = (await journal.load(LoadRequest(key, "", 0))).thread
         if now is not None and (now.uid, now.record_no, now.layout_no) == (

@@ -22,10 +22,12 @@ from stepwell.checkpoint._options import (
     check_options,
     journal_options,
     observers,
+    seal_of,
     seconds,
 )
 from stepwell.checkpoint._results import DrainReport
 from stepwell.checkpoint._retention import retention_of
+from stepwell.checkpoint._sealed_driver import SealedDriver
 from stepwell.checkpoint.driver import Driver, ThreadKey
 from stepwell.errors import UsageError
 
@@ -51,9 +53,12 @@ class Opening:
     ) -> None:
         given = check_options(options, GENERAL, type(self).__name__)
         settings, watchers = journal_options(given), observers(given.get("observe"))
+        seal = seal_of(given, ids)
 
         async def make() -> Journal:
             found = await driver() if callable(driver) else driver
+            if seal is not None:
+                found = SealedDriver(found, seal)
             return Journal(
                 found, options=settings, clock=clock, ids=ids, observers=watchers,
                 admits_unfinished=lambda: bool(filling),
@@ -67,6 +72,10 @@ class Opening:
         self._clock = clock
         self._scope = ""
         self._is_view = False
+        self._filterable = (
+            None if given.get("keyring") is None else frozenset(given.get("clear_metadata", ()))
+        )
+        """Keys of metadata that may be filtered on; None: all."""
         self._screen: Screen | None = None
         self._check_thread_id = rule_of(given.get("thread_id_rule"))
         self._home = Home(

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Mapping,
+)
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -61,17 +68,25 @@ def status_of(kind: type[Status], name: str | None) -> Status | None:
     return known[name]
 
 
-def check_wanted(wanted: Mapping[str, Any] | None, what: str) -> None:
+def check_wanted(
+    wanted: Mapping[str, Any] | None, what: str, clear: Collection[str] | None = None
+) -> None:
     """Refuse a filter by values that cannot be compared everywhere.
 
     Raises:
-        UsageError: It is no mapping from text, or a value is no text, number, boolean or None.
+        UsageError: It is no mapping from text, or a value is no text, number, boolean or None; or
+            a key is not among those in clear, where metadata is encrypted.
     """
     if wanted is not None and not (
         isinstance(wanted, Mapping) and all(isinstance(key, str) for key in wanted)
     ):
         raise UsageError(f"{what} must be a mapping with keys of text, not {wanted!r:.100}.")
     for key, value in (wanted or {}).items():
+        if clear is not None and key not in clear:
+            raise UsageError(
+                f"{what} can only compare metadata in clear, and {key!r} is encrypted: name it in "
+                "clear_metadata= when the saver is opened."
+            )
         if not isinstance(value, str | int | float | bool | None):
             raise UsageError(
                 f"{what} compares text, numbers, booleans and None; {key!r} is a "

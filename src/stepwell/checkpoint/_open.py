@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
+from stepwell._codec.crypt import Keyring
 from stepwell.checkpoint._backup import OPENERS
 from stepwell.checkpoint._options import MEMORY, OpenOptions, check_options
 from stepwell.checkpoint.base import Saver
@@ -29,8 +30,8 @@ def open_saver(url: str | None = None, /, **options: Unpack[OpenOptions]) -> Sav
 
     URLs: `memory://`; `sqlite:///relative.db`, `sqlite:////absolute.db`, `sqlite://` (private,
     in memory); `postgresql://...` with libpq's query parameters. Without a URL the
-    environment says which: `STEPWELL_DSN`, and `STEPWELL_SCHEMA`, `STEPWELL_LEASE_TTL_S`,
-    `STEPWELL_BATCH_ROWS_MAX` for options that are not given.
+    environment says which: `STEPWELL_DSN`, and `STEPWELL_KEYRING`, `STEPWELL_SCHEMA`,
+    `STEPWELL_LEASE_TTL_S`, `STEPWELL_BATCH_ROWS_MAX` for options that are not given.
 
     Args:
         url: The database.
@@ -52,6 +53,9 @@ def open_saver(url: str | None = None, /, **options: Unpack[OpenOptions]) -> Sav
         connect: PostgreSQL: more arguments for `asyncpg.connect`.
         thread_id_rule: Which thread ids are allowed: a pattern for the whole id, or a predicate.
         retention: A `Retention`: what `aprune` and `pruning` delete unless told otherwise.
+        compress: "zlib" or "zstd": how bodies from 2 KiB on are stored. Default "none".
+        keyring: A `Keyring`: records and metadata are encrypted.
+        clear_metadata: With a keyring, keys of metadata that stay in clear, to filter on them.
         observe: Observers of events (`stepwell.observe`).
 
     Raises:
@@ -99,10 +103,10 @@ def _from_environment(
         raise UsageError(
             f"open_saver() without a URL needs {DSN} in the environment. URLs: {_FORMS}."
         )
-    if environment.get(_KEYRING):
-        # Silence would write in clear what is meant to be encrypted.
-        raise UsageError(f"{_KEYRING} is set, but this release cannot encrypt. Unset it.")
     merged: dict[str, Any] = {**options}
+    keys = environment.get(_KEYRING)
+    if keys and "keyring" not in merged:
+        merged["keyring"] = Keyring.from_text(keys)
     for variable, (name, kind) in _FROM_ENVIRONMENT.items():
         text = environment.get(variable)
         if text and name not in merged:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal, TypedDict
 
+from stepwell._codec.crypt import Keyring
+from stepwell._ids import Ids
 from stepwell._journal.journal import JournalOptions
+from stepwell.checkpoint._sealing import Seal
 from stepwell.errors import UsageError
 from stepwell.observe import Observer, Observers
 
@@ -35,6 +38,12 @@ class SaverOptions(TypedDict, total=False):
     """Which thread ids are allowed: a pattern for the whole id, or a predicate."""
     retention: Any
     """A `Retention`: what `aprune` and `pruning` delete unless they are told otherwise."""
+    compress: Literal["none", "zlib", "zstd"]
+    """How bodies from 2 KiB on are stored; default "none"."""
+    keyring: Keyring | None
+    """What records are encrypted with."""
+    clear_metadata: Collection[str]
+    """With a keyring: keys of metadata that can be filtered on, and are stored in clear too."""
     observe: Observer | Sequence[Observer] | None
     """Who is told of events (`stepwell.observe`)."""
 
@@ -83,6 +92,7 @@ _CHOICES = {
     "migrate": ("auto", "check", "off"),
     "locks": ("advisory", "lease"),
     "synchronous": ("full", "normal"),
+    "compress": ("none", "zlib", "zstd"),
 }
 _COUNTS = ("batch_rows_max", "batch_bytes_max", "queue_rows_max", "pool_size_max")
 _SPANS = ("lease_ttl_s", "outage_budget_s")
@@ -140,6 +150,27 @@ def journal_options(options: Mapping[str, Any]) -> JournalOptions:
     """The part of checked options that the journal works by."""
     own = {k: options[k] for k in (*_SPANS, *_COUNTS[:3]) if k in options}
     return JournalOptions(locks=options.get("locks", "advisory") == "advisory", **own)
+
+
+def seal_of(options: Mapping[str, Any], ids: Ids) -> Seal | None:
+    """How rows are compressed and encrypted; None = they are not.
+
+    Raises:
+        UsageError: An option is none that it can be, or needs a package that is missing.
+    """
+    compress, keyring = options.get("compress", "none"), options.get("keyring")
+    clear = options.get("clear_metadata", ())
+    if keyring is not None and not isinstance(keyring, Keyring):
+        raise UsageError(f"keyring must be a stepwell.Keyring, not {type(keyring).__name__}.")
+    if isinstance(clear, str) or not isinstance(clear, Collection):
+        raise UsageError(f"clear_metadata takes a collection of keys, not {clear!r:.80}.")
+    if not all(isinstance(name, str) for name in clear):
+        raise UsageError("clear_metadata takes names of keys, which are texts.")
+    if clear and keyring is None:
+        raise UsageError("clear_metadata says what a keyring leaves in clear: give keyring= too.")
+    if keyring is None and compress == "none":
+        return None
+    return Seal(compress, keyring, clear, ids)
 
 
 def observers(observe: Observer | Sequence[Observer] | None) -> Observers:

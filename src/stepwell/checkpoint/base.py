@@ -133,7 +133,7 @@ class Saver(Looking, Verifying):
             descending=descending,
             after=after,
         )
-        listing.check_wanted(metadata, "metadata=")
+        listing.check_wanted(metadata, "metadata=", self._filterable)
         listing.check_limit(limit)
         return self.iterate_home(
             lambda: listing.list_threads(self._reader, query, metadata=metadata, limit=limit)
@@ -342,7 +342,7 @@ class Saver(Looking, Verifying):
         place = None if config is None else reading.place_of(config)
         key = None if place is None else self.key(place.thread_id)
         oldest = None if before is None else reading.record_no_of(before)
-        listing.check_wanted(filter, "filter=")
+        listing.check_wanted(filter, "filter=", self._filterable)
         listing.check_limit(limit)
         which = reading.Which(filter, oldest, limit)
         if place is None or key is None:

@@ -1,0 +1,289 @@
+"""Encrypted records: nothing in clear, nothing that can be moved, changed or taken back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from stepwell import Keyring, Retention, open_saver
+from stepwell.checkpoint._memory_driver import MemoryDriver
+from stepwell.checkpoint.base import Saver
+from stepwell.errors import CorruptRecordError, KeyMissingError, StepwellError, UsageError
+from tests._postgres import fresh_schema, server_dsn
+from tests.engine import _secret_kinds as kinds
+from tests.engine._canary import holds
+from tests.engine._secret_kinds import CONFIG, KINDS, SECRET, State, build
+
+OLD, NEW = bytes(range(32)), bytes(range(1, 33))
+RING = Keyring({"old": OLD}, "old")
+Opener = Callable[..., Any]
+
+
+@pytest_asyncio.fixture(
+    params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+)
+async def opener(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Opener]:
+    """Opens savers on one database, each with options of its own."""
+    async with AsyncExitStack() as stack:
+        if request.param == "postgres":
+            schema = await stack.enter_async_context(fresh_schema())
+            yield lambda **options: open_saver(server_dsn(), schema=schema, **options)
+        elif request.param == "sqlite":
+            yield lambda **options: open_saver(f"sqlite:///{tmp_path}/keys.db", **options)
+        else:
+            memory = MemoryDriver()
+            yield lambda **options: Saver(memory, **options)
+
+
+async def steps(state: State) -> dict[str, Any]:
+    return {"log": [state["secret"]], "n": state["n"] + 1}
+
+
+async def test_nothing_of_any_record_is_in_clear(opener: Opener) -> None:
+    """Nor folded, nor pruned; what is read is what was written."""
+    async with opener(keyring=RING, compress="zlib") as saver:
+        for kind in KINDS:
+            await kind(saver.scoped(kind.__name__))
+        assert not await holds(saver, SECRET)
+        before = await everything(saver)
+        for kind in KINDS:
+            view = saver.scoped(kind.__name__)
+            await view.acompact()
+        assert await everything(saver) == before
+        for kind in KINDS:
+            await saver.scoped(kind.__name__).aprune(policy=Retention(keep_last=2))
+        assert not await holds(saver, SECRET)
+        log = (await saver.scoped("long").aget_tuple(CONFIG)).checkpoint["channel_values"]["log"]
+        assert log == [SECRET] * 130
+
+
+async def everything(saver: Saver) -> list[Any]:
+    found = []
+    for kind in KINDS:
+        view = saver.scoped(kind.__name__)
+        found += [(t.checkpoint, t.metadata, t.pending_writes) async for t in view.alist(CONFIG)]
+        found += [t.error async for t in view.alist_threads()]
+        found += [(r.error, r.metadata, r.idempotency_key) async for r in view.alist_runs()]
+    return found
+
+
+async def test_what_is_stored_is_counted_as_it_is_stored(opener: Opener) -> None:
+    """The thread's counter is that of sealed bytes, however they are stored anew."""
+    async with opener(keyring=RING, compress="zlib") as saver:
+        await kinds.long(saver)
+        journal = await saver.journal()
+        for policy in (None, Retention(keep_last=20), Retention(keep_last=3)):
+            if policy is not None:
+                await saver.aprune(policy=policy)
+            await saver.acompact()
+            layout = await journal.driver.layout(saver.key("t"), "")
+            stored = sum(p.bytes for p in (*layout.rows, *layout.segments))
+            assert layout.thread is not None
+            assert layout.thread.bytes == stored
+
+
+async def test_only_metadata_in_clear_can_be_filtered_on(opener: Opener) -> None:
+    async with opener(keyring=RING, clear_metadata=["team"]) as saver:
+        config = {**CONFIG, "metadata": {"team": "red", "who": SECRET}}
+        await build(saver, steps).ainvoke({"secret": 1, "n": 0}, config)
+        [found] = [t async for t in saver.alist_threads(metadata={"team": "red"})]
+        assert found.metadata == {"team": "red", "who": SECRET}
+        assert await holds(saver, "team")
+        assert not await holds(saver, SECRET)
+        with pytest.raises(UsageError, match="'who' is encrypted"):
+            saver.alist_threads(metadata={"who": SECRET})
+        with pytest.raises(UsageError, match="clear_metadata"):
+            saver.alist(CONFIG, filter={"step": 1})
+
+
+@pytest.mark.parametrize(
+    ("ring", "error"),
+    [
+        (None, KeyMissingError),
+        (Keyring({"new": NEW}, "new"), KeyMissingError),
+        (Keyring({"old": NEW}, "old"), CorruptRecordError),
+    ],
+    ids=["no ring", "other key", "wrong key"],
+)
+async def test_without_the_key_nothing_is_read_or_run(
+    opener: Opener, ring: Keyring | None, error: type[StepwellError]
+) -> None:
+    async with opener(keyring=RING) as saver:
+        graph = build(saver, steps)
+        await graph.ainvoke({"secret": 1, "n": 0}, {**CONFIG, "metadata": {"a": 1}})
+    async with opener(keyring=ring) as stranger:
+        graph = build(stranger, steps)
+        with pytest.raises(error):
+            await graph.aget_state(CONFIG)
+        with pytest.raises(error):
+            await graph.ainvoke({"secret": 1, "n": 0}, CONFIG)
+        with pytest.raises(error):
+            await stranger.acopy_thread("t", "u")
+        with pytest.raises(KeyMissingError):
+            [t async for t in stranger.alist_threads()]
+        other = {"configurable": {"thread_id": "mine"}}
+        assert (await graph.ainvoke({"secret": 2, "n": 0}, other))["n"] == 1  # nobody else fails
+    async with opener(keyring=RING) as saver:
+        out = await build(saver, steps).ainvoke({"n": 5, "secret": 3}, CONFIG)
+        assert out["log"] == [1, 3]
+
+
+async def test_what_is_in_clear_is_refused_by_who_has_a_key(opener: Opener) -> None:
+    async with opener() as saver:
+        await build(saver, steps).ainvoke({"secret": 1, "n": 0}, CONFIG)
+    async with opener(keyring=RING) as saver:
+        with pytest.raises(CorruptRecordError, match="not encrypted"):
+            await build(saver, steps).aget_state(CONFIG)
+        with pytest.raises(CorruptRecordError, match="not encrypted"):
+            await build(saver, steps).ainvoke({"secret": 1, "n": 0}, CONFIG)
+
+
+@pytest.mark.parametrize("compress", ["zlib", "zstd"])
+async def test_compressed_records_can_be_read_by_everybody(opener: Opener, compress: str) -> None:
+    """And written on, copied and pruned by who does not compress."""
+    long = "words " * 1000
+    async with opener(compress=compress) as saver:
+        await build(saver, steps).ainvoke({"secret": long, "n": 0}, CONFIG)
+        await kinds.long(saver.scoped("long"))
+        journal = await saver.journal()
+        layout = await journal.driver.layout(saver.key("t"), "")
+        assert sum(row.bytes for row in layout.rows) < len(long)
+    async with opener() as saver:
+        graph = build(saver, steps)
+        out = await graph.ainvoke({"secret": "more", "n": 0}, CONFIG)
+        assert out["log"] == [long, "more"]
+        await saver.acopy_thread("t", "u")
+        state = await graph.aget_state({"configurable": {"thread_id": "u"}})
+        assert state.values["log"] == [long, "more"]
+        await graph.aupdate_state((await graph.aget_state(CONFIG)).config, None, as_node="__copy__")
+        await saver.aprune(policy=Retention(keep_last=2))
+        view = saver.scoped("long")
+        await view.acompact()
+        await view.aprune(policy=Retention(keep_last=2))
+        assert (await graph.aget_state(CONFIG)).values["log"] == [long, "more"]
+        assert len((await view.aget_tuple(CONFIG)).checkpoint["channel_values"]["log"]) == 130
+
+
+@asynccontextmanager
+async def stored_rows(saver: Saver) -> AsyncIterator[tuple[Any, Any]]:
+    """The sealed chain of thread "t", and the seal that opens it."""
+    from stepwell.checkpoint.driver import LoadRequest
+
+    driver: Any = (await saver.journal()).driver
+    [loaded] = await driver.inner.load([LoadRequest(saver.key("t"))])
+    yield loaded, driver.seal
+
+
+async def test_a_record_opens_only_where_it_was_put() -> None:
+    """Moved to another thread, scope, place or kind, or changed in any byte: it does not open."""
+    async with open_saver("memory://", keyring=RING) as saver:
+        await kinds.pending(saver)
+        key = saver.key("t")
+        async with stored_rows(saver) as (loaded, seal):
+            row, write = loaded.rows[-1], loaded.writes[0]
+            run = loaded.runs[1]
+        assert seal.open_checkpoint(key, row).key_id is None
+        assert seal.open_run(key, run).run_id == run.run_id
+        moved = [
+            (key._replace(thread_id="u"), row), (key._replace(scope="a"), row),
+            *((key, row._replace(**{name: 77})) for name in
+              ("ns", "seq", "parent", "step", "source", "run", "epoch", "record_no", "format")),
+            (key, row._replace(checkpoint_id=bytes(16))),
+            (key, row._replace(body=loaded.rows[0].body)), (key, row._replace(body=b"")),
+            (key, row._replace(body=write.body)), (key, row._replace(key_id="other")),
+            (key, row._replace(key_id=None)),
+        ]  # fmt: skip
+        import zlib
+
+        for place, bad in moved:
+            opened = seal.open_checkpoint(place, bad._replace(crc=zlib.crc32(bad.body)))
+            assert isinstance(opened.refusal, (CorruptRecordError, KeyMissingError)), bad
+        for at in range(len(row.body)):
+            body = row.body[:at] + bytes([row.body[at] ^ 1]) + row.body[at + 1 :]
+            opened = seal.open_checkpoint(key, row._replace(body=body, crc=zlib.crc32(body)))
+            assert isinstance(opened.refusal, CorruptRecordError)
+            cut = row.body[:at]
+            opened = seal.open_checkpoint(key, row._replace(body=cut, crc=zlib.crc32(cut)))
+            assert isinstance(opened.refusal, CorruptRecordError)
+        for name in ("ns", "seq", "idx", "epoch", "record_no"):
+            assert seal.open_write(key, write._replace(**{name: 77})).refusal
+        for change in ({"task_id": bytes(16)}, {"task_path": "x"}, {"channel": "x"}):
+            assert seal.open_write(key, write._replace(**change)).refusal
+
+
+async def test_calls_under_a_key_are_found_again_and_tell_nobody(opener: Opener) -> None:
+    """Of an idempotency key only a digest is stored; it is found under any key of the ring."""
+    async with opener(keyring=RING) as saver:
+        graph = build(saver, steps)
+        await graph.ainvoke({"secret": 1, "n": 0}, CONFIG, idempotency_key="order-of-ann")
+        [run] = [r async for r in saver.alist_runs("t")]
+        assert run.idempotency_key == "order-of-ann"
+        assert not await holds(saver, "order-of-ann")
+    both = Keyring({"new": NEW, "old": OLD}, "new")
+    async with opener(keyring=both) as saver:
+        graph = build(saver, steps)
+        out = await graph.ainvoke({"secret": 1, "n": 0}, CONFIG, idempotency_key="order-of-ann")
+        assert (out["n"], len([r async for r in saver.alist_runs("t")])) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("keys", "current"),
+    [
+        ({"a": b"short"}, "a"), ({"a": OLD}, "b"), ({}, "a"), ({"": OLD}, ""),
+        ({"a,b": OLD}, "a,b"), ({"a=b": OLD}, "a=b"), ({"a": "x" * 32}, "a"),
+        ({"a" * 101: OLD}, "a" * 101), ({1: OLD}, 1),
+    ],
+)  # fmt: skip
+def test_what_is_no_keyring(keys: Any, current: Any) -> None:
+    with pytest.raises(UsageError) as caught:
+        Keyring(keys, current)
+    assert repr(OLD) not in str(caught.value)
+
+
+def test_a_keyring_as_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The form of STEPWELL_KEYRING; it shows nothing of the keys."""
+    from base64 import b64encode, urlsafe_b64encode
+
+    key = os.urandom(32)
+    text = f"k2={b64encode(key).decode()}, k1={urlsafe_b64encode(OLD).decode()}"
+    ring = Keyring.from_text(text)
+    assert ring.key_ids == ("k2", "k1")
+    assert repr(ring) == "Keyring(k1, k2; current='k2')"
+    for bad in ("", "k", "k1=", "k1=***", f"{text},k1=AAAA", "k1=AAAA"):
+        with pytest.raises(UsageError) as caught:
+            Keyring.from_text(bad)
+        assert not bad or "AAAA" not in str(caught.value)
+    monkeypatch.setenv("STEPWELL_DSN", f"sqlite:///{tmp_path}/env.db")
+    monkeypatch.setenv("STEPWELL_KEYRING", text)
+    with open_saver() as saver:
+        build(saver, steps).invoke({"secret": 1, "n": 0}, CONFIG)
+    monkeypatch.delenv("STEPWELL_KEYRING")
+    with open_saver() as saver, pytest.raises(KeyMissingError):
+        build(saver, steps).get_state(CONFIG)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"keyring": {"a": OLD}}, {"compress": "gzip"}, {"compress": True},
+        {"clear_metadata": ["a"]}, {"keyring": RING, "clear_metadata": "a"},
+        {"keyring": RING, "clear_metadata": [1]},
+    ],
+)  # fmt: skip
+def test_options_that_cannot_be(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        open_saver("memory://", **options)
+
+
+async def test_without_options_the_driver_is_the_plain_one() -> None:
+    """Nothing stands before it, so nothing is paid."""
+    async with open_saver("memory://") as saver:
+        assert type((await saver.journal()).driver) is MemoryDriver
