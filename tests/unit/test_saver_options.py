@@ -17,7 +17,7 @@ import asyncpg
 import pytest
 
 import stepwell
-from stepwell import Retention, open_saver
+from stepwell import Keyring, Retention, open_saver
 from stepwell.checkpoint import _open, _options
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.memory import InMemorySaver, MemorySaver
@@ -165,10 +165,14 @@ ALL = {
     "schema": "s",
     "read_url": NOWHERE,
     "connect": {},
+    "compress": "zlib",
+    "keyring": Keyring({"a": bytes(32)}, "a"),
+    "clear_metadata": (),
 }
 GENERAL = {
     "migrate", "lease_ttl_s", "outage_budget_s", "batch_rows_max", "batch_bytes_max",
-    "queue_rows_max", "thread_id_rule", "observe", "retention",
+    "queue_rows_max", "thread_id_rule", "observe", "retention", "compress", "keyring",
+    "clear_metadata",
 }  # fmt: skip
 TAKES = {
     "memory://": GENERAL,
@@ -192,7 +196,7 @@ def test_an_option_works_or_is_refused_but_is_never_ignored(url, option):
             open_saver(url, **{option: ALL[option]})
 
 
-@pytest.mark.parametrize("option", ["compress", "keyring", "serde", "pipeline"])
+@pytest.mark.parametrize("option", ["serde", "pipeline"])
 def test_an_option_that_does_not_exist_is_refused_with_a_list_of_those_that_do(option):
     with pytest.raises(UsageError, match=f"{option}.*lease_ttl_s"):
         open_saver("memory://", **{option: None})
@@ -378,7 +382,7 @@ def test_without_url_and_environment_it_says_what_is_missing():
         ("STEPWELL_LEASE_TTL_S", "soon"),
         ("STEPWELL_BATCH_ROWS_MAX", "1.5"),
         ("STEPWELL_SCHEMA", "s"),  # memory has no schemas
-        ("STEPWELL_KEYRING", "k"),  # nothing is encrypted: not to be ignored
+        ("STEPWELL_KEYRING", "k"),  # no keyring: not to be ignored
     ],
 )
 def test_a_variable_that_cannot_be_obeyed_is_refused(monkeypatch, name, value):

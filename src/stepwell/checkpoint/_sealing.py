@@ -295,7 +295,7 @@ def _in_clear(key: ThreadKey) -> CorruptRecordError:
     msg = (
         f"A record of thread {key.thread_id!r} is not encrypted, and this saver has a keyring: who "
         "can write to the database could have put it there. If it was written before there was a "
-        "key, arotate_keys(clear_too=True) encrypts it."
+        "key, open a saver without one to read it."
     )
     return CorruptRecordError(msg, thread_id=key.thread_id)
 
