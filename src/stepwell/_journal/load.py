@@ -11,15 +11,18 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import orjson
 
 from stepwell._codec import Codec
 from stepwell._journal.folded import Folded, parse
-from stepwell._journal.segments import last_row, segment_body, unpack_segment
+from stepwell._journal.segments import damaged, last_row, segment_body, unpack_segment
 from stepwell.checkpoint.driver import CheckpointRow, HistoryPage, Loaded, SegmentRow, WriteRow
 from stepwell.errors import CorruptRecordError
+
+MISSHAPEN: Final = (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError)
+"""What reading a document raises that is JSON, and not what it should be."""
 
 Piece: TypeAlias = CheckpointRow | SegmentRow
 """A part of a chain; a segment stands for all of its rows."""
@@ -34,7 +37,7 @@ def add_row(folded: Folded, row: CheckpointRow) -> dict[str, Any]:
     document = parse(row)
     try:
         folded.add(document)
-    except (KeyError, IndexError, TypeError, AttributeError) as exc:
+    except MISSHAPEN as exc:
         msg = f"Record {row.record_no} (seq {row.seq}) does not have the shape of a checkpoint"
         raise CorruptRecordError(msg, seq=row.seq) from exc
     return document
@@ -51,7 +54,11 @@ def fold(pieces: Iterable[Piece]) -> Folded:
         if isinstance(piece, CheckpointRow):
             add_row(folded, piece)
         else:
-            folded.add_segment(segment_body(piece))
+            document = segment_body(piece)
+            try:
+                folded.add_segment(document)
+            except MISSHAPEN as exc:
+                raise damaged(piece, "Its body does not have the shape of one") from exc
     return folded
 
 
@@ -169,17 +176,27 @@ class Contribution:
 
 
 def contributions(document: dict[str, Any], after: Folded, codec: Codec) -> list[Contribution]:
-    """The tasks of a checkpoint's body; `after` is the state that the body leads to."""
+    """The tasks of a checkpoint's body; `after` is the state that the body leads to.
+
+    Raises:
+        CorruptRecordError: The body is damaged.
+    """
     if "z" in document:
         return []  # one record of many supersteps: it does not say what each task did
-    ops = document["c"]
     found = []
-    for entry in document["t"]:
-        writes = [(w[0], _write_value(w, ops, after, codec)) for w in entry[3]]
-        control = (
-            {int(slot): _value(v, codec) for slot, v in entry[4].items()} if len(entry) > 4 else {}
-        )
-        found.append(Contribution(entry[0], entry[1], writes, control))
+    try:
+        ops = document["c"]
+        for entry in document["t"]:
+            writes = [(w[0], _write_value(w, ops, after, codec)) for w in entry[3]]
+            control = (
+                {int(slot): _value(v, codec) for slot, v in entry[4].items()}
+                if len(entry) > 4
+                else {}
+            )
+            found.append(Contribution(entry[0], entry[1], writes, control))
+    except MISSHAPEN as exc:
+        msg = "What the tasks of a checkpoint did is not told as it should be."
+        raise CorruptRecordError(msg) from exc
     return found
 
 
@@ -207,7 +224,10 @@ def pending_writes(row: WriteRow, codec: Codec) -> tuple[list[tuple[str, Any]], 
         CorruptRecordError: The body is damaged.
     """
     document = parse(row)
-    return [(w[0], _value(w[1:], codec)) for w in document["w"]], document.get("m", 0)
+    try:
+        return [(w[0], _value(w[1:], codec)) for w in document["w"]], document.get("m", 0)
+    except MISSHAPEN as exc:
+        raise _misshapen(row) from exc
 
 
 def pending_value(row: WriteRow, codec: Codec) -> Any:
@@ -217,7 +237,15 @@ def pending_value(row: WriteRow, codec: Codec) -> Any:
         CorruptRecordError: The body is damaged.
     """
     document = parse(row)
-    return codec.revive(document["v"]) if document.get("t") else document["v"]
+    try:
+        return codec.revive(document["v"]) if document.get("t") else document["v"]
+    except MISSHAPEN as exc:
+        raise _misshapen(row) from exc
+
+
+def _misshapen(row: WriteRow) -> CorruptRecordError:
+    msg = f"Record {row.record_no} (seq {row.seq}) does not have the shape of a pending write"
+    return CorruptRecordError(msg, seq=row.seq)
 
 
 __all__ = [

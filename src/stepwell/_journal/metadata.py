@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from stepwell._codec import Codec
-from stepwell.errors import KeyMissingError
+from stepwell.errors import CorruptRecordError, KeyMissingError
 
 
 def encode_metadata(metadata: Mapping[str, Any], codec: Codec) -> tuple[bytes, str]:
@@ -31,15 +31,20 @@ def decode_metadata(stored: bytes | None, codec: Codec) -> dict[str, Any]:
 
     Raises:
         KeyMissingError: It is encrypted.
+        CorruptRecordError: It is damaged.
     """
     if stored is None:
         return {}
     if stored[:1] == b"\0":
         msg = "The metadata of a run is encrypted, and no key of this saver opens it."
         raise KeyMissingError(msg)
-    document = orjson.loads(stored)
-    value = codec.revive(document["v"]) if document.get("t") else document["v"]
-    return dict(value)
+    try:
+        document = orjson.loads(stored)
+        value = codec.revive(document["v"]) if document.get("t") else document["v"]
+        return dict(value)
+    except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        msg = "The metadata of a run or checkpoint is damaged; restore it from a backup."
+        raise CorruptRecordError(msg) from exc
 
 
 def _is_indexable(value: Any) -> bool:

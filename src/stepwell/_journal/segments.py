@@ -197,7 +197,11 @@ def last_row(segment: SegmentRow) -> CheckpointRow:
     Raises:
         CorruptRecordError: The segment is damaged.
     """
-    return _row(segment, segment_body(segment)["h"], b"")
+    document = segment_body(segment)
+    try:
+        return _row(segment, document["h"], b"")
+    except (ValueError, TypeError, AttributeError) as exc:
+        raise damaged(segment, "It does not tell of its last row") from exc
 
 
 def unpack_segment(segment: SegmentRow) -> list[CheckpointRow]:
@@ -221,7 +225,7 @@ def unpack_segment(segment: SegmentRow) -> list[CheckpointRow]:
                 done = at
             pieces.append(own[done:])
             rows.append(_row(segment, header, b"".join(pieces)))
-    except (CorruptRecordError, ValueError, KeyError, TypeError) as exc:
+    except (CorruptRecordError, ValueError, LookupError, TypeError, AttributeError) as exc:
         raise damaged(segment, "Its detail cannot be read") from exc
     if [row.seq for row in rows] != list(range(segment.seq_from, segment.seq_to + 1)):
         raise damaged(segment, "It does not hold the rows it names")
