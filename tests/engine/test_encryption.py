@@ -13,7 +13,9 @@ import pytest_asyncio
 
 from stepwell import Keyring, Retention, open_saver
 from stepwell.checkpoint._memory_driver import MemoryDriver
+from stepwell.checkpoint._sealed_driver import SealedDriver
 from stepwell.checkpoint.base import Saver
+from stepwell.checkpoint.driver import BackupDriver
 from stepwell.errors import CorruptRecordError, KeyMissingError, StepwellError, UsageError
 from tests._postgres import fresh_schema, server_dsn
 from tests.engine import _secret_kinds as kinds
@@ -287,3 +289,25 @@ async def test_without_options_the_driver_is_the_plain_one() -> None:
     """Nothing stands before it, so nothing is paid."""
     async with open_saver("memory://") as saver:
         assert type((await saver.journal()).driver) is MemoryDriver
+
+
+async def test_a_backup_is_as_sealed_as_what_it_is_of(tmp_path: Path) -> None:
+    """It opens with the keyring, elsewhere too; without it, it does not."""
+    async with open_saver("memory://", keyring=RING) as saver:
+        await kinds.written(saver)
+        before = (await saver.aget_tuple(CONFIG)).checkpoint
+        await saver.abackup(f"sqlite:///{tmp_path}/copy.db")
+    async with open_saver(f"sqlite:///{tmp_path}/copy.db", keyring=RING) as copy:
+        assert (await copy.aget_tuple(CONFIG)).checkpoint == before
+        assert not await holds(copy, SECRET)
+    async with open_saver(f"sqlite:///{tmp_path}/copy.db") as copy:
+        with pytest.raises(KeyMissingError):
+            await copy.aget_tuple(CONFIG)
+
+
+def test_every_verb_of_a_driver_is_sealed_or_passed_on() -> None:
+    """A verb that is added to drivers must be thought of here: none is passed on by itself."""
+    verbs = {name for name in dir(BackupDriver) if not name.startswith("_")}
+    assert verbs <= {*dir(SealedDriver), "name", "capabilities"}
+    assert not hasattr(SealedDriver, "__getattr__")
+    assert not hasattr(SealedDriver, "commit_now")

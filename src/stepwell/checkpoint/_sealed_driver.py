@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar, cast
 
 from stepwell.checkpoint._sealing import Seal
 from stepwell.checkpoint.driver import (
     Ask,
+    BackupDriver,
     Busy,
     Capability,
     Claim,
@@ -26,7 +28,9 @@ from stepwell.checkpoint.driver import (
     Renewed,
     RunRow,
     Slice,
+    Snapshot,
     ThreadKey,
+    ThreadPart,
     ThreadQuery,
     ThreadRow,
 )
@@ -158,6 +162,26 @@ class SealedDriver:
             if found is not None:
                 return self.seal.open_run(key, found)
         return None
+
+    # -- all rows, as they are stored: a backup is as sealed as what it is of --------------------
+
+    @property
+    def unfinished(self) -> str | None:
+        """See `BackupDriver.unfinished`."""
+        note: str | None = getattr(self.inner, "unfinished", None)
+        return note
+
+    def snapshot(self) -> AbstractAsyncContextManager[Snapshot]:
+        """See `BackupDriver.snapshot`."""
+        return cast("BackupDriver", self.inner).snapshot()
+
+    async def restore(self, parts: Sequence[ThreadPart], gone: Sequence[ThreadKey] = ()) -> None:
+        """See `BackupDriver.restore`."""
+        await cast("BackupDriver", self.inner).restore(parts, gone)
+
+    async def mark(self, note: str | None) -> None:
+        """See `BackupDriver.mark`."""
+        await cast("BackupDriver", self.inner).mark(note)
 
     # -- what holds no rows -------------------------------------------------------------------
 
