@@ -311,3 +311,87 @@ def test_every_verb_of_a_driver_is_sealed_or_passed_on() -> None:
     assert verbs <= {*dir(SealedDriver), "name", "capabilities"}
     assert not hasattr(SealedDriver, "__getattr__")
     assert not hasattr(SealedDriver, "commit_now")
+
+
+BOTH = Keyring({"new": NEW, "old": OLD}, "new")
+ONLY_NEW = Keyring({"new": NEW}, "new")
+
+
+async def shown(saver: Saver, scope: str) -> Any:
+    """What a view shows of thread "t", but for when it was claimed last."""
+    view = saver.scoped(scope)
+    info = await view.aget_thread("t")
+    assert info is not None
+    return (
+        [(t.checkpoint, t.metadata, t.pending_writes, t.config) async for t in view.alist(CONFIG)],
+        [(r.to_dict()) async for r in view.alist_runs("t")],
+        (info.status, info.error, info.checkpoints, info.created_at, info.updated_at),
+    )
+
+
+async def test_keys_are_rotated(opener: Opener) -> None:
+    """All records, what they say stays; called again it has nothing to do; the old key may go."""
+    scopes = [kind.__name__ for kind in KINDS if kind is not kinds.cached]
+    async with opener(keyring=RING) as saver:
+        for kind in KINDS:
+            if kind is not kinds.cached:
+                await kind(saver.scoped(kind.__name__))
+        before = {scope: await shown(saver, scope) for scope in scopes}
+    async with opener(keyring=BOTH) as saver:
+        one = await saver.scoped(scopes[0]).arotate_keys()
+        assert (one.threads, one.skipped) == (1, 0)
+        report = await saver.arotate_keys()
+        assert (report.threads, report.current) == (len(scopes) - 1, 1)
+        again = await saver.arotate_keys()
+        assert (again.threads, again.current) == (0, len(scopes))
+        assert (await saver.averify()).problems == ()
+    async with opener(keyring=ONLY_NEW) as saver:
+        assert {scope: await shown(saver, scope) for scope in scopes} == before
+        assert not await holds(saver, SECRET)
+        graph = build(saver.scoped("output"), steps)
+        with pytest.raises(StepwellError):  # the key of that call is known; its input was another
+            await graph.ainvoke({"secret": "other", "n": 0}, CONFIG, idempotency_key="k")
+        await saver.scoped("long").aprune(policy=Retention(keep_last=2))
+        assert (await saver.averify()).problems == ()
+
+
+async def test_a_thread_that_is_held_is_rotated_later(opener: Opener) -> None:
+    async with opener(keyring=RING) as saver:
+        await kinds.written(saver)
+    async with opener(keyring=BOTH) as saver:
+        journal = await saver.journal()
+        handle = await journal.acquire(saver.key("t"))
+        assert (await saver.arotate_keys()).skipped == 1
+        await handle.release()
+        assert (await saver.arotate_keys()).threads == 1
+
+
+async def test_what_was_in_clear_is_encrypted_when_somebody_says_so(opener: Opener) -> None:
+    async with opener() as saver:
+        await kinds.output(saver)
+        await kinds.failed(saver.scoped("failed"))
+        before = await shown(saver, ""), await shown(saver, "failed")
+        with pytest.raises(UsageError, match="keyring"):
+            await saver.arotate_keys()
+    async with opener(keyring=RING) as saver:
+        with pytest.raises(CorruptRecordError, match="not encrypted"):
+            await saver.arotate_keys()
+        assert (await saver.arotate_keys(clear_too=True)).threads == 2
+        assert (await shown(saver, ""), await shown(saver, "failed")) == before
+        assert await saver.arotate_keys() == await saver.arotate_keys(clear_too=True)
+    async with opener(keyring=ONLY_NEW) as saver:
+        with pytest.raises(KeyMissingError):
+            await saver.arotate_keys()
+
+
+async def test_nobody_mends_what_he_has_no_key_for(opener: Opener) -> None:
+    """Records that cannot be read for want of a key are no damage: nothing is deleted."""
+    async with opener(keyring=RING) as saver:
+        await kinds.long(saver)
+        assert (await saver.averify(repair="heads")).problems == ()
+    for ring in (None, ONLY_NEW):
+        async with opener(keyring=ring) as saver:
+            with pytest.raises(KeyMissingError):
+                await saver.averify(repair="heads")
+    async with opener(keyring=RING) as saver:
+        assert (await saver.aget_tuple(CONFIG)).checkpoint["channel_values"]["n"] == 130

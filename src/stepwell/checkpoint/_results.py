@@ -288,6 +288,29 @@ class DrainReport(_Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RotateReport(_Record):
+    """What `arotate_keys` has done.
+
+    Attributes:
+        threads: Threads that were sealed anew with the current key.
+        current: Threads of which everything was already, or that are gone.
+        skipped: Threads that somebody held; the next call does them.
+    """
+
+    threads: int = 0
+    current: int = 0
+    skipped: int = 0
+
+    def plus(self, *, threads: int = 0, current: int = 0, skipped: int = 0) -> RotateReport:
+        """With more threads counted."""
+        return RotateReport(
+            threads=self.threads + threads,
+            current=self.current + current,
+            skipped=self.skipped + skipped,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PruneReport(_Record):
     """What pruning has done, or would do.
 
@@ -329,7 +352,17 @@ class CheckpointTuple(NamedTuple):
 
 
 __all__ = [
-    "BackupProgress", "BackupReport", "CheckpointTuple", "CompactReport", "DrainReport",
-    "MigrateReport", "PruneReport", "RecoverReport", "RunInfo", "ThreadInfo", "VerifyProblem",
+    "BackupProgress",
+    "BackupReport",
+    "CheckpointTuple",
+    "CompactReport",
+    "DrainReport",
+    "MigrateReport",
+    "PruneReport",
+    "RecoverReport",
+    "RotateReport",
+    "RunInfo",
+    "ThreadInfo",
+    "VerifyProblem",
     "VerifyReport",
 ]  # fmt: skip

@@ -26,13 +26,17 @@ from stepwell.checkpoint.driver import (
     Lost,
     Relayout,
     Renewed,
+    RowKind,
     RunRow,
     Slice,
     Snapshot,
+    Tally,
+    TallyQuery,
     ThreadKey,
     ThreadPart,
     ThreadQuery,
     ThreadRow,
+    Vitals,
 )
 
 Read = TypeVar("Read", Loaded, HistoryPage)
@@ -182,6 +186,18 @@ class SealedDriver:
     async def mark(self, note: str | None) -> None:
         """See `BackupDriver.mark`."""
         await cast("BackupDriver", self.inner).mark(note)
+
+    async def strays(self, *, remove: bool = False) -> dict[RowKind, int]:
+        """See `BackupDriver.strays`."""
+        return await cast("BackupDriver", self.inner).strays(remove=remove)
+
+    async def tally(self, query: TallyQuery) -> list[Tally]:
+        """See `Driver.tally`."""
+        return await self.inner.tally(query)
+
+    async def vitals(self) -> Vitals:
+        """See `Driver.vitals`."""
+        return await self.inner.vitals()
 
     # -- what holds no rows -------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import copy
 import zlib
 from collections.abc import Collection
 from typing import Any, Final, TypeVar
@@ -39,6 +40,9 @@ from stepwell.checkpoint.driver import (
     WriteRow,
 )
 from stepwell.errors import CodecError, CorruptRecordError
+
+_DIGEST_BYTES: Final = 16
+"""What an input is stored as in clear: no envelope is that short."""
 
 R = TypeVar("R", OpenedCheckpoint, OpenedWrite, OpenedSegment)
 
@@ -67,6 +71,39 @@ class Seal:
         self._ring = keyring
         self._clear = frozenset(clear_metadata)
         self._ids = ids
+        self._admits_clear = False
+
+    def admitting_clear(self) -> Seal:
+        """This seal, but it takes rows in clear for true: for whoever says that they are."""
+        other = copy.copy(self)
+        other._admits_clear = True  # noqa: SLF001
+        return other
+
+    @property
+    def current(self) -> str | None:
+        """The name of the key that is written with."""
+        return None if self._ring is None else self._ring.current
+
+    def is_current(self, run: RunRow) -> bool:
+        """Whether all of a stored run is sealed with the current key."""
+        parts = (run.metadata, run.input, run.outcome)
+        return self.is_current_text(run.error) and all(
+            part is None or part.startswith(self._head()) for part in parts
+        )
+
+    def is_current_text(self, text: str | None) -> bool:
+        """Whether a stored text is sealed with the current key."""
+        if text is None:
+            return True
+        try:
+            raw = base64.b64decode(text.removeprefix(SEALED), validate=True)
+        except (binascii.Error, ValueError):
+            return False
+        return text.startswith(SEALED) and raw.startswith(self._head())
+
+    def _head(self) -> bytes:
+        name = (self.current or "").encode()
+        return b"\0" + bytes((len(name),)) + name
 
     @property
     def keyring(self) -> Keyring | None:
@@ -138,6 +175,12 @@ class Seal:
             return change
         return change._replace(error=self._text(key, ("te",), change.error))
 
+    def thread(self, row: ThreadRow) -> ThreadRow:
+        """A thread's row as it is stored."""
+        if row.error is None or self._ring is None:
+            return row
+        return row._replace(error=self._text(row.key, ("te",), row.error))
+
     def names(self, key: ThreadKey, idempotency_key: str) -> list[str]:
         """What an idempotency key may be stored as, the likeliest first."""
         if (ring := self._ring) is None:
@@ -151,8 +194,7 @@ class Seal:
     def _envelope(self, key: ThreadKey, place: tuple[Any, ...], data: bytes | None) -> bytes | None:
         if data is None or self._ring is None:
             return data
-        name = self._ring.current.encode()
-        return b"\0" + bytes((len(name),)) + name + self._seal(key, place, data)
+        return self._head() + self._seal(key, place, data)
 
     def _text(self, key: ThreadKey, place: tuple[Any, ...], text: str | None) -> str | None:
         if text is None:
@@ -217,7 +259,7 @@ class Seal:
         place = (row.run, row.run_id)
         try:
             given, name = self._opened(key, ("ri", *place), row.input), row.idempotency_key
-            if given is not None:
+            if given is not None and given is not row.input:
                 digest, name = orjson.loads(given)
                 given = None if digest is None else bytes.fromhex(digest)
             return row._replace(
@@ -253,9 +295,10 @@ class Seal:
             raise CorruptRecordError(msg, thread_id=key.thread_id)
         body, ring = row.body, self._ring
         if ring is not None:
-            if row.key_id is None:
+            if row.key_id is not None:
+                body = ring.open(row.key_id, key, place, body)
+            elif not self._admits_clear:
                 raise _in_clear(key)
-            body = ring.open(row.key_id, key, place, body)
         elif row.key_id is not None:
             raise missing(row.key_id, key)
         return expand(row.format, body)
@@ -264,7 +307,9 @@ class Seal:
         ring = self._ring
         if raw is None or ring is None:
             return raw
-        if raw[:1] != b"\0" or len(raw) < 2:
+        if raw[:1] != b"\0" or len(raw) <= _DIGEST_BYTES:
+            if self._admits_clear:
+                return raw
             raise _in_clear(key)
         end = 2 + raw[1]
         return ring.open(raw[2:end].decode("utf-8", "replace"), key, place, raw[end:])
@@ -273,8 +318,12 @@ class Seal:
         if text is None:
             return None
         try:
+            if not text.startswith(SEALED):
+                raise _in_clear(key)
             raw = base64.b64decode(text.removeprefix(SEALED), validate=True)
-        except (binascii.Error, ValueError):
+        except (binascii.Error, ValueError, CorruptRecordError):
+            if self._admits_clear:
+                return text
             raise _in_clear(key) from None
         plain = self._opened(key, place, raw) or b""
         return plain.decode("utf-8", "surrogatepass")
@@ -295,7 +344,7 @@ def _in_clear(key: ThreadKey) -> CorruptRecordError:
     msg = (
         f"A record of thread {key.thread_id!r} is not encrypted, and this saver has a keyring: who "
         "can write to the database could have put it there. If it was written before there was a "
-        "key, open a saver without one to read it."
+        "key, arotate_keys(clear_too=True) encrypts it."
     )
     return CorruptRecordError(msg, thread_id=key.thread_id)
 

@@ -10,8 +10,9 @@ from typing import Any, Final, Literal, TypeAlias
 
 from stepwell._journal.checking import Finding, Stored, check_thread, mend
 from stepwell._journal.copying import batches, thread_pages
-from stepwell.checkpoint._backup import Backing, backup_driver
+from stepwell.checkpoint._backup import Backing
 from stepwell.checkpoint._results import VerifyProblem, VerifyReport
+from stepwell.checkpoint._rotating import Rotating, check_keys, unsealed
 from stepwell.checkpoint._upkeep import listed
 from stepwell.checkpoint.driver import (
     UNENDED,
@@ -27,7 +28,7 @@ Repair: TypeAlias = bool | Literal["heads"]
 _PAGE: Final = 200
 
 
-class Verifying(Backing):
+class Verifying(Rotating, Backing):
     """The part of a saver that checks what is stored."""
 
     async def averify(
@@ -55,6 +56,7 @@ class Verifying(Backing):
         Raises:
             UsageError: An argument is none that it can be.
             TypeError: `thread_ids` is a single text.
+            KeyMissingError: Records are encrypted with a key that this saver does not have.
             StorageError: The database did not answer.
         """
         if repair not in (True, False, "heads"):
@@ -64,7 +66,7 @@ class Verifying(Backing):
         named = None if thread_ids is None else [self.key(i) for i in listed(thread_ids)]
 
         async def verify() -> VerifyReport:
-            driver = backup_driver((await self.journal()).driver)
+            driver = unsealed((await self.journal()).driver)
             tally = _Tally()
             async with (
                 driver.snapshot() as snapshot,
@@ -167,6 +169,7 @@ class _Tally:
             for i, row in enumerate(group)
         ]
         for kind, rows in kinds.items():
+            check_keys(row for some in rows for row in some)
             self.rows[kind] += sum(map(len, rows))
         self.threads += len(group)
         # Folding takes its time; the loop goes on meanwhile.
