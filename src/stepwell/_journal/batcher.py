@@ -328,6 +328,11 @@ class Lane:
                     duration_s=self._around.clock.monotonic() - sent_at,
                     refused=refused,
                     queued_rows=sum(len(outbox.pending) for outbox in self._ready),
+                    thread_ids=tuple(
+                        sent.outbox.key.thread_id
+                        for sent, outcome in zip(part, outcomes, strict=True)
+                        if isinstance(outcome, Committed)
+                    ),
                 )
             )
 

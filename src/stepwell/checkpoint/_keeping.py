@@ -13,7 +13,7 @@ from typing import Any, Final
 from stepwell._journal.folding import Gain
 from stepwell.checkpoint import _listing as listing
 from stepwell.checkpoint._options import seconds
-from stepwell.checkpoint._pruning import Pass, prune_thread
+from stepwell.checkpoint._pruning import Pass, prune_thread, tell_pruned
 from stepwell.checkpoint._results import CompactReport, PruneReport, ThreadInfo
 from stepwell.checkpoint._retention import KEEP_LATEST, ONLY_OWN_TTL, Retention
 from stepwell.checkpoint._upkeep import Upkeep, listed
@@ -155,12 +155,16 @@ class Keeping(Upkeep):
             info = await self.at_home(partial(self._info, key))
             if info is None:
                 continue
+            gone = PruneReport(threads=1, checkpoints=info.checkpoints, bytes=info.bytes)
             if not dry_run:
+                began = self._clock.monotonic()
                 await self.adelete_thread(key.thread_id)
-            report = report.plus(
-                PruneReport(threads=1, checkpoints=info.checkpoints, bytes=info.bytes)
-            )
+                await self.at_home(partial(self._tell, key, gone, began))
+            report = report.plus(gone)
         return report
+
+    async def _tell(self, key: ThreadKey, gone: PruneReport, began: float) -> None:
+        tell_pruned(await self.journal(), key, gone, self._clock.monotonic() - began)
 
     async def _info(self, key: ThreadKey) -> ThreadInfo | None:
         return await listing.get_thread(await self._reader(), key)

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from stepwell._journal.folding import fold_namespace
 from stepwell._journal.handle import ThreadHandle
+from stepwell._journal.journal import Journal
 from stepwell._journal.layouts import FOLD_ROWS, LAZY
 from stepwell._journal.pruning import Pruning, is_dead, plan_pruning
 from stepwell.checkpoint import _listing as listing
@@ -65,17 +66,23 @@ async def prune_thread(reader: listing.Reader, key: ThreadKey, work: Pass) -> Pr
         report = await _prune(reader, row, work)
     else:
         report = PruneReport()
-    if not work.dry_run and (report.threads or report.checkpoints) and journal.observers:
+    if not work.dry_run and (report.threads or report.checkpoints):
+        tell_pruned(journal, key, report, clock.monotonic() - began)
+    return report
+
+
+def tell_pruned(journal: Journal, key: ThreadKey, report: PruneReport, duration_s: float) -> None:
+    """Tell observers what was taken away of a thread."""
+    if journal.observers:
         journal.observers(
             Pruned(
                 thread_id=key.thread_id,
                 threads=report.threads,
                 checkpoints=report.checkpoints,
                 bytes=report.bytes,
-                duration_s=clock.monotonic() - began,
+                duration_s=duration_s,
             )
         )
-    return report
 
 
 def _held(row: ThreadRow) -> bool:
@@ -199,4 +206,4 @@ async def _look(reader: listing.Reader, row: ThreadRow, work: Pass) -> list[tupl
     return planned
 
 
-__all__ = ["Pass", "prune_thread"]
+__all__ = ["Pass", "prune_thread", "tell_pruned"]

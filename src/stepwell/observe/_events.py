@@ -88,6 +88,8 @@ class CommitFinished(Event):
     """Threads of the batch that were not written (stale, locked just now, or broken)."""
     queued_rows: int = 0
     """Records that waited, or were under way, when the answer came."""
+    thread_ids: tuple[str, ...] = ()
+    """Threads that were written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
