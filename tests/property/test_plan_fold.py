@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stepwell._engine.write import WriteRule, to_channel
 from stepwell._journal.load import Folded, Revived, add_row, contributions
 from stepwell._journal.record import BodyEncoder, Entry
-from stepwell._plan.apply import TaskWrites, apply, compose, deltas
+from stepwell._plan.apply import Outside, apply, compose, deltas
 from stepwell._plan.spec import GraphSpec, NodeSpec
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import plan
@@ -157,23 +157,15 @@ def contribute(state: ThreadState, spec: GraphSpec, drawn: Any) -> tuple[list[An
         if position < len(tasks):
             task = tasks[position]
             pull = task.index < 0
-            done.append(
-                TaskWrites(
-                    task.order,
-                    task.name,
-                    task.triggers,
-                    task.node.consumables if pull else (),
-                    made,
-                )
-            )
+            done.append((task, made))
             entries.append(Entry(task.name, task.index, task.triggers if pull else (), made))
         else:
-            done.append(TaskWrites((0, "", position), "a", ("__interrupt__",), (), made))
+            done.append((Outside("a", (0, "", position), ("__interrupt__",)), made))
             entries.append(Entry("a", -2, (), made))
-    order = sorted(range(len(done)), key=lambda i: done[i].order)
+    order = sorted(range(len(done)), key=lambda i: done[i][0].order)
     there = {m["id"] for m in state.values.get("talk", ())}
     for i in order:
-        done[i].writes[:] = _possible(done[i].writes, there)  # the entry holds the same list
+        done[i][1][:] = _possible(done[i][1], there)  # the entry holds the same list
     return [done[i] for i in order], [entries[i] for i in order]
 
 

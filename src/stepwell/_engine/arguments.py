@@ -127,12 +127,20 @@ def text(name: str, value: Any) -> str:
 def _mapping(name: str, value: Any) -> dict[Any, Any]:
     if value is None:
         return {}
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):
         raise refuse(name, value, "a mapping")
     for key in value:
         if not isinstance(key, str):
             raise refuse(f"every key of {name}", key, "a str")
     return dict(value)
+
+
+def _without_foreign(configurable: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {k: v for k, v in configurable.items() if not k.startswith("__pregel_")}
+    for key in configurable:
+        if key not in kept:
+            logger.warning("config key %s belongs to another engine and is ignored", key)
+    return kept
 
 
 class RunConfig:
@@ -164,12 +172,14 @@ class RunConfig:
     ) -> None:
         given = _mapping("config", config)
         configurable = _mapping("config['configurable']", given.get(CONF))
-        for key, value in given.items():
-            if key not in _KEYS and (value if isinstance(value, _SIZED) else value is not None):
-                configurable[key] = value
-        for key in [k for k in configurable if k.startswith("__pregel_")]:
-            logger.warning("config key %s belongs to another engine and is ignored", key)
-            del configurable[key]
+        if not given.keys() <= _KEYS:
+            for key, value in given.items():
+                if key not in _KEYS and (value if isinstance(value, _SIZED) else value is not None):
+                    configurable[key] = value
+        for key in configurable:
+            if key.startswith("__pregel_"):
+                configurable = _without_foreign(configurable)
+                break
         self.callbacks: Any = given.get("callbacks") or None
         """For models of LangChain that nodes call; Stepwell itself calls none."""
         thread_id = configurable.get("thread_id")
@@ -185,10 +195,10 @@ class RunConfig:
         for key in _SERVER_IDS & configurable.keys():
             if (known := configurable[key]) and isinstance(known, (str, int, UUID)):
                 self.metadata.setdefault(key, known)
-        tags = given.get("tags") or ()
-        if isinstance(tags, str) or not isinstance(tags, Collection):
+        tags = given.get("tags")
+        if tags and (isinstance(tags, str) or not isinstance(tags, Collection)):
             raise refuse("config['tags']", tags, "a list of str")
-        self.tags: list[str] = list(tags)
+        self.tags: list[str] = list(tags or ())
         limit = given.get("recursion_limit")
         self.limited = limit is not None
         self.recursion_limit = (

@@ -12,7 +12,7 @@ from stepwell._engine.run import INPUT, Run
 from stepwell._engine.write import goto_writes, prepare, refuse_steering, to_channel
 from stepwell._journal.load import parse
 from stepwell._journal.record import KIND_COMMAND, KIND_INPUT, Entry
-from stepwell._plan.apply import TaskWrites, apply, compose, deltas
+from stepwell._plan.apply import Outside, TaskWrites, apply, compose, deltas
 from stepwell._plan.output import input_writes
 from stepwell._plan.tasks import Write, plan
 from stepwell.checkpoint.driver import RunStatus, Source, ThreadStatus
@@ -131,7 +131,7 @@ def _apply_null_writes(run: Run) -> None:
     if not run.null_writes:
         return
     known = run.state.updated
-    changed = apply(run.spec, run.state, [TaskWrites((0, "", 0), INPUT, (), (), run.null_writes)])
+    changed = apply(run.spec, run.state, [(Outside(INPUT), run.null_writes)])
     if known is None:
         run.state.updated = None
     elif run.state.updated is not None:
@@ -208,15 +208,15 @@ def close_superstep(
     so), none of them counts: else the thread could never go on.
     """
     tasks = sorted(plan(run.spec, run.state, inputs=False), key=lambda t: t.order)
-    done, entries = [], []
+    done: list[TaskWrites] = []
+    entries = []
     for task in tasks:
         name = task.id(run.checkpoint_id, run.ns, step)
         left = known.get(run.pending.handler_of(task, name) or name, [])
-        pull = task.index < 0
-        consumables = task.node.consumables if pull else ()
-        done.append(TaskWrites(task.order, task.name, task.triggers, consumables, left))
-        entries.append(Entry(task.name, task.index, task.triggers if pull else (), left))
-    if any(d.writes for d in done):
+        done.append((task, left))
+        shown = task.triggers if task.index < 0 else ()
+        entries.append(Entry(task.name, task.index, shown, left))
+    if any(writes for _, writes in done):
         try:
             apply(run.spec, run.state.copy(run.spec), done)
         except Exception as exc:  # noqa: BLE001  # whatever a reducer raises: it was reported
@@ -225,7 +225,7 @@ def close_superstep(
                 run.thread_id,
                 exc,
             )
-            done = [d._replace(writes=()) for d in done]
+            done = [(by, ()) for by, _ in done]
             entries = [e._replace(writes=()) for e in entries]
     return done, entries
 
@@ -237,22 +237,23 @@ def new_input(run: Run, writes: Sequence[Write]) -> None:
     is not lost; the others are dropped.
     """
     # What finished siblings wrote to the state counts; what they would have started does not.
-    known = {
-        task: [w for w in writes_ if w[0] in run.spec.state_set]
-        for task, writes_ in ({} if run.replaying else run.pending.outputs).items()
-    }
-    done, entries = close_superstep(run, run.step, known)
-    done.append(TaskWrites((9, "", 0), INPUT, (), (), writes))
+    done: list[TaskWrites] = []
+    entries: list[Entry] = []
+    if run.state.started:
+        known = {
+            task: [w for w in writes_ if w[0] in run.spec.state_set]
+            for task, writes_ in ({} if run.replaying else run.pending.outputs).items()
+        }
+        done, entries = close_superstep(run, run.step, known)
+    done.append((Outside(INPUT, (9, "", 0)), writes))
     entries.append(Entry(INPUT, KIND_INPUT, (), writes))
     entries = _null_entries(run) + entries
     changed = apply(run.spec, run.state, done)
-    ops = deltas(run.state, changed)
-    if run.carried:
-        ops = compose(run.carried, ops, run.state.channels)
-    run.pending, run.null_writes, run.carried, run.answer = Pending(), [], {}, []
-    run.replaying = False
     rec = run.rec
     if rec is not None:
+        ops = deltas(run.state, changed)
+        if run.carried:
+            ops = compose(run.carried, ops, run.state.channels)
         if not rec.exits:
             run.parent_checkpoint = rec.checkpoint_id or None
         rec.checkpoint(
@@ -263,6 +264,10 @@ def new_input(run: Run, writes: Sequence[Write]) -> None:
             ops=ops,
             thread=change(run, ThreadStatus.RUNNING, RunStatus.RUNNING, ()),
         )
+    if run.pending:
+        run.pending = Pending()
+    run.null_writes, run.carried, run.answer = [], {}, []
+    run.replaying = False
     run.source = Source.INPUT
     run.step += 1
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from stepwell._engine.filing import leave
 from stepwell._engine.held import leave_again
 from stepwell._engine.rescue import described
-from stepwell._plan.apply import TaskWrites
+from stepwell._plan.apply import Outside, TaskWrites
 from stepwell._plan.tasks import Task, due_names, plan
 from stepwell.checkpoint.driver import RunStatus, ThreadChange, ThreadStatus
 from stepwell.errors import ErrorCode, GraphRecursionError, create_error_message
@@ -94,7 +95,7 @@ def _leave_all(run: Run, row: ThreadChange | None = None) -> None:
     calls = () if run.board is None else run.board.made
     for task in (*run.tasks, *calls):
         if not task.loaded:
-            run.leave(rec, task)
+            leave(rec, task)
 
 
 def leave_finished(run: Run) -> None:
@@ -103,7 +104,7 @@ def leave_finished(run: Run) -> None:
         return
     for task in run.tasks:
         if task.writes is not None and not (task.left or task.loaded):
-            run.leave(run.rec, task)
+            leave(run.rec, task)
 
 
 def complete(run: Run) -> None:
@@ -177,9 +178,7 @@ def hand_back(run: Run) -> None:
 def finished(run: Run) -> list[TaskWrites]:
     """What those tasks of the open superstep wrote that have finished."""
     return [
-        TaskWrites(t.task.order, t.name, t.task.triggers, (), t.writes)
-        for t in run.tasks
-        if t.writes
+        (Outside(t.name, t.task.order, t.task.triggers), t.writes) for t in run.tasks if t.writes
     ]
 
 

@@ -1,4 +1,4 @@
-"""What each task contributes to a barrier, and what the barrier's record keeps of it."""
+"""What the record of a barrier keeps of each task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from stepwell._journal.record import (
     SLOT_RESUME,
     Entry,
 )
-from stepwell._plan.apply import TaskWrites
 
 if TYPE_CHECKING:
     from stepwell._engine.task import TaskRun
@@ -28,13 +27,6 @@ def entry_of(run: TaskRun) -> Entry:
     )  # fmt: skip
 
 
-def written(run: TaskRun) -> TaskWrites:
-    """The same, for the state."""
-    task = run.task
-    consumables = task.node.consumables if task.index < 0 else ()
-    return TaskWrites(task.order, task.node.name, task.triggers, consumables, run.writes or ())
-
-
 def _control(run: TaskRun) -> dict[int, Any] | None:
     """What a finished task asked and was told on the way: history shows it."""
     control: dict[int, Any] = {}
@@ -42,7 +34,7 @@ def _control(run: TaskRun) -> dict[int, Any] | None:
         control[SLOT_ERROR] = described(run.handled)
         control[SLOT_HANDLED] = described(run.handled)
     pending = run.run.pending
-    if not run.answers and not pending:
+    if not run.answers and (not run.run.opening or not pending):
         return control or None
     name = run.id_bytes
     if asked := pending.interrupts.get(name):
@@ -54,4 +46,4 @@ def _control(run: TaskRun) -> dict[int, Any] | None:
     return control or None
 
 
-__all__ = ["entry_of", "written"]
+__all__ = ["entry_of"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
-from contextvars import Context, copy_context
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextvars import copy_context
 from dataclasses import replace
 from types import coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 from stepwell._engine.program import plain_namespace
 from stepwell._engine.rescue import can_rescue, rescue, until_durable
@@ -22,7 +22,6 @@ from stepwell.errors import (
 )
 from stepwell.types import Command
 
-T = TypeVar("T")
 Settle = Callable[[TaskRun, bool], asyncio.Future[None] | None]
 """Called when a task has ended: (task, whether others of its superstep still run). What it
 returns is to be awaited, shielded, before another task may start in its place."""
@@ -98,42 +97,46 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
             yield exc
 
 
-@coroutine
-def _within(context: Context, steps: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
-    """Await a coroutine here, with context variables of its own, as a Task would have them.
+_OVER: Any = object()
 
-    Every step of it runs inside `context`; what it waits for is handed on to the event loop.
+
+@coroutine
+def in_place(task: TaskRun) -> Generator[Any, Any, None]:
+    """Execute a task where we stand: an asyncio Task would cost more than the node. It has
+    context variables of its own all the same.
+
+    Every step of it runs inside a context; what it waits for is handed on to the event loop.
     """
-    resume: Callable[[Any], Any] = steps.send
-    value: Any = None
-    while True:
+    context = copy_context()
+    steps = execute(task).__await__()
+    # The last step raises nothing here: `next` takes the end of a coroutine that returns None
+    # without making an exception of it.
+    waiting = context.run(next, steps, _OVER)
+    while waiting is not _OVER:
         try:
-            waiting = context.run(resume, value)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-        try:
-            value = yield waiting
-            resume = steps.send
+            yield waiting
         except GeneratorExit:
             context.run(steps.close)
             raise
         except BaseException as exc:  # noqa: BLE001  # cancellation above all: it is the node's
-            resume, value = steps.throw, exc
+            try:
+                waiting = context.run(steps.throw, exc)
+            except StopIteration:
+                return
+        else:
+            waiting = context.run(next, steps, _OVER)
 
 
-async def run_one(task: TaskRun, settle: Settle) -> None:
-    """Await a task (and its error handler, if it fails) where we stand: an asyncio Task would
-    cost more than the node."""
-    await _within(copy_context(), execute(task))
-    if task.failure is not None and can_rescue(task):
-        settle(task, _calling(task))
-        task = rescue(task)
-        await until_durable(task)
-        await _within(copy_context(), execute(task))
-    settle(task, task.calls is not None and task.calls.ended())
+async def rescue_in_place(failed: TaskRun, settle: Settle) -> TaskRun:
+    """Run the error handler of a task that failed here, too; its task."""
+    settle(failed, calls_run(failed))
+    handler = rescue(failed)
+    await until_durable(handler)
+    await in_place(handler)
+    return handler
 
 
-def _calling(task: TaskRun) -> bool:
+def calls_run(task: TaskRun) -> bool:
     """Note that a task has ended. Returns whether tasks that it called still run."""
     return task.calls is not None and task.calls.ended()
 
@@ -232,7 +235,7 @@ class _Branches:
 
     async def _rescue(self, failed: TaskRun) -> TaskRun:
         """Run the error handler of a task that failed, in its branch; its task."""
-        _calling(failed)
+        calls_run(failed)
         self._settle(failed, True)
         handler = rescue(failed)
         self._handlers.append(handler)
@@ -242,7 +245,7 @@ class _Branches:
 
     def _end(self, task: TaskRun) -> asyncio.Future[None] | None:
         self._left -= 1
-        return self._settle(task, _calling(task) or self._left > 0)
+        return self._settle(task, calls_run(task) or self._left > 0)
 
     def _expire(self) -> None:
         if not self._done.done():
@@ -278,4 +281,4 @@ async def run_many(
     await _Branches(settle, slots, timeout_s).run(tasks)
 
 
-__all__ = ["execute", "run_many", "run_one"]
+__all__ = ["calls_run", "execute", "in_place", "rescue_in_place", "run_many"]

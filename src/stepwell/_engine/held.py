@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING
 
+from stepwell._engine.filing import leave
 from stepwell._engine.pending import Called, Pending, call_place
 from stepwell._engine.rescue import described
 
@@ -39,7 +40,7 @@ def leave_again(run: Run) -> None:
     for task in run.tasks:
         if task.loaded and task.writes is not None:
             task.encoded = rec.encode(task.writes)
-            run.leave(rec, task)
+            leave(rec, task)
     for called in run.pending.calls.values():
         if called.row is not None:
             rec.write_again(called.row)

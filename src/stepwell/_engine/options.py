@@ -17,36 +17,21 @@ from stepwell.types import Durability
 class RunOptions:
     """What a caller may say of one run, beside its input and config."""
 
-    __slots__ = (
-        "context",
-        "control",
-        "durability",
-        "idempotency_key",
-        "interrupt_after",
-        "interrupt_before",
-        "lock_timeout",
-        "on_conflict",
-        "output_keys",
-        "result",
-        "sink",
-        "split",
-    )
-
-    def __init__(self) -> None:
-        self.context: Any = None
-        self.control: RunControl | None = None
-        self.durability: Durability | None = None
-        self.idempotency_key: str | None = None
-        self.interrupt_before: Breakpoints | None = None
-        self.interrupt_after: Breakpoints | None = None
-        self.lock_timeout: float | None = None
-        self.on_conflict: OnConflict | None = None
-        self.output_keys: Sequence[str] | str | None = None
-        self.sink: Sink | None = None
-        self.split = False
-        """Whether output and questions are returned apart, as a `GraphOutput`."""
-        self.result: Any = None
-        """For whoever streams: what the run returned."""
+    # Most of it most callers leave as it is: what stands here.
+    context: Any = None
+    control: RunControl | None = None
+    durability: Durability | None = None
+    idempotency_key: str | None = None
+    interrupt_before: Breakpoints | None = None
+    interrupt_after: Breakpoints | None = None
+    lock_timeout: float | None = None
+    on_conflict: OnConflict | None = None
+    output_keys: Sequence[str] | str | None = None
+    sink: Sink | None = None
+    split = False
+    """Whether output and questions are returned apart, as a `GraphOutput`."""
+    result: Any = None
+    """For whoever streams: what the run returned."""
 
 
 def configure_nested(run: Run, options: RunOptions) -> None:
@@ -94,8 +79,10 @@ def configure(run: Run, options: RunOptions) -> None:
         run.publisher.sink = Outlet(run.ns, (options.sink,))
     run.publisher.split = options.split
     known = run.spec.nodes
-    nodes("interrupt_before", options.interrupt_before, known)
-    nodes("interrupt_after", options.interrupt_after, known)
+    if options.interrupt_before is not None:
+        nodes("interrupt_before", options.interrupt_before, known)
+    if options.interrupt_after is not None:
+        nodes("interrupt_after", options.interrupt_after, known)
     if options.control is not None and not isinstance(options.control, RunControl):
         raise refuse("control", options.control, "a RunControl")
     if options.interrupt_before:

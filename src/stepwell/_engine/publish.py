@@ -109,6 +109,8 @@ class Publisher:
     def values(self, done: Sequence[TaskWrites] | None) -> None:
         """Show the output keys if a barrier changed them (always, when `done` is None)."""
         keys, run = self.output_keys, self._run
+        if self._shown and self.sink is None and not run.spec.output_steps:
+            return  # that there is output is all that anybody will ask
         if done is not None and not self._touched(keys, done):
             return
         self._shown = True
@@ -123,8 +125,8 @@ class Publisher:
         updated = self._run.state.updated
         if not updated or updated.isdisjoint(watched):
             return False
-        for each in done:
-            for channel, _ in each.writes:
+        for _, writes in done:
+            for channel, _ in writes:
                 if channel in watched:
                     return True
         return False
@@ -175,7 +177,7 @@ class Publisher:
         kept: dict[str, Any] = {}
         beside = finished(run) if run.interrupts else []
         watched = (keys,) if isinstance(keys, str) else keys
-        if not self._shown and not any(w[0] in watched for d in beside for w in d.writes):
+        if not self._shown and not any(w[0] in watched for _, writes in beside for w in writes):
             kept["n"] = 1
         screen = None if run.rec is None else run.rec.handle.screen
         if run.spec.output_steps:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from stepwell._codec import Codec
+from stepwell._engine.filing import leave
 from stepwell._ids import digest16
 from stepwell._plan.tasks import Write
 from stepwell.cache.base import BaseCache, FullKey, Namespace
@@ -211,7 +212,7 @@ def _settle(run: Run, task: TaskRun, *, others: bool) -> None:
     if run.rec is not None:
         task.encoded = run.rec.encode(task.writes or ())
         if others and not run.rec.exits:
-            run.leave(run.rec, task)
+            leave(run.rec, task)
     run.publisher.recalled(task)
     if run.watch is not None:
         run.watch.task_finished(task)

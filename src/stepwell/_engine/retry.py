@@ -71,11 +71,10 @@ def delay_s(policy: RetryPolicy, attempt: int, jitter_s: float) -> float:
 
 async def once(task: TaskRun) -> list[Write]:
     """One attempt: call the node and turn what it returned into writes."""
-    node = task.task.node
+    node, heard = task.task.node, task.run.surrounds
     token = current_task.set(task)
-    task.over = False
     try:
-        if task.run.surrounds:
+        if heard:
             surround(task)
         output = await node.body.call(task.task.input, task)
         writer = node.writer
@@ -86,7 +85,7 @@ async def once(task: TaskRun) -> list[Write]:
             writes = writer.own_writes(output)
             if task.sent:
                 writes = [*task.sent, *writes]
-        if task.run.surrounds:
+        if heard:
             emit_writes(task, writes)
         return writes
     finally:

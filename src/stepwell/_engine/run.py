@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from stepwell._clock import Clock
 from stepwell._engine.arguments import RunConfig
 from stepwell._engine.ending import change, end, finished, leave_finished, out_of_steps
-from stepwell._engine.entries import entry_of, written
+from stepwell._engine.entries import entry_of
 from stepwell._engine.family import Family
-from stepwell._engine.fanout import run_many, run_one
+from stepwell._engine.fanout import calls_run, in_place, rescue_in_place, run_many
+from stepwell._engine.filing import keep, take_back
 from stepwell._engine.halt import Stopped, be_undone
 from stepwell._engine.messages import is_heard
 from stepwell._engine.pending import NULL_TASK, Pending
@@ -20,7 +21,7 @@ from stepwell._engine.program import Program
 from stepwell._engine.publish import Publisher
 from stepwell._engine.recall import recall, remember
 from stepwell._engine.recorder import Recorder
-from stepwell._engine.rescue import described, note_task, resume_handlers, stored
+from stepwell._engine.rescue import can_rescue, note_task, resume_handlers
 from stepwell._engine.task import TaskRun
 from stepwell._engine.timed import progressed
 from stepwell._engine.watch import Watch
@@ -31,11 +32,7 @@ from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Task, Write, plan
 from stepwell.channels.base import Op
 from stepwell.checkpoint.driver import RunStatus, Source, ThreadStatus
-from stepwell.errors import (
-    CodecError,
-    GraphDrained,
-    GraphInterrupt,
-)
+from stepwell.errors import GraphDrained, GraphInterrupt
 from stepwell.runtime import RunControl
 from stepwell.types import Interrupt
 
@@ -62,7 +59,7 @@ class Run:
         "_name", "answer", "barriers", "board", "carried", "clock", "config",
         "config_run_id", "context", "control", "graph", "home", "ids", "interrupt_after",
         "interrupt_before", "interrupt_seen", "interrupts", "kin", "nested", "ns",
-        "null_writes", "opened", "outer", "parent_checkpoint", "parents", "passed_now",
+        "null_writes", "opened", "opening", "outer", "parent_checkpoint", "parents", "passed_now",
         "pending", "publisher", "rec", "relays", "replaying", "resume_map", "resuming",
         "run_id", "slots", "source", "spec", "state", "step", "stop", "surrounds", "tasks",
         "watch",
@@ -122,6 +119,9 @@ class Run:
         self.surrounds = False
         """Whether something has to stand around the code of a task: the config that LangChain
         finds there, or what observers set."""
+        self.opening = True
+        """Whether no superstep of it is over: only its first one may find that tasks have left
+        something, or have answers to give out."""
         self.pending = Pending()
         self.resuming = False
         """Whether this is the first superstep of a run that goes on: graphs inside go on too."""
@@ -209,11 +209,11 @@ class Run:
                 raise out_of_steps(self)
             if not due:
                 return
-            self.tasks = self._task_runs(due)
+            self.tasks = self._known(due) if self.opening else [TaskRun(self, t) for t in due]
             if self.interrupt_before and self._stops(self.interrupt_before, due):
                 self._break()
                 return
-            if self.control is not None and self.control.drain_requested:
+            if self.control is not None and self.control.drain_reason is not None:
                 raise GraphDrained(self.control.drain_reason or "shutdown")
             if self.rec is not None:
                 if self.rec.handle.stopping:
@@ -221,11 +221,13 @@ class Run:
                 if self.rec.handle.doubtful:
                     await self.rec.handle.fresh()
             await self._superstep()
-            done = [written(t) for t in self.tasks if t.writes is not None]
+            done: list[TaskWrites] = [
+                (t.task, t.writes) for t in self.tasks if t.writes is not None
+            ]
             if len(done) < len(self.tasks) or (self.board is not None and self.board.asks):
                 self._raise_or_interrupt()
                 return
-            ran = due if len(due) == len(self.tasks) else [t.task for t in self.tasks]
+            ran = self.tasks
             due = self._barrier(done)
             self.tasks = []  # they are part of the state now, whatever ends the run from here on
             if self.rec is not None:
@@ -233,7 +235,7 @@ class Run:
             if not self.barriers % YIELD_EVERY:
                 await asyncio.sleep(0)  # nodes that never wait must not keep others waiting
             self.publisher.values(done)
-            if self.interrupt_after and self._stops(self.interrupt_after, ran):
+            if self.interrupt_after and self._stops(self.interrupt_after, [t.task for t in ran]):
                 await self.publisher.checkpoint(due)
                 self._break()
                 return
@@ -242,7 +244,8 @@ class Run:
         """What is due now."""
         return plan(self.spec, self.state, steps=(self.step, self.stop))
 
-    def _task_runs(self, due: Sequence[Task]) -> list[TaskRun]:
+    def _known(self, due: Sequence[Task]) -> list[TaskRun]:
+        """The tasks of the first superstep, with what they had left and the answers to them."""
         if not self.pending and not self.resume_map:
             return [TaskRun(self, task) for task in due]
         runs: list[TaskRun] = []
@@ -260,7 +263,9 @@ class Run:
         return runs
 
     async def _superstep(self) -> None:
-        todo = [t for t in self.tasks if t.writes is None]
+        todo = self.tasks[:]
+        if self.opening:
+            todo = [t for t in todo if t.writes is None]
         if self.publisher.sink is not None:
             self.publisher.started(self.tasks)
         if self.watch is not None:
@@ -273,7 +278,11 @@ class Run:
         limit = self.graph.step_timeout
         try:
             if len(todo) == 1 and limit is None and self.slots is None:
-                await run_one(todo[0], self.settle)
+                task = todo[0]
+                await in_place(task)
+                if task.failure is not None and can_rescue(task):
+                    task = await rescue_in_place(task, self.settle)
+                self.settle(task, task.calls is not None and calls_run(task))
             elif todo:
                 await run_many(todo, self.settle, self.slots, limit)
             if keys:
@@ -292,66 +301,18 @@ class Run:
             With durability="sync", what to wait for before another task takes its place: so
             that no more tasks than run at once can be lost.
         """
-        rec = self.rec
-        left = False
-        if rec is not None and run.writes is not None:
-            try:
-                run.encoded = rec.encode(run.writes)
-            except CodecError as exc:
-                run.writes, run.failure = None, exc
-        if rec is not None and rec.exits and run.interrupts:
-            try:
-                rec.try_question(run.interrupts, node=run.task.name)
-            except CodecError as exc:
-                run.interrupts, run.failure = (), exc
-        if run.took_answer and self.nested and run.writes is not None:
-            self._take_back(run)
-        if rec is not None and not rec.exits and (run.writes is None or others or self._broken()):
-            self.leave(rec, run)
-            left = True
+        left = None
+        if self.rec is not None:
+            left = keep(self.rec, run, others)
+        elif self.nested and run.took_answer and run.writes is not None:
+            take_back(run)
         if self.outer is not None:
             progressed(self.outer)
         if self.publisher.sink is not None:
             self.publisher.ended(run)
         if self.watch is not None:
             self.watch.task_finished(run)
-        return rec.settled() if left and rec is not None else None
-
-    def _broken(self) -> bool:
-        """Whether a task of this superstep ended without a result: then no barrier follows."""
-        return any(t.interrupts or t.failure is not None for t in self.tasks)
-
-    def leave(self, rec: Recorder, run: TaskRun) -> None:
-        """File what a task left behind under the current checkpoint."""
-        path, name = run.task.path_text, run.id_bytes
-        run.left = True
-        if run.handled is not None:
-            rec.failed(name, path, described(run.handled))
-            rec.handled(name, path, stored(rec, run.handled))
-        elif run.writes is not None:
-            rec.finished(name, path, run.writes, run.encoded)
-        elif run.interrupts:
-            try:
-                rec.asked(name, path, run.interrupts, node=run.task.name)
-            except CodecError as exc:
-                run.interrupts, run.failure = (), exc
-        if run.failure is not None:
-            rec.failed(name, path, described(run.failure))
-        if run.new_answers:
-            rec.answered(name, path, run.answers, node=run.task.name)
-        if run.took_answer:
-            self._take_back(run)
-
-    def _take_back(self, run: TaskRun) -> None:
-        """A task has used the caller's bare answer: nobody else may be given it.
-
-        Recorded before the task's result is: else the next question would find the answer
-        after a crash.
-        """
-        run.took_answer = False
-        rec = self.root.rec
-        if rec is not None and not rec.exits:
-            rec.command((), [])
+        return left
 
     def _barrier(self, done: list[TaskWrites]) -> list[Task]:
         """Apply what the tasks wrote, record it, and plan what is due next."""
@@ -366,7 +327,7 @@ class Run:
         step = self.step
         self.step = step + 1
         self.barriers += 1
-        due = self.plan()
+        due = plan(self.spec, self.state, steps=(self.step, self.stop))
         rec = self.rec
         if rec is not None:
             last = not due and self.step <= self.stop and not self.interrupt_after
@@ -377,16 +338,22 @@ class Run:
             self._record(rec, changed, step, last=last)
         if self.watch is not None:
             self.watch.superstep_finished(step, len(self.tasks))
-        self.pending = Pending() if self.pending else self.pending
         self.board = None
         if rec is not None and rec.exits and self.family.spaces:
             self.family.forget_below(self.ns)
-        self.replaying = self.resuming = False
+        if self.opening:
+            self._open()
+        return due
+
+    def _open(self) -> None:
+        """The first superstep is over: nothing of what it went on from counts any more."""
+        self.opening = self.replaying = self.resuming = False
+        if self.pending:
+            self.pending = Pending()
         self.resume_map = {}
         self.answer = []
         self.null_writes = []
         self.source = Source.LOOP
-        return due
 
     def _record(self, rec: Recorder, changed: dict[str, None], step: int, *, last: bool) -> None:
         ops = deltas(self.state, changed)
@@ -401,7 +368,7 @@ class Run:
             step=step,
             entries=self._entries(),
             ops=ops,
-            drops=not self._leaves_others(),
+            drops=not (self.opening and self._leaves_others()),
             interrupt_seen=self.state.interrupt_seen if self.passed_now else None,
             thread=change(self, ThreadStatus.DONE, RunStatus.DONE, ()) if last else None,
             let_go=last and not self.nested,

@@ -15,7 +15,7 @@ from stepwell._engine.upgrade import upgrade_of
 from stepwell._ids import checkpoint_id
 from stepwell._journal.load import Folded, Revived
 from stepwell._journal.metadata import decode_metadata
-from stepwell._plan.apply import TaskWrites, apply
+from stepwell._plan.apply import Outside, TaskWrites, apply
 from stepwell._plan.output import project, state_selector, task_result
 from stepwell._plan.spec import GraphSpec
 from stepwell._plan.state import ThreadState
@@ -166,13 +166,11 @@ def snapshot(
     tasks = plan(spec, state, inputs=False)
     ids = [t.id(view.name, view.place.ns, view.row.step + 1) for t in tasks]
     if null_writes := pending.outputs.get(NULL_TASK):
-        apply(spec, state, [TaskWrites((0, "", 0), "__input__", (), (), null_writes)])
+        apply(spec, state, [(Outside("__input__"), null_writes)])
     finished = _finished(tasks, ids, pending) if live else {}
     if finished:
-        done = [
-            TaskWrites(t.order, t.name, t.triggers, t.node.consumables, finished[i])
-            for t, i in zip(tasks, ids, strict=True)
-            if i in finished
+        done: list[TaskWrites] = [
+            (t, finished[i]) for t, i in zip(tasks, ids, strict=True) if i in finished
         ]
         tried = applied(spec, state, done)
         if tried is None:

@@ -269,6 +269,7 @@ class TaskRun:
     def again(self) -> None:
         """Start over for another attempt."""
         self.attempt += 1
+        self.over = False
         self.asked = 0
         self.graphs_called = 0
         self.sent = None

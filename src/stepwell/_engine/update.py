@@ -17,7 +17,7 @@ from stepwell._engine.screened import recorder
 from stepwell._engine.snapshot import Place
 from stepwell._engine.task import TaskRun
 from stepwell._journal.record import KIND_COMMAND, KIND_INPUT, KIND_UPDATE, Entry
-from stepwell._plan.apply import TaskWrites, apply, compose, deltas
+from stepwell._plan.apply import Outside, TaskWrites, apply, compose, deltas
 from stepwell._plan.output import input_writes
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Task, Write, due_names, plan
@@ -214,8 +214,8 @@ def _command_first(run: Run) -> tuple[list[Entry], dict[str, Op]]:
     null_writes = run.pending.outputs.pop(NULL_TASK, [])
     if not null_writes:
         return [], {}
-    command = TaskWrites((0, "", 0), INPUT, (), (), null_writes)
-    carried = deltas(run.state, apply(run.spec, run.state, [command]))
+    changed = apply(run.spec, run.state, [(Outside(INPUT), null_writes)])
+    carried = deltas(run.state, changed)
     run.state.updated = None
     return [Entry(INPUT, KIND_COMMAND, (), null_writes)], carried
 
@@ -227,7 +227,7 @@ def _siblings_first(run: Run) -> tuple[list[TaskWrites], list[Entry]]:
         for task, writes in run.pending.outputs.items()
     }
     closed, entries = close_superstep(run, run.step + 1, known)
-    done = [c._replace(triggers=(), consumables=()) for c in closed if c.writes]
+    done: list[TaskWrites] = [(Outside(by.name, by.order), left) for by, left in closed if left]
     return done, [Entry(e.name, KIND_INPUT, (), e.writes) for e in entries if e.writes]
 
 
@@ -250,7 +250,7 @@ def _as_input(run: Run, values: Any, metadata: Mapping[str, Any] | None, *, last
     entries, carried = _command_first(run)
     _record(
         run,
-        [TaskWrites((0, "", 0), INPUT, (), (), writes)],
+        [(Outside(INPUT), writes)],
         [*entries, Entry(INPUT, KIND_INPUT, (), writes)],
         carried=carried,
         source=Source.INPUT,
@@ -321,7 +321,7 @@ async def _as_nodes(
             raise InvalidUpdateError(msg)
         node = spec.nodes[name]
         writes = await node.writer.run(update.values, TaskRun(run, Task(node, None)))
-        done.append(TaskWrites((3, "", position), name, _UPDATE_TRIGGER, (), writes))
+        done.append((Outside(name, (3, "", position), _UPDATE_TRIGGER), writes))
         entries.append(Entry(name, KIND_UPDATE, (), writes))
     _record(
         run, done, entries,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from stepwell._engine.binding import Bound
 from stepwell._plan.spec import ROOT
-from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Write
+from stepwell.channels.base import MISSING
 from stepwell.channels.binop import unwrap_overwrite
 from stepwell.constants import END, START, TASKS
 from stepwell.errors import (
@@ -60,7 +60,9 @@ def refuse_steering(value: Any, node: str | None = None) -> None:
 class Branch:
     """One conditional edge: a router and what its answers stand for."""
 
-    __slots__ = ("ends", "keys", "managed", "mapper", "name", "passthrough", "router")
+    __slots__ = (
+        "bare", "ends", "keys", "managed", "mapper", "name", "passthrough", "router", "watched",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -78,31 +80,40 @@ class Branch:
         self.router = router
         self.ends = ends
         self.keys = tuple(keys)
+        self.watched = frozenset(keys)
+        self.bare = self.keys == (ROOT,)
         self.mapper = mapper
         self.passthrough = passthrough
 
     def view(self, output: Any, run: Run, writes: Sequence[Write]) -> Any:
         """What the router is shown: the state with the node's own writes applied."""
-        state = run.state
-        if self.keys == (ROOT,):
-            value: Any = _fresh(state, ROOT, writes)
+        state, keys = run.state, self.keys
+        written: dict[str, list[Any]] = {}
+        for channel, each in writes:
+            if channel in self.watched:
+                written.setdefault(channel, []).append(each)
+        known = state.values
+        if keys == run.spec.state_keys:
+            value = known.copy()
         else:
-            value = {}
-            written = {channel for channel, _ in writes}
-            for key in self.keys:
-                if key in written:
-                    fresh = _fresh(state, key, writes)
-                    if fresh is not _EMPTY:
-                        value[key] = fresh
-                elif key in state.values:
-                    value[key] = state.values[key]
-            for key, managed in self.managed:
-                value[key] = managed.get(Scratchpad(run.step, run.stop))
-            if self.mapper is not None:
-                return self.mapper(value)
-            if self.passthrough and isinstance(output, dict):
-                value = {**output, **value}
-        return None if value is _EMPTY else value
+            value = {k: known[k] for k in keys if k in known}
+        reorder = False
+        for key, values in written.items():
+            found = state.channels[key].preview(values)
+            if found is MISSING:
+                value.pop(key, None)
+            else:
+                reorder = reorder or key not in value
+                value[key] = found
+        if self.bare:
+            return value.get(ROOT)
+        if reorder:
+            value = {k: value[k] for k in keys if k in value}
+        for key, managed in self.managed:
+            value[key] = managed.get(Scratchpad(run.step, run.stop))
+        if self.mapper is not None:
+            return self.mapper(value)
+        return {**output, **value} if self.passthrough and isinstance(output, dict) else value
 
     def writes(self, answer: Any, node: str) -> list[Write]:
         """The writes that the router's answer stands for, after `node`.
@@ -112,8 +123,14 @@ class Branch:
             ValueError: The answer names no destination.
             InvalidUpdateError: A packet is addressed to END, or is LangGraph's.
         """
-        answers = answer if isinstance(answer, (list, tuple)) else (answer,)
         ends = self.ends
+        if type(answer) is str:  # as nearly always
+            target = answer if ends is None else ends.get(answer)
+            if target == END:
+                return []
+            if target is not None and target != START:
+                return [(to_channel(target), None)]
+        answers = answer if isinstance(answer, (list, tuple)) else (answer,)
         writes: list[Write] = []
         for item in answers:
             if isinstance(item, Send):
@@ -147,18 +164,6 @@ class Branch:
         return writes
 
 
-_EMPTY: Any = object()
-
-
-def _fresh(state: ThreadState, key: str, writes: Sequence[Write]) -> Any:
-    values = [v for channel, v in writes if channel == key]
-    if not values:
-        return state.values.get(key, _EMPTY)
-    channel = state.channels[key].copy()
-    channel.update(values)
-    return channel.get() if channel.is_available() else _EMPTY
-
-
 class WriteRule:
     """What one node's return value writes."""
 
@@ -181,7 +186,10 @@ class WriteRule:
         """
         keys = self.keys
         if type(output) is dict and not self.root:
-            writes = [(k, v) for k, v in output.items() if k in keys]
+            if output.keys() <= keys:
+                writes = list(output.items())
+            else:
+                writes = [(k, v) for k, v in output.items() if k in keys]
         elif output is None:
             writes = []
         else:

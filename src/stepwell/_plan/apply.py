@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Protocol, TypeAlias
 
 from stepwell._plan.spec import GraphSpec
 from stepwell._plan.state import ThreadState
@@ -14,18 +14,41 @@ from stepwell.channels.base import BaseChannel, Edit, Op, OpKind
 logger = logging.getLogger("stepwell")
 
 
-class TaskWrites(NamedTuple):
-    """What one task contributes to a barrier.
+class Contributor(Protocol):
+    """Who writes at a barrier: a `Task`, or whoever is outside of the graph.
 
     `order` sorts the contributions: (0, "", i) for input and updates, then as `Task.order`.
-    `triggers` are the channels the task ran on, () for writes that are no task's.
+    `triggers` are the channels the task ran on, () for writes that are no task's; `consumables`
+    those of them that are used up.
     """
 
-    order: tuple[Any, ...]
-    name: str
-    triggers: tuple[str, ...]
-    consumables: tuple[str, ...]
-    writes: Sequence[Write]
+    @property
+    def name(self) -> str: ...
+    @property
+    def order(self) -> tuple[Any, ...]: ...
+    @property
+    def triggers(self) -> tuple[str, ...]: ...
+    @property
+    def consumables(self) -> tuple[str, ...]: ...
+
+
+TaskWrites: TypeAlias = tuple[Contributor, Sequence[Write]]
+"""What one task contributes to a barrier."""
+
+
+class Outside:
+    """Writes that are no task's: input, a command's, an update's."""
+
+    __slots__ = ("name", "order", "triggers")
+
+    consumables = ()
+
+    def __init__(
+        self, name: str, order: tuple[Any, ...] = (0, "", 0), triggers: tuple[str, ...] = ()
+    ) -> None:
+        self.name = name
+        self.order = order
+        self.triggers = triggers
 
 
 def apply(
@@ -52,78 +75,74 @@ def apply(
     """
     if len(done) > 1:
         done = sorted(done, key=_order)
-    channels = state.channels
     changed: dict[str, None] = {}
-    ran = _ran(state, done, changed)
+    grouped: dict[str, list[Any]] = {}
+    seen: tuple[str, ...] = ()
+    seen_by = ""
+    for by, writes in done:
+        if (triggers := by.triggers) and (triggers is not seen or by.name != seen_by):
+            seen_by, seen = by.name, triggers  # many sends to one node see the same
+            _see(state, by, changed)
+        for name, value in writes:
+            if name in grouped:
+                grouped[name].append(value)
+            else:
+                grouped[name] = [value]
+    channels = state.channels
     updated: set[str] = set()
-    for name, values in _grouped(spec, state, done).items():
+    for name, values in grouped.items():
+        if name not in channels:
+            _tell_unknown(spec, name, done)
+            continue
         channel = channels[name]
         if channel.update(values):
             changed[name] = None
             if channel.is_available():
                 updated.add(name)
-    if steps and ran:
-        _step(spec, state, updated, changed)
-    version = state.version = state.version + 1
-    if changed:
-        state.changed_at = version
-        _settle(spec, state, updated, changed)
-        versions = state.versions
-        for name in changed:
-            versions[name] = version
+    if steps and seen:
+        if state.live:
+            _step(state, updated, changed)
+        if spec.finishing and updated.isdisjoint(spec.triggered_by):
+            _finish(spec, state, updated, changed)
+    state.version += 1
     state.updated = updated
+    if changed:
+        _settle(spec, state, updated, changed)
     return changed
 
 
-def _ran(state: ThreadState, done: Sequence[TaskWrites], changed: dict[str, None]) -> bool:
-    """Note which triggers the tasks have seen, and use up those that are for one time. Returns
-    whether any task ran on one."""
-    channels, versions, seen = state.channels, state.versions, state.seen
-    ran = False
-    for _, name, triggers, consumables, _ in done:
-        if not triggers:
-            continue
-        ran = True
-        known = seen.get(name)
-        if known is None:
-            known = seen[name] = {}
-        for trigger in triggers:
-            if trigger in versions:
-                known[trigger] = versions[trigger]
-        for trigger in consumables:
-            if channels[trigger].consume():
-                changed[trigger] = None
-    return ran
+def _see(state: ThreadState, by: Contributor, changed: dict[str, None]) -> None:
+    """Note which versions of its triggers a task has seen, and use up those that are for one
+    time."""
+    versions = state.versions
+    known = state.seen.get(by.name)
+    if known is None:
+        known = state.seen[by.name] = {}
+    for trigger in by.triggers:
+        if trigger in versions:
+            known[trigger] = versions[trigger]
+    for trigger in by.consumables:
+        if state.channels[trigger].consume():
+            changed[trigger] = None
 
 
-def _grouped(
-    spec: GraphSpec, state: ThreadState, done: Sequence[TaskWrites]
-) -> dict[str, list[Any]]:
-    channels = state.channels
-    grouped: dict[str, list[Any]] = {}
-    for contribution in done:
-        for channel, value in contribution.writes:
-            if channel in grouped:
-                grouped[channel].append(value)
-            elif channel in channels:
-                grouped[channel] = [value]
-            else:
-                logger.warning(
-                    "Task %s of graph %s wrote to unknown channel %s, ignoring it.",
-                    contribution.name, spec.name, channel,
-                )  # fmt: skip
-    return grouped
+def _tell_unknown(spec: GraphSpec, channel: str, done: Sequence[TaskWrites]) -> None:
+    for by, writes in done:
+        for _ in (name for name, _ in writes if name == channel):
+            logger.warning(
+                "Task %s of graph %s wrote to unknown channel %s, ignoring it.",
+                by.name, spec.name, channel,
+            )  # fmt: skip
 
 
 def _order(contribution: TaskWrites) -> tuple[Any, ...]:
-    return contribution.order
+    return contribution[0].order
 
 
-def _step(spec: GraphSpec, state: ThreadState, updated: set[str], changed: dict[str, None]) -> None:
-    """Tell the channels that were not written that a superstep has passed, and, if nothing
-    that was written can trigger a node, that the run is about to finish."""
+def _step(state: ThreadState, updated: set[str], changed: dict[str, None]) -> None:
+    """Tell the channels that were not written that a superstep has passed."""
     channels = state.channels
-    for name in tuple(state.live):
+    for name in state.live:
         if name in updated:
             continue
         channel = channels[name]
@@ -133,36 +152,40 @@ def _step(spec: GraphSpec, state: ThreadState, updated: set[str], changed: dict[
             changed[name] = None
             if channel.is_available():
                 updated.add(name)
-    if spec.finishing and updated.isdisjoint(spec.triggered_by):
-        for name in spec.finishing:
-            if channels[name].finish():
-                changed[name] = None
-                if channels[name].is_available():
-                    updated.add(name)
+
+
+def _finish(
+    spec: GraphSpec, state: ThreadState, updated: set[str], changed: dict[str, None]
+) -> None:
+    """Tell channels that nothing that was written can trigger a node: the run is about to
+    finish."""
+    for name in spec.finishing:
+        channel = state.channels[name]
+        if channel.finish():
+            changed[name] = None
+            if channel.is_available():
+                updated.add(name)
 
 
 def _settle(
     spec: GraphSpec, state: ThreadState, updated: set[str], changed: dict[str, None]
 ) -> None:
-    """Bring the flat values and the set of live stepping channels up to date."""
-    channels, values, live = state.channels, state.values, state.live
-    state_set = spec.state_set
+    """Give what changed its version, and bring the flat values and the set of live stepping
+    channels up to date."""
+    channels, versions, values = state.channels, state.versions, state.values
+    version = state.changed_at = state.version
     reorder = False
     for name in changed:
-        channel = channels[name]
-        available = name in updated or channel.is_available()
-        if name in state_set:
-            if not available:
-                values.pop(name, None)
-            else:
-                if name not in values:
-                    reorder = True
-                values[name] = channel.get()
-        if channel.steps:
-            if available:
-                live.add(name)
-            else:
-                live.discard(name)
+        versions[name] = version
+        if name in updated or channels[name].is_available():
+            if name in spec.stepping:
+                state.live.add(name)
+            if name in spec.state_set:
+                reorder = reorder or name not in values
+                values[name] = channels[name].get()
+        else:
+            state.live.discard(name)
+            values.pop(name, None)
     if reorder and len(values) > 1:
         # Nodes and callers see keys in the order the schema names them.
         state.values = {k: values[k] for k in spec.state_keys if k in values}
@@ -209,4 +232,4 @@ def _edits(first: Op, second: Op) -> Edit:
     return Edit([*first.operand.splices, *more], first.operand.before)
 
 
-__all__ = ["TaskWrites", "apply", "compose", "deltas"]
+__all__ = ["Contributor", "Outside", "TaskWrites", "apply", "compose", "deltas"]

@@ -30,6 +30,7 @@ class NodeSpec:
         "body",
         "cache",
         "consumables",
+        "copies",
         "deferred",
         "described",
         "handler",
@@ -54,6 +55,8 @@ class NodeSpec:
         self.bare = ROOT
         """The key whose bare value is the input, where `reads` is None."""
         self.reads_all = False
+        self.copies = False
+        """Whether its input is simply a copy of all state keys."""
         self.takes_input = False
         """Whether it is given the run's input as it is, instead of state."""
         self.managed_reads: tuple[tuple[str, Any], ...] = ()
@@ -73,8 +76,11 @@ class GraphSpec:
     """A graph, frozen for running."""
 
     __slots__ = (
+        "after",
         "bare_output",
         "bare_state",
+        "born",
+        "born_live",
         "channels",
         "finishing",
         "input_view",
@@ -124,20 +130,30 @@ class GraphSpec:
         """The keys that make up the output, or the one that is it."""
         self.state_view = state_keys[0] if self.bare_state else self.state_keys
         """The keys that make up a snapshot's values, or the one that is it."""
-        self.stepping = tuple(k for k, c in self.channels.items() if c.steps)
+        self.stepping = frozenset(k for k, c in self.channels.items() if c.steps)
         self.finishing = tuple(k for k, c in self.channels.items() if c.finishes)
         self.output_steps = any(self.channels[k].steps for k in self.output_keys)
         self.prepares = {k: p for k, c in self.channels.items() if (p := c.prepare) is not None}
         """What is done to writes of some channels before they are stored."""
+        empty = self.fresh_channels()
+        self.born = tuple(k for k in self.state_keys if empty[k].is_available())
+        """The state keys that hold a value in a new state: what their reducers start from."""
+        self.born_live = frozenset(k for k in self.stepping if empty[k].is_available())
         self.untracked = frozenset(k for k, c in self.channels.items() if not c.persisted)
         triggered_by: dict[str, list[str]] = {}
         for node in self.nodes.values():
             node.triggers = tuple(sorted(node.triggers))
             node.consumables = tuple(t for t in node.triggers if self.channels[t].consumes)
             node.reads_all = node.reads == self.state_keys and not self.bare_state
+            plain = node.mapper is None and not node.managed_reads and not node.takes_input
+            node.copies = node.reads_all and plain
             for trigger in node.triggers:
                 triggered_by.setdefault(trigger, []).append(node.name)
         self.triggered_by = {k: tuple(v) for k, v in triggered_by.items()}
+        self.after = {
+            k: tuple(self.nodes[name] for name in sorted(v)) for k, v in triggered_by.items()
+        }
+        """The nodes that a write of a channel makes due, sorted by name."""
 
     def fresh_channels(self) -> dict[str, BaseChannel[Any, Any, Any]]:
         """Empty channels for a new state."""

@@ -52,14 +52,20 @@ class ThreadState:
         self.interrupt_seen = interrupt_seen
         self.changed_at = max(self.versions.values(), default=0)
         self.updated: set[str] | None = None
-        stored = stored or {}
-        self.channels: dict[str, BaseChannel[Any, Any, Any]] = {
-            k: c.from_checkpoint(stored.get(k, MISSING)) for k, c in spec.channels.items()
-        }
-        self.values: dict[str, Any] = {
-            k: self.channels[k].get() for k in spec.state_keys if self.channels[k].is_available()
-        }
-        self.live: set[str] = {k for k in spec.stepping if self.channels[k].is_available()}
+        channels: dict[str, BaseChannel[Any, Any, Any]]
+        values: dict[str, Any]
+        live: set[str]
+        if stored:
+            channels = {
+                k: c.from_checkpoint(stored.get(k, MISSING)) for k, c in spec.channels.items()
+            }
+            values = {k: channels[k].get() for k in spec.state_keys if channels[k].is_available()}
+            live = {k for k in spec.stepping if channels[k].is_available()}
+        else:
+            channels = spec.fresh_channels()
+            values = {k: channels[k].get() for k in spec.born}
+            live = set(spec.born_live)
+        self.channels, self.values, self.live = channels, values, live
 
     def copy(self, spec: GraphSpec) -> ThreadState:
         """A state that can be tried out: no reducer that works in place reaches this one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import Any, Final
 
 from stepwell._ids import digest16
@@ -20,6 +21,8 @@ PUSH: Final = "__pregel_push"
 HANDLER: Final = -5
 """The index of a task that handles the failure of another one."""
 
+_PUSHED: Final = (PUSH,)
+
 Write = tuple[str, Any]
 Steps = tuple[int, int]
 
@@ -32,20 +35,23 @@ class Task:
     position.
     """
 
-    __slots__ = ("_id", "index", "input", "node", "timeout")
+    __slots__ = ("_id", "consumables", "index", "input", "name", "node", "timeout", "triggers")
 
     def __init__(
         self, node: NodeSpec, input: Any, index: int = -1, timeout: TimeoutPolicy | None = None
     ) -> None:
         self.node = node
+        self.name = node.name
         self.input = input
         self.index = index
         self.timeout = timeout
         self._id: bytes | None = None
-
-    @property
-    def name(self) -> str:
-        return self.node.name
+        if index < 0:
+            self.triggers = node.triggers
+            self.consumables = node.consumables
+        else:
+            self.triggers = _PUSHED
+            self.consumables = ()
 
     @property
     def origin(self) -> str:
@@ -65,10 +71,6 @@ class Task:
     def path_text(self) -> str:
         """The path as the text that is stored with the task's pending writes."""
         return ",".join(str(p) for p in self.path)
-
-    @property
-    def triggers(self) -> tuple[str, ...]:
-        return self.node.triggers if self.index < 0 else (PUSH,)
 
     def id(self, checkpoint: str, ns: str, step: int) -> bytes:
         """16 bytes that name this task among all tasks of the thread, the same at every
@@ -91,6 +93,7 @@ class HandlerTask(Task):
 
     def __init__(self, node: NodeSpec, failed: Task) -> None:
         super().__init__(node, failed.input, HANDLER)
+        self.triggers = _PUSHED
         self.failed = failed
 
     @property
@@ -105,10 +108,6 @@ class HandlerTask(Task):
     def path(self) -> tuple[Any, ...]:
         return (*self.failed.path[:3], "node_error_handler", False)
 
-    @property
-    def triggers(self) -> tuple[str, ...]:
-        return (PUSH,)
-
     def id(self, checkpoint: str, ns: str, step: int) -> bytes:
         if self._id is None:
             self._id = handler_id(self.failed.id(checkpoint, ns, step), self.node.name)
@@ -118,6 +117,9 @@ class HandlerTask(Task):
 def handler_id(failed: bytes, handler: str) -> bytes:
     """The id of the task that handles the failure of the task `failed`."""
     return digest16(failed, handler)
+
+
+_name = attrgetter("name")
 
 
 def is_due(state: ThreadState, node: NodeSpec) -> bool:
@@ -154,17 +156,20 @@ def read_input(
     return value
 
 
-def _pushed(spec: GraphSpec, state: ThreadState) -> Iterable[Task]:
+def _pushed(spec: GraphSpec, state: ThreadState) -> list[Task]:
     topic = state.channels.get(TASKS)
     if topic is None or not topic.is_available():
-        return
+        return []
+    tasks = []
+    nodes = spec.nodes
     for index, packet in enumerate(topic.get()):
         if not isinstance(packet, Send):
             logger.warning("Ignoring invalid packet type %s in pending sends", type(packet))
-        elif packet.node not in spec.nodes:
+        elif packet.node not in nodes:
             logger.warning("Ignoring unknown node name %s in pending sends", packet.node)
         else:
-            yield Task(spec.nodes[packet.node], packet.arg, index, packet.timeout)
+            tasks.append(Task(nodes[packet.node], packet.arg, index, packet.timeout))
+    return tasks
 
 
 def plan(
@@ -180,29 +185,40 @@ def plan(
     at after a load. When the last barrier is known, the cost is that of the channels it
     changed.
     """
-    tasks = list(_pushed(spec, state)) if TASKS in state.live else []
-    updated = state.updated
-    names: Iterable[str]
-    if updated:
-        if len(updated) == 1:
-            (only,) = updated
-            names = sorted(spec.triggered_by.get(only, ()))
+    tasks = _pushed(spec, state) if TASKS in state.live else []
+    due: Sequence[NodeSpec] = ()
+    if state.updated is not None:
+        due = _triggered(spec, state.updated)
+    elif state.versions:
+        nodes = spec.nodes.values()
+        known = sorted(nodes, key=_name) if inputs else nodes
+        due = [node for node in known if is_due(state, node)]
+    for node in due:
+        if node.copies:
+            value: Any = state.values.copy()
         else:
-            triggered_by = spec.triggered_by
-            due: set[str] = set()
-            for channel in updated:
-                if channel in triggered_by:
-                    due.update(triggered_by[channel])
-            names = sorted(due) if len(due) > 1 else due
-    elif not state.versions:
-        names = ()
-    else:
-        names = sorted(spec.nodes) if inputs else spec.nodes
-    for name in names:
-        node = spec.nodes[name]
-        if is_due(state, node):
-            tasks.append(Task(node, read_input(state, node, steps=steps, mapped=inputs)))
+            value = read_input(state, node, steps=steps, mapped=inputs)
+        tasks.append(Task(node, value))
     return tasks
+
+
+def _triggered(spec: GraphSpec, updated: Iterable[str]) -> Sequence[NodeSpec]:
+    """The nodes that channels trigger which the last barrier has updated, sorted by name.
+
+    They are due: the barrier gave these channels a version that no node has seen.
+    """
+    after = spec.after
+    first: Sequence[NodeSpec] = ()
+    more: set[NodeSpec] | None = None
+    for channel in updated:
+        if channel in after:
+            if more is not None:
+                more.update(after[channel])
+            elif first:
+                more = {*first, *after[channel]}
+            else:
+                first = after[channel]
+    return first if more is None else sorted(more, key=_name)
 
 
 def due_names(tasks: Sequence[Task]) -> tuple[str, ...]:

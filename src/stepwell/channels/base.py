@@ -149,6 +149,16 @@ class BaseChannel(ABC, Generic[Value, Update, Stored]):
             InvalidUpdateError: The writes break the channel's rule.
         """
 
+    def preview(self, values: Sequence[Update]) -> Value | Any:
+        """What `get` would return after `update(values)`, `MISSING` if nothing.
+
+        Raises:
+            InvalidUpdateError: The writes break the channel's rule.
+        """
+        tried = self.copy()
+        tried.update(values)
+        return tried.get() if tried.is_available() else MISSING
+
     def consume(self) -> bool:
         """A task that was triggered by this channel has run; True if that changed it."""
         return False
@@ -180,18 +190,15 @@ class OneValue(BaseChannel[Value, Value, Value]):
         self.value: Any = MISSING
 
     def from_checkpoint(self, checkpoint: Any) -> OneValue[Value]:
-        fresh = self._empty()
+        # Every run makes all channels of its state anew: `__init__` would cost more than this.
+        fresh = self.__class__.__new__(self.__class__)
+        fresh.typ = self.typ
+        fresh.key = self.key
         fresh.value = checkpoint
         return fresh
 
-    def _empty(self) -> OneValue[Value]:
-        """A channel of the same kind that holds nothing."""
-        return self.__class__(self.typ, self.key)
-
     def copy(self) -> OneValue[Value]:
-        fresh = self._empty()
-        fresh.value = self.value
-        return fresh
+        return self.from_checkpoint(self.value)
 
     def get(self) -> Value:
         if self.value is MISSING:

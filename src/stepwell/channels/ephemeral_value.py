@@ -28,8 +28,13 @@ class EphemeralValue(OneValue[Value]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _empty(self) -> EphemeralValue[Value]:
-        return self.__class__(self.typ, self.guard, self.key)
+    def from_checkpoint(self, checkpoint: Any) -> EphemeralValue[Value]:
+        fresh = self.__class__.__new__(self.__class__)
+        fresh.typ = self.typ
+        fresh.key = self.key
+        fresh.value = checkpoint
+        fresh.guard = self.guard
+        return fresh
 
     def update(self, values: Sequence[Value]) -> bool:
         if not values:

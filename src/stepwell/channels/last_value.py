@@ -39,6 +39,9 @@ class LastValue(OneValue[Value]):
         self.value = values[0]
         return True
 
+    def preview(self, values: Sequence[Value]) -> Any:
+        return values[0] if len(values) == 1 else super().preview(values)
+
 
 class LastValueAfterFinish(BaseChannel[Value, Value, Any]):
     """Holds the value written last, but shows it only once nothing else is left to run."""

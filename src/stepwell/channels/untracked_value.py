@@ -25,11 +25,13 @@ class UntrackedValue(OneValue[Value]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def _empty(self) -> UntrackedValue[Value]:
+    def from_checkpoint(self, checkpoint: Any) -> UntrackedValue[Value]:  # noqa: ARG002
         return self.__class__(self.typ, self.guard, self.key)
 
-    def from_checkpoint(self, checkpoint: Any) -> UntrackedValue[Value]:  # noqa: ARG002
-        return self._empty()
+    def copy(self) -> UntrackedValue[Value]:
+        fresh = self.from_checkpoint(MISSING)
+        fresh.value = self.value
+        return fresh
 
     def update(self, values: Sequence[Value]) -> bool:
         if not values:

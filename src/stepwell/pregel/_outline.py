@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from stepwell._engine.write import WriteRule, to_channel
-from stepwell._plan.apply import TaskWrites, apply
+from stepwell._plan.apply import Outside, TaskWrites, apply
 from stepwell._plan.spec import GraphSpec, NodeSpec
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Task, Write, plan
@@ -114,7 +114,7 @@ class _Walk:
         self._declared: dict[str, set[_Mark]] = {}
         state = ThreadState(spec)
         if START in spec.channels:
-            apply(spec, state, [TaskWrites((0, "", 0), "", (), (), [(START, {})])])
+            apply(spec, state, [(Outside(""), [(START, {})])])
         tasks = plan(spec, state, inputs=False)
         self.first = tuple(task.name for task in tasks)
         for _ in range(_STEPS_MAX):
@@ -143,7 +143,7 @@ class _Walk:
         self.wrote[node.name] = self._declared[node.name] | {
             _Mark(c, conditional=c in labels, label=labels.get(c)) for c, _ in writes
         }
-        return TaskWrites(task.order, node.name, node.triggers, node.consumables, writes)
+        return task, writes
 
     def _connect(self, tasks: list[Task]) -> None:
         """Links to the tasks that are due now, from whatever wrote to one of their triggers."""

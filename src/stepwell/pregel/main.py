@@ -336,7 +336,8 @@ class Pregel(
             warnings.warn(msg, stacklevel=3)
         options = RunOptions()
         for name, value in given.items():
-            setattr(options, name, value)
+            if value is not None:
+                setattr(options, name, value)
         return options
 
     def _chunks(
