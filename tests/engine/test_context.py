@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import operator
+import weakref
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -123,3 +125,23 @@ async def test_runs_without_a_thread_do_not_share_idempotency_keys():
     await graph.ainvoke({"log": []})
     await graph.ainvoke({"log": []})
     assert len(set(keys)) == 2
+
+
+async def test_a_run_that_is_over_is_gone_at_once() -> None:
+    """What a run holds is free when it ends: it leaves no circle to the garbage collector."""
+
+    class Held:
+        """Something large."""
+
+    builder = StateGraph(State).add_node("say", say).add_edge(START, "say")
+    graph = builder.add_node("change", change).add_edge("say", "change").compile()
+    gc.collect()
+    gc.disable()
+    try:
+        held = Held()
+        gone = weakref.ref(held)
+        await graph.ainvoke({}, context=held)
+        del held
+        assert gone() is None
+    finally:
+        gc.enable()

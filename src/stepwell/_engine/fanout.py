@@ -101,9 +101,8 @@ _OVER: Any = object()
 
 
 @coroutine
-def in_place(task: TaskRun) -> Generator[Any, Any, None]:
-    """Execute a task where we stand: an asyncio Task would cost more than the node. It has
-    context variables of its own all the same.
+def _stepped(task: TaskRun) -> Generator[Any, Any, None]:
+    """Execute a task with context variables of its own, as an asyncio Task would have them.
 
     Every step of it runs inside a context; what it waits for is handed on to the event loop.
     """
@@ -127,16 +126,20 @@ def in_place(task: TaskRun) -> Generator[Any, Any, None]:
             waiting = context.run(next, steps, _OVER)
 
 
-async def rescue_in_place(failed: TaskRun, settle: Settle) -> TaskRun:
-    """Run the error handler of a task that failed here, too; its task."""
-    settle(failed, calls_run(failed))
-    handler = rescue(failed)
-    await until_durable(handler)
-    await in_place(handler)
-    return handler
+@coroutine
+def in_place(task: TaskRun, settle: Settle) -> Generator[Any, Any, None]:
+    """Await a task (and its error handler, if it fails) where we stand: an asyncio Task would
+    cost more than the node."""
+    yield from _stepped(task)
+    if task.failure is not None and can_rescue(task):
+        settle(task, _calling(task))
+        task = rescue(task)
+        yield from until_durable(task).__await__()
+        yield from _stepped(task)
+    settle(task, task.calls is not None and _calling(task))
 
 
-def calls_run(task: TaskRun) -> bool:
+def _calling(task: TaskRun) -> bool:
     """Note that a task has ended. Returns whether tasks that it called still run."""
     return task.calls is not None and task.calls.ended()
 
@@ -235,7 +238,7 @@ class _Branches:
 
     async def _rescue(self, failed: TaskRun) -> TaskRun:
         """Run the error handler of a task that failed, in its branch; its task."""
-        calls_run(failed)
+        _calling(failed)
         self._settle(failed, True)
         handler = rescue(failed)
         self._handlers.append(handler)
@@ -245,7 +248,7 @@ class _Branches:
 
     def _end(self, task: TaskRun) -> asyncio.Future[None] | None:
         self._left -= 1
-        return self._settle(task, calls_run(task) or self._left > 0)
+        return self._settle(task, _calling(task) or self._left > 0)
 
     def _expire(self) -> None:
         if not self._done.done():
@@ -281,4 +284,4 @@ async def run_many(
     await _Branches(settle, slots, timeout_s).run(tasks)
 
 
-__all__ = ["calls_run", "execute", "in_place", "rescue_in_place", "run_many"]
+__all__ = ["execute", "in_place", "run_many"]

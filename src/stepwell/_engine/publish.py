@@ -5,6 +5,7 @@ from __future__ import annotations
 from asyncio import CancelledError
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import orjson
 
@@ -16,6 +17,7 @@ from stepwell._plan.apply import TaskWrites
 from stepwell._plan.output import output_selector, project
 from stepwell._plan.tasks import Task
 from stepwell.constants import TAG_HIDDEN
+from stepwell.errors import InternalError
 from stepwell.types import GraphOutput, Interrupt
 
 if TYPE_CHECKING:
@@ -27,15 +29,26 @@ if TYPE_CHECKING:
 class Publisher:
     """Publishes one run. Without a sink it only remembers whether there is output yet."""
 
-    __slots__ = ("_latest", "_run", "_shown", "output_keys", "sink", "split")
+    __slots__ = ("_keeps", "_latest", "_shown", "_whose", "output_keys", "sink", "split")
 
     def __init__(self, run: Run) -> None:
-        self._run = run
+        # No circle: a run that is over is gone at once, and what it holds with it.
+        self._whose = ref(run)
+        self._keeps = run.spec.output_steps
+        """Whether values have to be kept when they are shown: a later step may empty them."""
         self.sink: Outlet | None = None
         self.output_keys: Sequence[str] | str = output_selector(run.spec)
         self._latest: Any = None
         self._shown = False
         self.split = False
+
+    @property
+    def _run(self) -> Run:
+        run = self._whose()
+        if run is None:
+            msg = "a publisher has outlived its run"
+            raise InternalError(msg)
+        return run
 
     @property
     def hides(self) -> bool:
@@ -108,14 +121,13 @@ class Publisher:
 
     def values(self, done: Sequence[TaskWrites] | None) -> None:
         """Show the output keys if a barrier changed them (always, when `done` is None)."""
-        keys, run = self.output_keys, self._run
-        if self._shown and self.sink is None and not run.spec.output_steps:
+        if self._shown and self.sink is None and not self._keeps:
             return  # that there is output is all that anybody will ask
+        keys, run = self.output_keys, self._run
         if done is not None and not self._touched(keys, done):
             return
         self._shown = True
-        if run.spec.output_steps:
-            # Such a channel may be empty again by the end of the run.
+        if self._keeps:
             self._latest = project(run.spec, run.state, keys)
         if self.sink is not None and "values" in self.sink.modes:
             self.sink.put("values", project(run.spec, run.state, keys))
@@ -152,18 +164,18 @@ class Publisher:
         """
         run = self._run
         known = None
-        if run.interrupts or not run.spec.output_steps:
+        if run.interrupts or not self._keeps:
             known = project(run.spec, run.state, self.output_keys)
         latest: Any = None
         if self._shown:
-            latest = self._latest if run.spec.output_steps else known
+            latest = self._latest if self._keeps else known
         return output_of(latest, known, run.interrupts, split=self.split)
 
     def foresee(self, done: Sequence[TaskWrites]) -> None:
         """Note that a barrier's values are going to be shown, without showing them yet."""
         if self._touched(self.output_keys, done):
             self._shown = True
-            if self._run.spec.output_steps:
+            if self._keeps:
                 self._latest = project(self._run.spec, self._run.state, self.output_keys)
 
     def outcome(self) -> dict[str, Any]:
@@ -180,7 +192,7 @@ class Publisher:
         if not self._shown and not any(w[0] in watched for _, writes in beside for w in writes):
             kept["n"] = 1
         screen = None if run.rec is None else run.rec.handle.screen
-        if run.spec.output_steps:
+        if self._keeps:
             kept["v"] = self._kept(self._latest, screen)
         elif beside or run.null_writes:
             state = applied(run.spec, run.state, beside) or run.state

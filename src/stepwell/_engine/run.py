@@ -12,7 +12,7 @@ from stepwell._engine.arguments import RunConfig
 from stepwell._engine.ending import change, end, finished, leave_finished, out_of_steps
 from stepwell._engine.entries import entry_of
 from stepwell._engine.family import Family
-from stepwell._engine.fanout import calls_run, in_place, rescue_in_place, run_many
+from stepwell._engine.fanout import in_place, run_many
 from stepwell._engine.filing import keep, take_back
 from stepwell._engine.halt import Stopped, be_undone
 from stepwell._engine.messages import is_heard
@@ -21,7 +21,7 @@ from stepwell._engine.program import Program
 from stepwell._engine.publish import Publisher
 from stepwell._engine.recall import recall, remember
 from stepwell._engine.recorder import Recorder
-from stepwell._engine.rescue import can_rescue, note_task, resume_handlers
+from stepwell._engine.rescue import note_task, resume_handlers
 from stepwell._engine.task import TaskRun
 from stepwell._engine.timed import progressed
 from stepwell._engine.watch import Watch
@@ -56,7 +56,7 @@ class Run:
     """
 
     __slots__ = (
-        "_name", "answer", "barriers", "board", "carried", "clock", "config",
+        "__weakref__", "_name", "answer", "barriers", "board", "carried", "clock", "config",
         "config_run_id", "context", "control", "graph", "home", "ids", "interrupt_after",
         "interrupt_before", "interrupt_seen", "interrupts", "kin", "nested", "ns",
         "null_writes", "opened", "opening", "outer", "parent_checkpoint", "parents", "passed_now",
@@ -201,10 +201,12 @@ class Run:
             Exception: Whatever a node raised.
         """
         self.surrounds = is_heard(self) or (self.watch is not None and self.watch.surrounds)
+        publisher, rec, control = self.publisher, self.rec, self.control
+        simple = self._is_simple()
         due = self.plan()
         while True:
-            if self.publisher.sink is not None:
-                await self.publisher.checkpoint(due)
+            if publisher.sink is not None:
+                await publisher.checkpoint(due)
             if self.step > self.stop:
                 raise out_of_steps(self)
             if not due:
@@ -213,32 +215,52 @@ class Run:
             if self.interrupt_before and self._stops(self.interrupt_before, due):
                 self._break()
                 return
-            if self.control is not None and self.control.drain_reason is not None:
-                raise GraphDrained(self.control.drain_reason or "shutdown")
-            if self.rec is not None:
-                if self.rec.handle.stopping:
+            if control is not None and control.drain_reason is not None:
+                raise GraphDrained(control.drain_reason or "shutdown")
+            if rec is not None:
+                if rec.handle.stopping:
                     self._stop(due)
-                if self.rec.handle.doubtful:
-                    await self.rec.handle.fresh()
-            await self._superstep()
-            done: list[TaskWrites] = [
-                (t.task, t.writes) for t in self.tasks if t.writes is not None
-            ]
-            if len(done) < len(self.tasks) or (self.board is not None and self.board.asks):
+                if rec.handle.doubtful:
+                    await rec.handle.fresh()
+            try:
+                if simple and len(due) == 1 and self.tasks[0].writes is None:
+                    await in_place(self.tasks[0], self.settle)
+                else:
+                    await self._superstep()
+            except BaseException:
+                if self.board is not None:
+                    await self.board.finish(cancel=True)
+                raise
+            if self.board is not None:
+                await self.board.finish(cancel=any(t.failure is not None for t in self.tasks))
+            ran = self.tasks
+            done: list[TaskWrites] = [(t.task, t.writes) for t in ran if t.writes is not None]
+            if len(done) < len(ran) or (self.board is not None and self.board.asks):
                 self._raise_or_interrupt()
                 return
-            ran = self.tasks
             due = self._barrier(done)
             self.tasks = []  # they are part of the state now, whatever ends the run from here on
-            if self.rec is not None:
-                await self.rec.pace()
+            if rec is not None:
+                await rec.pace()
             if not self.barriers % YIELD_EVERY:
                 await asyncio.sleep(0)  # nodes that never wait must not keep others waiting
-            self.publisher.values(done)
+            publisher.values(done)
             if self.interrupt_after and self._stops(self.interrupt_after, [t.task for t in ran]):
-                await self.publisher.checkpoint(due)
+                await publisher.checkpoint(due)
                 self._break()
                 return
+
+    def _is_simple(self) -> bool:
+        """Whether a superstep of one task is that task and nothing else: nobody watches, nothing
+        limits it, no result of it may be known already."""
+        return (
+            self.publisher.sink is None
+            and self.watch is None
+            and self.outer is None
+            and self.slots is None
+            and self.graph.results is None
+            and self.graph.step_timeout is None
+        )
 
     def plan(self) -> list[Task]:
         """What is due now."""
@@ -276,23 +298,12 @@ class Run:
         if self.graph.results is not None:
             todo, keys = await recall(self, self.graph.results, todo)
         limit = self.graph.step_timeout
-        try:
-            if len(todo) == 1 and limit is None and self.slots is None:
-                task = todo[0]
-                await in_place(task)
-                if task.failure is not None and can_rescue(task):
-                    task = await rescue_in_place(task, self.settle)
-                self.settle(task, task.calls is not None and calls_run(task))
-            elif todo:
-                await run_many(todo, self.settle, self.slots, limit)
-            if keys:
-                await remember(self, keys)
-            if self.board is not None:
-                await self.board.finish(cancel=any(t.failure is not None for t in self.tasks))
-        except BaseException:
-            if self.board is not None:
-                await self.board.finish(cancel=True)
-            raise
+        if len(todo) == 1 and limit is None and self.slots is None:
+            await in_place(todo[0], self.settle)
+        elif todo:
+            await run_many(todo, self.settle, self.slots, limit)
+        if keys:
+            await remember(self, keys)
 
     def settle(self, run: TaskRun, others: bool) -> asyncio.Future[None] | None:
         """A task has ended: make what it left durable if the barrier may not come, publish.
