@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from dataclasses import replace
 from types import coroutine
 from typing import Any
@@ -100,17 +100,24 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
 _OVER: Any = object()
 
 
-@coroutine
-def _stepped(task: TaskRun) -> Generator[Any, Any, None]:
-    """Execute a task with context variables of its own, as an asyncio Task would have them.
+def _first_step(task: TaskRun) -> tuple[Context, Generator[Any, Any, None], Any]:
+    """Begin to execute a task with context variables of its own, as an asyncio Task would have
+    them.
 
-    Every step of it runs inside a context; what it waits for is handed on to the event loop.
+    Returns:
+        Its context, its steps, and what it waits for; `_OVER` if it is over already.
     """
     context = copy_context()
     steps = execute(task).__await__()
-    # The last step raises nothing here: `next` takes the end of a coroutine that returns None
-    # without making an exception of it.
-    waiting = context.run(next, steps, _OVER)
+    # `next` takes the end of a coroutine that returns None without making an exception of it.
+    return context, steps, context.run(next, steps, _OVER)
+
+
+@coroutine
+def _other_steps(
+    context: Context, steps: Generator[Any, Any, None], waiting: Any
+) -> Generator[Any, Any, None]:
+    """Go on with a task; what it waits for is handed on to the event loop."""
     while waiting is not _OVER:
         try:
             yield waiting
@@ -130,12 +137,14 @@ def _stepped(task: TaskRun) -> Generator[Any, Any, None]:
 def in_place(task: TaskRun, settle: Settle) -> Generator[Any, Any, None]:
     """Await a task (and its error handler, if it fails) where we stand: an asyncio Task would
     cost more than the node."""
-    yield from _stepped(task)
+    context, steps, waiting = _first_step(task)
+    if waiting is not _OVER:
+        yield from _other_steps(context, steps, waiting)
     if task.failure is not None and can_rescue(task):
         settle(task, _calling(task))
         task = rescue(task)
         yield from until_durable(task).__await__()
-        yield from _stepped(task)
+        yield from _other_steps(*_first_step(task))
     settle(task, task.calls is not None and _calling(task))
 
 
