@@ -96,8 +96,8 @@ class Run:
         self.run_id = run_id
         self.config_run_id = config.run_id
         self.home = asyncio.get_running_loop()
-        at_once = config.max_concurrency
-        self.slots = None if at_once is None else asyncio.Semaphore(at_once)
+        limit = config.max_concurrency
+        self.slots = None if limit is None else asyncio.Semaphore(limit)
         """Room for the tasks that may run at once."""
         self.board: Board | None = None
         """Task calls of the superstep, if it makes any."""
@@ -117,11 +117,9 @@ class Run:
         self.interrupt_after: Breakpoints = graph.interrupt_after
         self.publisher = Publisher(self)
         self.surrounds = False
-        """Whether something has to stand around the code of a task: the config that LangChain
-        finds there, or what observers set."""
+        """Whether LangChain's config, or what observers set, has to stand around a task's code."""
         self.opening = True
-        """Whether no superstep of it is over: only its first one may find that tasks have left
-        something, or have answers to give out."""
+        """Whether its first superstep is still to come: only there can tasks have left something."""
         self.pending = Pending()
         self.resuming = False
         """Whether this is the first superstep of a run that goes on: graphs inside go on too."""
