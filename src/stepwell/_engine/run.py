@@ -119,7 +119,7 @@ class Run:
         self.surrounds = False
         """Whether LangChain's config, or what observers set, has to stand around a task's code."""
         self.opening = True
-        """Whether its first superstep is still to come: only there can tasks have left something."""
+        """Whether its first superstep is to come: only before it can tasks have left something."""
         self.pending = Pending()
         self.resuming = False
         """Whether this is the first superstep of a run that goes on: graphs inside go on too."""
