@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 
-from stepwell import open_saver
+from stepwell import Keyring, open_saver
 from stepwell.checkpoint.base import Saver
 from stepwell.errors import UsageError
 from stepwell.figures import GraphStats, Report, Stats
@@ -348,3 +348,21 @@ async def test_runs_go_on_while_everything_is_counted(saver: Saver) -> None:
     await saver.adelete_thread("gone")
     assert (await counting).threads in {1, 2}
     assert (await saver.astats(deep=True)).threads == 1
+
+
+@pytest.mark.parametrize("options", [{"compress": "zlib"}, {"keyring": None}], ids=str)
+async def test_sealed_records_are_counted_and_compared_too(options: dict[str, Any]) -> None:
+    """Encrypted or compressed: the same figures by channel, the same differences."""
+    if "keyring" in options:
+        options = {"keyring": Keyring({"k": b"k" * 32}, "k")}
+    told = []
+    for given in ({}, options):
+        async with open_saver("memory://", **given) as saver:
+            await fill(saver)
+            report = await saver.areport()
+            assert (await saver.ahealth()).checks[0].status == "ok"
+            channels = report.stats.by_channel
+            notes = {(note.thread_id, note.error) for note in report.noted}
+            told.append((channels, notes, await saver.adiff(config("a"), config("d"))))
+    assert told[0] == told[1]
+    assert told[0][0]
