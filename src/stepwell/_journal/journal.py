@@ -299,10 +299,9 @@ class Journal:
 
     async def load(self, request: LoadRequest) -> Loaded:
         """The chain of one checkpoint, in one snapshot."""
-        observers = self.observers
-        began = self.clock.monotonic() if observers else 0.0
+        began = self.clock.monotonic() if self.observers else None
         (loaded,) = await self._read("load", lambda: self._around.driver.load([request]))
-        if observers:
+        if began is not None:
             self._tell("load", request.key, request.ns_name, loaded, began)
         return loaded
 
@@ -310,12 +309,12 @@ class Journal:
         self, key: ThreadKey, ns_name: str, upto: int | None = None, *, current: bool = False
     ) -> HistoryPage:
         """Rows of one namespace with seq <= `upto` (None = all). `current`: no replica's."""
-        driver, observers = self._around.driver, self.observers
-        began = self.clock.monotonic() if observers else 0.0
+        driver = self._around.driver
+        began = self.clock.monotonic() if self.observers else None
         page = await self._read(
             "history", lambda: driver.history(key, ns_name, upto, current=current)
         )
-        if observers:
+        if began is not None:
             self._tell("history", key, ns_name, page, began)
         return page
 

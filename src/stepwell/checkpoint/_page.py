@@ -37,7 +37,8 @@ font:15px/1.45 system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 main{max-width:1240px;margin:0 auto;padding:28px 20px 60px}
 h1{font-size:24px;margin:0}h2{font-size:15px;margin:0 0 12px;font-weight:600}
 .sub{color:var(--soft);margin:4px 0 22px}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(112px,1fr));gap:12px}
+.tiles{display:grid;grid-template-columns:repeat(5,1fr);gap:12px}
+@media (max-width:760px){.tiles{grid-template-columns:repeat(2,1fr)}}
 .tile,.card{background:var(--card);border:1px solid var(--line);border-radius:8px}
 .tile{padding:12px 14px}.tile b{display:block;font-size:22px;font-weight:600;
 font-variant-numeric:tabular-nums}.tile span{color:var(--soft);font-size:13px}

@@ -38,7 +38,7 @@ def bars(title: str, values: Sequence[Bar]) -> str:
         width = max(room * bar.value / most, 1.5 if bar.value else 0)
         parts.append(
             f"<g><title>{escape(bar.name)}: {escape(bar.shown)}</title>"
-            f'<text class="name" x="{_LABEL - 8}" y="{top + 17}">{_cut(bar.name, 26)}</text>'
+            f'<text class="name" x="{_LABEL - 8}" y="{top + 17}">{_cut(bar.name, 21)}</text>'
             f'<rect class="{bar.kind}" x="{_LABEL}" y="{top + 5}" width="{width:.1f}" '
             f'height="16" rx="2"/><text class="value" x="{_LABEL + width + 6:.1f}" '
             f'y="{top + 17}">{escape(bar.shown)}</text></g>'
