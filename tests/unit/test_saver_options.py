@@ -168,11 +168,13 @@ ALL = {
     "compress": "zlib",
     "keyring": Keyring({"a": bytes(32)}, "a"),
     "clear_metadata": (),
+    "state_bytes_warn": 9,
+    "state_bytes_max": 10,
 }
 GENERAL = {
     "migrate", "lease_ttl_s", "outage_budget_s", "batch_rows_max", "batch_bytes_max",
     "queue_rows_max", "thread_id_rule", "observe", "retention", "compress", "keyring",
-    "clear_metadata",
+    "clear_metadata", "state_bytes_warn", "state_bytes_max",
 }  # fmt: skip
 TAKES = {
     "memory://": GENERAL,

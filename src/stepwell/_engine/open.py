@@ -231,7 +231,7 @@ async def claim_thread(
         held=[] if current is None else current.held,
         demand=demanded(on_conflict, run_id),
     )
-    handle.screen = saver.screen
+    handle.screen, handle.budget = saver.screen, saver.budget
     try:
         check_graph(program, handle.loaded.thread)
         shown = inner or program

@@ -298,6 +298,8 @@ class Recorder(TaskRecords):
         known_as: str | None = None,
     ) -> None:
         handle, ns = self.handle, self._ns
+        if handle.budget is not None:
+            handle.budget.check(handle.key, self._encoder.tracks)
         head = handle.head(ns)
         parent = None if head == self.seq else self.seq
         if known_as is not None and known_as == self.name_of(head + 1, handle.record_no + 1):

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple, Protocol
 
 from stepwell._journal.bound import Bound
+from stepwell._journal.budget import Budget
 from stepwell._journal.lineup import Turn
 from stepwell._journal.outage import current_outage
 from stepwell._journal.outbox import Outbox
@@ -74,8 +75,8 @@ class ThreadHandle:
     """
 
     __slots__ = (
-        "_bound", "_heads", "_keeper", "_more", "_namespaces", "_outbox", "deleting", "epoch",
-        "held", "key", "loaded", "on_drain", "releasing", "screen",
+        "_bound", "_heads", "_keeper", "_more", "_namespaces", "_outbox", "budget", "deleting",
+        "epoch", "held", "key", "loaded", "on_drain", "releasing", "screen",
         "stopping", "taken_over", "turn", "uid",
     )  # fmt: skip
 
@@ -91,6 +92,8 @@ class ThreadHandle:
         self.held = Held(claim.key, claim.epoch, claim.lock_key)
         """The claim as the driver names it."""
         self.turn = turn
+        self.budget: Budget | None = None
+        """How large states may become that are recorded under this claim."""
         self.screen: Screen | None = None
         """What must stay off the disk of what runs under this claim record."""
         self.stopping = False

@@ -19,6 +19,7 @@ from stepwell.checkpoint._names import rule_of, scope_of, thread_id_of
 from stepwell.checkpoint._options import (
     GENERAL,
     LockOptions,
+    budget_of,
     check_options,
     journal_options,
     observers,
@@ -72,6 +73,8 @@ class Opening:
         self._clock = clock
         self._scope = ""
         self._is_view = False
+        self.budget = budget_of(given)
+        """How large states may become; None = as large as they will. For the engine."""
         self._filterable = (
             None if given.get("keyring") is None else frozenset(given.get("clear_metadata", ()))
         )

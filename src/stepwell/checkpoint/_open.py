@@ -56,6 +56,8 @@ def open_saver(url: str | None = None, /, **options: Unpack[OpenOptions]) -> Sav
         compress: "zlib" or "zstd": how bodies from 2 KiB on are stored. Default "none".
         keyring: A `Keyring`: records and metadata are encrypted.
         clear_metadata: With a keyring, keys of metadata that stay in clear, to filter on them.
+        state_bytes_warn: Larger states are warned of, once per thread. Default: none is.
+        state_bytes_max: Larger states are refused. Default: none is.
         observe: Observers of events (`stepwell.observe`).
 
     Raises:

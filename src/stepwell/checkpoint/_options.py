@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict
 
 from stepwell._codec.crypt import Keyring
 from stepwell._ids import Ids
+from stepwell._journal.budget import Budget
 from stepwell._journal.journal import JournalOptions
 from stepwell.checkpoint._sealing import Seal
 from stepwell.errors import UsageError
@@ -44,6 +45,10 @@ class SaverOptions(TypedDict, total=False):
     """What records are encrypted with."""
     clear_metadata: Collection[str]
     """With a keyring: keys of metadata that can be filtered on, and are stored in clear too."""
+    state_bytes_warn: int | None
+    """Of larger states it is said once per thread, with the largest channels."""
+    state_bytes_max: int | None
+    """Larger states are refused with `StateTooLargeError`."""
     observe: Observer | Sequence[Observer] | None
     """Who is told of events (`stepwell.observe`)."""
 
@@ -150,6 +155,19 @@ def journal_options(options: Mapping[str, Any]) -> JournalOptions:
     """The part of checked options that the journal works by."""
     own = {k: options[k] for k in (*_SPANS, *_COUNTS[:3]) if k in options}
     return JournalOptions(locks=options.get("locks", "advisory") == "advisory", **own)
+
+
+def budget_of(options: Mapping[str, Any]) -> Budget | None:
+    """How large states may become; None = as large as they will.
+
+    Raises:
+        UsageError: A bound is no number of bytes.
+    """
+    bounds = [options.get(name) for name in ("state_bytes_warn", "state_bytes_max")]
+    for bound in bounds:
+        if bound is not None and not (type(bound) is int and bound > 0):
+            raise UsageError(f"state_bytes_warn and state_bytes_max are bytes, not {bound!r:.80}.")
+    return None if bounds == [None, None] else Budget(*bounds)
 
 
 def seal_of(options: Mapping[str, Any], ids: Ids) -> Seal | None:
