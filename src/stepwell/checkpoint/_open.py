@@ -54,10 +54,8 @@ def open_saver(url: str | None = None, /, **options: Unpack[OpenOptions]) -> Sav
         thread_id_rule: Which thread ids are allowed: a pattern for the whole id, or a predicate.
         retention: A `Retention`: what `aprune` and `pruning` delete unless told otherwise.
         compress: "zlib" or "zstd": how bodies from 2 KiB on are stored. Default "none".
-        keyring: A `Keyring`: records and metadata are encrypted.
-        clear_metadata: With a keyring, keys of metadata that stay in clear, to filter on them.
-        state_bytes_warn: Larger states are warned of, once per thread. Default: none is.
-        state_bytes_max: Larger states are refused. Default: none is.
+        keyring: A `Keyring`: records and metadata are encrypted, but for keys in `clear_metadata`.
+        state_bytes_warn, state_bytes_max: Larger states are warned of, or refused.
         observe: Observers of events (`stepwell.observe`).
 
     Raises:
