@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
+import sys
+import traceback
+from collections.abc import Generator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,3 +32,41 @@ def seed(request: pytest.FixtureRequest) -> int:
     chosen = int(given) if given else random.SystemRandom().getrandbits(32)
     request.node.add_report_section("setup", "seed", f"{SEED_VARIABLE}={chosen} replays this run")
     return chosen
+
+
+# -- who leaked it
+#
+# What a test leaves open in a cycle of references is found by the garbage collector, at some time,
+# in whatever test runs then. So it runs after every test, and the test that leaked is told. What
+# was there before this file's tests (modules, reports) is exempt: that is what makes it cheap.
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Exempt what there is before the first test."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, None, None]:
+    """Collect garbage, and fail the test whose garbage complains."""
+    yield  # every fixture of the test has ended after this
+    getattr(item, "funcargs", {}).clear()
+    leaked: list[str] = []
+
+    def note(unraisable: sys.UnraisableHookArgs) -> None:
+        why = "".join(traceback.format_exception_only(unraisable.exc_value))
+        leaked.append(f"{unraisable.object!r}: {why}")
+
+    before, sys.unraisablehook = sys.unraisablehook, note
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = before
+    if nextitem is None or nextitem.path != item.path:
+        gc.freeze()
+    if leaked:
+        pytest.fail("left for the garbage collector:\n" + "\n".join(leaked), pytrace=False)

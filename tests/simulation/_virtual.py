@@ -115,10 +115,6 @@ def simulated(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., N
             await asyncio.sleep(0)
             assert not noise, noise
 
-        gc.freeze()  # or a collection would walk everything that was ever imported
-        try:
-            simulate(main())
-        finally:
-            gc.unfreeze()
+        simulate(main())
 
     return run
