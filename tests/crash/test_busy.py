@@ -239,7 +239,7 @@ async def test_a_circle_through_two_processes_ends(
     ):
         graph = build_crossing(saver, str(gate), "there", policy)
         run = asyncio.ensure_future(graph.ainvoke({"ask": "x"}, config("here")))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await crossing.wait()
         child.go_on()
         async with asyncio.timeout(4 * _busy.CIRCLE_S + 10):

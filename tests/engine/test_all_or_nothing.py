@@ -75,7 +75,7 @@ async def test_an_undone_run_is_never_half_undone(tmp_path: Path, k: int) -> Non
         graph = two_steps(saver, hold)
         await graph.ainvoke({"log": ["R0"]}, CONFIG)
         undone = asyncio.create_task(graph.ainvoke({"log": ["R1"]}, CONFIG))
-        await asyncio.wait_for(reached.wait(), 20)
+        await asyncio.wait_for(reached.wait(), 60)
         begun = plan.calls["commit"]
         plan.fail("commit", at=begun + k, times=10**6, error=broken)
         second = graph.ainvoke({"log": ["R2"]}, CONFIG, on_conflict="rollback")

@@ -109,7 +109,7 @@ async def seqs(graph: CompiledStateGraph, thread: str = "t") -> list[Any]:
 
 async def preempted(run: asyncio.Task[Any]) -> RunPreemptedError:
     with pytest.raises(RunPreemptedError) as caught:
-        await asyncio.wait_for(run, 20)
+        await asyncio.wait_for(run, 60)
     assert not run.cancelled()
     return caught.value
 
@@ -135,7 +135,7 @@ async def test_interrupt_keeps_what_is_finished(saver: Saver, durability: Any) -
         assert not other.done()
         gate.open.set()
         error = await preempted(run)
-        result = await asyncio.wait_for(other, 20)
+        result = await asyncio.wait_for(other, 60)
     assert (error.policy, error.by_run_id) == ("interrupt", "the-other")
     assert error.context["thread_id"] == "t"
     assert gate.cancelled == 0
@@ -155,7 +155,7 @@ async def test_an_interrupted_run_can_be_resumed(saver: Saver, durability: Any) 
         await told_to_stop(saver)
         gate.open.set()
         await preempted(run)
-        result = await asyncio.wait_for(other, 20)
+        result = await asyncio.wait_for(other, 60)
     assert result["log"] == ["first slow", "second slow", "third slow"]
 
 
@@ -209,7 +209,7 @@ async def test_of_a_batch_on_one_thread_the_last_input_ends(saver: Saver) -> Non
     async with running(batch, gate) as run:
         await in_line(saver, 3)
         gate.open.set()
-        results = await asyncio.wait_for(run, 20)
+        results = await asyncio.wait_for(run, 60)
     assert sorted(type(r).__name__ for r in results) == ["RunPreemptedError"] * 3 + ["dict"]
     state = await graph.aget_state(config())
     last = next(r["ask"] for r in results if isinstance(r, dict))
@@ -260,7 +260,7 @@ async def test_rollback_of_a_first_run_leads_to_nothing(saver: Saver) -> None:
         graph = three_steps(saver, gate)
         async with running(graph.ainvoke({"ask": "slow"}, config()), gate) as run:
             with pytest.raises(Exception, match="nothing to resume"):
-                await asyncio.wait_for(graph.ainvoke(None, config(), on_conflict="rollback"), 20)
+                await asyncio.wait_for(graph.ainvoke(None, config(), on_conflict="rollback"), 60)
             await preempted(run)
     state = await graph.aget_state(config())
     assert (state.values, state.next) == ({"log": []}, ())
@@ -308,8 +308,8 @@ async def test_who_is_told_that_his_run_was_undone_finds_nothing_of_it(
                 compiled.ainvoke({"ask": "b"}, config(thread), on_conflict="rollback")
             )
             await preempted(run)
-            [told] = await asyncio.wait_for(asyncio.gather(between, return_exceptions=True), 20)
-            log = (await asyncio.wait_for(last, 20))["log"]
+            [told] = await asyncio.wait_for(asyncio.gather(between, return_exceptions=True), 60)
+            log = (await asyncio.wait_for(last, 60))["log"]
         asked = [s.values.get("ask") async for s in _line(compiled, config(thread))]
         assert (quick in asked) != isinstance(told, RunPreemptedError), (asked, told)
         assert log[-1] == f"{shape[-1][0]} b"
@@ -368,7 +368,7 @@ async def test_rollback_of_an_answer_leads_to_the_question(
             )
         )
         await preempted(run)
-        result = await asyncio.wait_for(other, 20)
+        result = await asyncio.wait_for(other, 60)
     assert sorted(result["log"]) == ["after", "answer b", "counted"]
     assert ran == ["count"]
 
@@ -428,7 +428,7 @@ async def test_those_in_line_before_are_stopped_as_well(saver: Saver) -> None:
             gate.open.set()
             await preempted(run)
             await preempted(line)
-            result = await asyncio.wait_for(last, 20)
+            result = await asyncio.wait_for(last, 60)
         assert ("second slow" in result["log"]) is log
         assert "first slow line" not in result["log"]
         asked = [s.values.get("ask") async for s in graph.aget_state_history(config(policy))]
@@ -551,7 +551,7 @@ async def test_a_graph_inside_stops_at_its_own_barrier(saver: Saver, durability:
         assert not run.done()
         beside.open.set()
         await preempted(run)
-        result = await asyncio.wait_for(other, 20)
+        result = await asyncio.wait_for(other, 60)
     assert beside.cancelled == gate.cancelled == 0
     assert not gate.reached.is_set()  # the second node inside did not run again
     assert sorted(result["log"]) == ["beside", "inside 3"]
@@ -625,7 +625,7 @@ async def test_a_workflow_stops_before_its_next_task(saver: Saver, durability: A
         await told_to_stop(saver)
         gate.open.set()
         await preempted(run)
-        assert await asyncio.wait_for(other, 20) == [10, 20, 30, 40]
+        assert await asyncio.wait_for(other, 60) == [10, 20, 30, 40]
     assert ran == [1, 2, 3, 4]
 
 
@@ -640,7 +640,7 @@ async def test_a_workflow_with_sync_tasks_stops_before_its_next_task(saver: Save
         ran.append(n)
         if n == 2:
             loop.call_soon_threadsafe(asked.set)
-            asyncio.run_coroutine_threadsafe(stopped.wait(), loop).result(20)
+            asyncio.run_coroutine_threadsafe(stopped.wait(), loop).result(60)
         return n * 10
 
     @entrypoint(saver)
@@ -648,12 +648,12 @@ async def test_a_workflow_with_sync_tasks_stops_before_its_next_task(saver: Save
         return [step(n).result() for n in range(1, given)]
 
     run = asyncio.ensure_future(work.ainvoke(5, config()))
-    await asyncio.wait_for(asked.wait(), 20)
+    await asyncio.wait_for(asked.wait(), 60)
     other = asyncio.ensure_future(work.ainvoke(None, config(), on_conflict="interrupt"))
     await told_to_stop(saver)
     stopped.set()
     await preempted(run)
-    assert await asyncio.wait_for(other, 20) == [10, 20, 30, 40]
+    assert await asyncio.wait_for(other, 60) == [10, 20, 30, 40]
     assert ran == [1, 2, 3, 4]
 
 
@@ -669,7 +669,7 @@ async def test_an_undone_workflow_gives_back_what_it_had_saved(saver: Saver) -> 
 
     assert await work.ainvoke(1, config()) == 1
     async with running(work.ainvoke(0, config()), gate) as run:
-        assert await asyncio.wait_for(work.ainvoke(10, config()), 20) == 11
+        assert await asyncio.wait_for(work.ainvoke(10, config()), 60) == 11
         error = await preempted(run)
     assert error.policy == "rollback"
 
@@ -733,7 +733,7 @@ async def test_sends_that_had_finished_survive_a_rollback(saver: Saver) -> None:
     await compiled.ainvoke({"ask": "x"}, config())
     async with running(compiled.ainvoke(Command(resume="slow"), config()), gate) as run:
         again = compiled.ainvoke(Command(resume="b"), config(), on_conflict="rollback")
-        result = await asyncio.wait_for(again, 20)
+        result = await asyncio.wait_for(again, 60)
         await preempted(run)
     assert result["log"] == ["0", "1 b", "2"]
     assert sorted(ran) == [0, 1, 1, 1, 2]
@@ -846,7 +846,7 @@ async def test_cancelled_at_any_moment_an_undone_run_is_undone(saver: Saver) -> 
         for _ in range(moment + 1):
             await asyncio.sleep(0)
         run.cancel()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             ended, result = await asyncio.gather(run, other, return_exceptions=True)
         assert isinstance(ended, (RunPreemptedError, asyncio.CancelledError))
         assert [line.split()[1] for line in result["log"]] == ["a"] * 3 + ["b"] * 3

@@ -448,7 +448,7 @@ async def test_futures_of_threads_are_futures_of_the_standard_library() -> None:
     @entrypoint()
     def flow(_: int) -> Any:
         futures = [work(i) for i in range(4)]
-        done, waiting = concurrent.futures.wait(futures, timeout=5)
+        done, waiting = concurrent.futures.wait(futures, timeout=60)
         assert not waiting
         return sorted(f.result() for f in concurrent.futures.as_completed(done))
 
@@ -466,7 +466,7 @@ async def test_a_thread_that_a_node_starts_can_call_tasks() -> None:
     def flow(_: int) -> Any:
         context = contextvars.copy_context()
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            return pool.submit(context.run, lambda: work(4).result(timeout=5)).result()
+            return pool.submit(context.run, lambda: work(4).result(timeout=60)).result()
 
     assert await flow.ainvoke(0) == 8
 

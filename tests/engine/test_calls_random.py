@@ -46,9 +46,9 @@ def workflow() -> Pregel:
         if tree.fails:
             raise ConnectionError
         if tree.how == "one by one":
-            return [start(c).result(timeout=20) for c in tree.calls]
+            return [start(c).result(timeout=60) for c in tree.calls]
         futures = [start(c) for c in tree.calls]
-        return [f.result(timeout=20) for f in futures] if tree.how == "together" else []
+        return [f.result(timeout=60) for f in futures] if tree.how == "together" else []
 
     def start(tree: Tree) -> Any:
         return (runs_sync if tree.sync else runs_async)(tree)
@@ -76,7 +76,7 @@ async def test_trees_of_calls_end_whatever_happens(seed: int) -> None:
         if chance.random() < 0.2:
             await asyncio.sleep(chance.random() * 0.01)
             run.cancel()
-        done, _ = await asyncio.wait([run], timeout=20)
+        done, _ = await asyncio.wait([run], timeout=60)
         assert done, "a run did not end"
         if not run.cancelled():
             error = run.exception()

@@ -76,7 +76,7 @@ async def test_running_tasks_are_cancelled_when_the_thread_is_lost(tmp_path: Pat
     async with open_saver(f"sqlite:///{path}") as saver:
         compiled = graph.compile(saver)
         with pytest.raises(StaleWriterError):
-            await asyncio.wait_for(compiled.ainvoke({"n": 1}, CONFIG), 20)
+            await asyncio.wait_for(compiled.ainvoke({"n": 1}, CONFIG), 60)
         assert ended == ["slow"]
 
 

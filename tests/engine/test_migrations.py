@@ -573,9 +573,9 @@ async def test_what_older_tasks_had_left_survives_a_rollback(saver):
     today = graph(new=True)
     before = await today.aget_state(CONFIG)
     slow = asyncio.create_task(today.ainvoke(Command(resume="slow"), CONFIG))
-    await asyncio.wait_for(reached.wait(), 20)
+    await asyncio.wait_for(reached.wait(), 60)
     with pytest.raises(EmptyInputError):  # it only undoes
-        await asyncio.wait_for(today.ainvoke(Command(), CONFIG, on_conflict="rollback"), 20)
+        await asyncio.wait_for(today.ainvoke(Command(), CONFIG, on_conflict="rollback"), 60)
     with pytest.raises(RunPreemptedError):
         await slow
     after = await today.aget_state(CONFIG)

@@ -165,12 +165,12 @@ async def test_cancelled_at_depth_goes_on(saver: Saver, ran: Ran, durability: An
     graph = two_levels(saver, ran, durability, ran("slow"))
     ran.hangs = {"slow"}
     running = asyncio.create_task(graph.ainvoke({"log": []}, CONFIG))
-    await asyncio.wait_for(ran.hung.wait(), 20)
+    await asyncio.wait_for(ran.hung.wait(), 60)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     ran.hangs = set()
-    result = await asyncio.wait_for(graph.ainvoke(None, CONFIG), 20)
+    result = await asyncio.wait_for(graph.ainvoke(None, CONFIG), 60)
     assert result["log"] == ["first", "a", "x", "slow", "y", "b", "last"]
     assert ran.times == {**dict.fromkeys(("first", "a", "x", "y", "b", "last"), 1), "slow": 2}
 
@@ -185,7 +185,7 @@ async def test_an_abandoned_stream_goes_on(saver: Saver, ran: Ran, durability: A
         async for _, chunk in chunks:
             if "x" in chunk:
                 break
-    result = await asyncio.wait_for(graph.ainvoke(None, CONFIG), 20)
+    result = await asyncio.wait_for(graph.ainvoke(None, CONFIG), 60)
     assert result["log"] == ["first", "a", "x", "m", "y", "b", "last"]
     assert {ran.times[n] for n in ("first", "a", "x")} == {1}
 
@@ -638,7 +638,7 @@ async def test_a_nested_run_whose_thread_was_taken_stops(tmp_path: Path, ran: Ra
         graph.add_node("sub", inner, retry_policy=RetryPolicy(retry_on=Exception))
         compiled = graph.add_edge(START, "sub").compile(saver, durability="sync")
         with pytest.raises(StaleWriterError):
-            await asyncio.wait_for(compiled.ainvoke({"log": []}, CONFIG), 20)
+            await asyncio.wait_for(compiled.ainvoke({"log": []}, CONFIG), 60)
         inside = (await compiled.aget_state(CONFIG, subgraphs=True)).tasks[0].state
     assert inside.next == ("zombie",)  # type: ignore[union-attr]
     assert ran.times == {"x": 1}

@@ -261,7 +261,7 @@ async def test_a_pruner_in_the_background(saver: Saver) -> None:
     async with saver.pruning(Retention(keep_last=3), interval_s=0.02):
         for goal in (10, 20):
             await graph.ainvoke({"n": 0, "log": [], "goal": goal}, CONFIG)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while len(await history(graph)) > 3:  # noqa: ASYNC110  # nothing tells of it
                     await asyncio.sleep(0.02)
     await counters_are_right(saver)
@@ -297,7 +297,7 @@ async def test_what_has_settled_is_not_read_again() -> None:
             return await real_threads(*args)
 
         driver.threads = threads_counted  # type: ignore[method-assign]
-        async with saver.pruning(interval_s=0.01), asyncio.timeout(20):
+        async with saver.pruning(interval_s=0.01), asyncio.timeout(60):
             while passes < 10:  # noqa: ASYNC110  # nothing tells of it
                 await asyncio.sleep(0.01)
     told = [event for event in seen if isinstance(event, Pruned)]

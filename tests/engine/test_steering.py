@@ -47,7 +47,7 @@ async def test_cancel_stops_at_the_barrier(saver: Saver, durability: Any) -> Non
         await told_to_stop(saver)
         assert not stopping.done()
         gate.open.set()
-        assert await asyncio.wait_for(stopping, 20) is True
+        assert await asyncio.wait_for(stopping, 60) is True
         error = await preempted(run)
     assert (error.policy, error.by_run_id) == ("cancel", None)
     assert "too dear" in str(error)
@@ -96,8 +96,8 @@ async def test_cancel_leaves_those_in_line_alone(saver: Saver) -> None:
         await told_to_stop(saver)
         gate.open.set()
         await preempted(run)
-        assert await asyncio.wait_for(stopping, 20)
-        result = await asyncio.wait_for(line, 20)
+        assert await asyncio.wait_for(stopping, 60)
+        result = await asyncio.wait_for(line, 60)
     assert result["log"][-1] == "third next"
     assert await statuses(saver) == ["done", "cancelled"]
 
@@ -115,7 +115,7 @@ async def test_a_run_that_ends_by_itself_counts_as_stopped(saver: Saver) -> None
         stopping = asyncio.ensure_future(graph.acancel(config()))
         await told_to_stop(saver)
         gate.open.set()
-        assert await asyncio.wait_for(stopping, 20) is True
+        assert await asyncio.wait_for(stopping, 60) is True
         assert (await run)["log"] == ["x"]
 
 
@@ -207,7 +207,7 @@ async def test_cancel_of_a_workflow_and_a_graph_inside(saver: Saver) -> None:
         stopping = asyncio.ensure_future(work.acancel(config("w")))
         await told_to_stop(saver, "w")
         gate.open.set()
-        assert await asyncio.wait_for(stopping, 20)
+        assert await asyncio.wait_for(stopping, 60)
         await preempted(run)
     assert await work.ainvoke(None, config("w")) == [0, 1, 2, 3]
     inner_gate = Gate()
@@ -217,7 +217,7 @@ async def test_cancel_of_a_workflow_and_a_graph_inside(saver: Saver) -> None:
         stopping = asyncio.ensure_future(outer.acancel(config("o")))
         await told_to_stop(saver, "o")
         inner_gate.open.set()
-        assert await asyncio.wait_for(stopping, 20)
+        assert await asyncio.wait_for(stopping, 60)
         await preempted(run)
     inner_gate.reached.clear()
     assert (await outer.ainvoke(None, config("o")))["log"][-1] == "third slow"
@@ -250,7 +250,7 @@ async def test_what_ends_last_beside_a_graph_that_has_stopped_is_filed(
         stopping = asyncio.ensure_future(graph.acancel(config()))
         await told_to_stop(saver)
         gate.open.set()
-        assert await asyncio.wait_for(stopping, 20)
+        assert await asyncio.wait_for(stopping, 60)
         await preempted(run)
     info = await saver.aget_thread("t")
     assert info is not None
@@ -265,8 +265,8 @@ async def test_cancel_through_another_saver(tmp_path: Path) -> None:
     its heartbeat when it has none; so do interrupt and rollback."""
     url = f"sqlite:///{tmp_path}/two.db"
     async with (
-        open_saver(url, lease_ttl_s=1.5) as one,
-        open_saver(url, lease_ttl_s=1.5) as other,
+        open_saver(url, lease_ttl_s=6.0) as one,
+        open_saver(url, lease_ttl_s=6.0) as other,
     ):
         gate = Gate()
         # Without waiting for commits, a short run is over before it hears of anything.
@@ -276,7 +276,7 @@ async def test_cancel_through_another_saver(tmp_path: Path) -> None:
             await told_to_stop(one, "c")  # it hears of it by its heartbeat
             gate.open.set()
             error = await preempted(run)
-            assert (error.policy, await asyncio.wait_for(stopping, 20)) == ("cancel", True)
+            assert (error.policy, await asyncio.wait_for(stopping, 60)) == ("cancel", True)
         for policy in ("interrupt", "rollback"):
             gate.open.clear()
             gate.reached.clear()
@@ -289,7 +289,7 @@ async def test_cancel_through_another_saver(tmp_path: Path) -> None:
                     assert not run.done()
                     gate.open.set()
                 error = await preempted(run)
-                result = await asyncio.wait_for(other_run, 20)
+                result = await asyncio.wait_for(other_run, 60)
             assert error.policy == policy
             assert ("second slow" in result["log"]) is (policy == "interrupt")
 
@@ -314,7 +314,7 @@ async def test_await_run(saver: Saver, durability: Any) -> None:
             await graph.await_run(config(), timeout=0.1)
         assert caught.value.context["code"] == "timeout"
         gate.open.set()
-        found = await asyncio.wait_for(asyncio.gather(*waiting), 20)
+        found = await asyncio.wait_for(asyncio.gather(*waiting), 60)
         await run
     assert [(i.run_id, i.status) for i in found] == [("the-run", "done")] * 2
     assert (await graph.await_run(config())).run_id == "the-run"
@@ -352,7 +352,7 @@ async def test_await_run_tells_a_stopped_run(saver: Saver, monkeypatch: pytest.M
         gate.open.set()
         await preempted(run)
         await other
-        info = await asyncio.wait_for(waiting, 20)
+        info = await asyncio.wait_for(waiting, 60)
     assert (info.run_id, info.status) == ("1", "cancelled")
 
 
@@ -448,7 +448,7 @@ async def test_arollback_waits_for_a_run(saver: Saver) -> None:
         )
         gate.open.set()
         await run
-        await asyncio.wait_for(back, 20)
+        await asyncio.wait_for(back, 60)
     assert (await graph.aget_state(config())).values["log"] == ["first slow"]
 
 
@@ -510,7 +510,7 @@ async def test_a_call_with_a_key_that_made_way_is_not_made_again(saver: Saver, p
         if policy == "interrupt":
             gate.open.set()
         await preempted(run)
-        before = await asyncio.wait_for(other, 20)
+        before = await asyncio.wait_for(other, 60)
         with pytest.raises(IdempotencyConflictError):
             await graph.ainvoke({"ask": "slow"}, config(), idempotency_key="k")
     assert (await graph.aget_state(config())).values == before
@@ -525,7 +525,7 @@ async def test_a_call_with_a_key_does_not_stop_itself(saver: Saver) -> None:
         again = asyncio.ensure_future(graph.ainvoke({"ask": "slow"}, config(), idempotency_key="k"))
         await asyncio.sleep(0.05)
         gate.open.set()
-        assert await asyncio.wait_for(again, 20) == await run
+        assert await asyncio.wait_for(again, 60) == await run
     assert await statuses(saver) == ["done"]
 
 

@@ -76,7 +76,7 @@ async def test_runs_in_line_that_have_hardly_begun(saver: Saver, durability: Any
     for name in "123":
         one = call(graph, name, durability=durability, on_conflict="rollback")
         calls.append(asyncio.create_task(one))
-    told = await asyncio.wait_for(asyncio.gather(*calls), 20)
+    told = await asyncio.wait_for(asyncio.gather(*calls), 60)
     assert told == ["rollback, 0 cancellations left"] * 3 + ["3 slow 3 after"]
     statuses = [run.status async for run in saver.alist_runs("t")]
     assert statuses == ["done", "superseded", "superseded", "superseded"]
@@ -90,7 +90,7 @@ async def test_a_node_that_swallows_its_cancellation(saver: Saver, then: str, la
     graph = build(saver, slow, last=last)
     run = asyncio.create_task(call(graph, "0"))
     await slow.reached.wait()
-    told = await asyncio.wait_for(call(graph, "1", on_conflict="rollback"), 20)
+    told = await asyncio.wait_for(call(graph, "1", on_conflict="rollback"), 60)
     assert told == ("1 slow 1" if last else "1 slow 1 after")
     assert await run == "rollback, 0 cancellations left"
     assert [run.status async for run in saver.alist_runs("t")] == ["done", "superseded"]
@@ -114,6 +114,6 @@ async def test_a_run_that_cannot_begin_before_one_that_undoes(saver: Saver) -> N
     second = asyncio.create_task(bad())
     await asyncio.sleep(0)
     third = asyncio.create_task(call(graph, "2", on_conflict="rollback"))
-    await asyncio.wait_for(asyncio.gather(first, second, third), 20)
+    await asyncio.wait_for(asyncio.gather(first, second, third), 60)
     assert second.result() in {"EmptyInputError", "RunPreemptedError"}
     assert third.result() == "2 slow 2 after"

@@ -104,7 +104,7 @@ def threads_that_end():
     begun = [thread for thread in begun if thread not in before]
     assert begun
     for thread in begun:
-        thread.join(10)
+        thread.join(60)
     assert not any(thread.is_alive() for thread in begun)
 
 
@@ -340,7 +340,7 @@ def test_a_blocked_background_loop_does_not_hold_up_the_end_of_a_program(request
         [sys.executable, "-c", PROGRAM + BLOCKED, *urls(request, tmp_path, "sqlite")],
         capture_output=True,
         check=True,
-        timeout=30,
+        timeout=200,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
     assert done.stdout == b"over\n"
@@ -402,7 +402,7 @@ print("both")
 def test_after_a_fork_parent_and_child_go_on_with_connections_of_their_own(
     database, request, tmp_path
 ):
-    assert python(PROGRAM + FORK, *urls(request, tmp_path, database), timeout=50) == "both\n"
+    assert python(PROGRAM + FORK, *urls(request, tmp_path, database), timeout=200) == "both\n"
 
 
 FORK_IN_MEMORY = """

@@ -199,7 +199,7 @@ def test_two_running_loops_share_a_saver(kind, make):
 
     thread = threading.Thread(target=lambda: asyncio.run(first()))
     thread.start()
-    assert ready.wait(30)
+    assert ready.wait(120)
     try:
         asyncio.run(second())
     finally:

@@ -62,7 +62,7 @@ def test_several_processes_write_one_history(tmp_path):
         subprocess.Popen([sys.executable, "-c", WRITER, str(path), f"w{n}"], env=os.environ.copy())
         for n in range(3)
     ]
-    assert [writer.wait(50) for writer in writers] == [0, 0, 0]
+    assert [writer.wait(200) for writer in writers] == [0, 0, 0]
     history = History(path)
     events = history.events()
     assert len(events) == 300

@@ -9,7 +9,7 @@ import textwrap
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 # Whether or not the plugin is installed as an entry point, it is loaded once.
 PLUGIN = ["-p", "no:stepwell", "-p", "stepwell.contrib.pytest_plugin", "-p", "no:randomly"]
@@ -40,7 +40,7 @@ def run(tmp_path):
         (tmp_path / "test_it.py").write_text(text)
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-q", *PLUGIN, *options, "test_it.py"],
-            cwd=tmp_path, capture_output=True, text=True, timeout=100, env=os.environ.copy(),
+            cwd=tmp_path, capture_output=True, text=True, timeout=250, env=os.environ.copy(),
             check=False,
         )  # fmt: skip
 

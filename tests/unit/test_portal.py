@@ -120,7 +120,7 @@ def test_threads_that_call_at_the_same_time_share_the_background_loop():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert found == [background_loop()] * 3
 
 
@@ -228,7 +228,7 @@ def test_a_loop_that_is_closed_under_a_call_does_not_leave_its_caller_waiting(mo
             await never_ends()
 
         def close():
-            begun.wait(10)
+            begun.wait(60)
             other.stop()
             other.loop.close()
 
@@ -281,7 +281,7 @@ def test_a_thread_that_the_loop_waits_for_can_drop_a_generator_that_another_has_
     async def wait_for_the_closer():
         closer = threading.Thread(target=items.close, daemon=True)
         closer.start()
-        closer.join(5)
+        closer.join(60)
         return closer.is_alive()
 
     assert run_sync(wait_for_the_closer, loop=None, name="call") is False
@@ -429,7 +429,7 @@ def test_a_generator_forgotten_on_the_loop_it_waits_for_does_not_block_it(other)
         held.clear()  # the last reference: the generator is closed here
 
     run_sync(forget, loop=other.loop, name="call")
-    assert closed.wait(10)
+    assert closed.wait(60)
 
 
 # --- from loop to loop --------------------------------------------------------------------------
@@ -491,7 +491,7 @@ async def test_a_call_that_is_cancelled_before_its_first_step_ends(other):
 
         def hold(busy=busy, go_on=go_on):
             busy.set()
-            go_on.wait(10)
+            go_on.wait(60)
 
         other.loop.call_soon_threadsafe(hold)
         await asyncio.to_thread(busy.wait, 10)
@@ -684,9 +684,9 @@ def test_exit_does_not_wait_for_a_call_that_will_not_stop():
     done = subprocess.run(
         [sys.executable, "-c", EXIT, "hang"],
         check=False,
-        timeout=30,
+        timeout=200,
         capture_output=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
     assert done.returncode == 0
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 150

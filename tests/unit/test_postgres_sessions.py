@@ -331,7 +331,7 @@ def test_closing_leaves_no_warning_and_no_task(pg_dsn):
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=200,
     )
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -45,7 +45,7 @@ async def read(driver, key=None):
 def run(code, *arguments, status=0):
     """Run a program with every warning an error; its output."""
     command = [sys.executable, "-W", "error", "-c", code, *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=40)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=200)
     assert (done.returncode, done.stderr) == (status, ""), done.stdout + done.stderr
     return done.stdout
 
@@ -93,7 +93,7 @@ def test_a_driver_whose_loop_died_is_forgotten_and_opened_again(path):
     driver.forget()
     driver.forget()
     for thread in ended:
-        thread.join(5)
+        thread.join(60)
     assert not set(threading.enumerate()) - before
 
     async def look():

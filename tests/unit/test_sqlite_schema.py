@@ -78,7 +78,7 @@ def set_version(path, version):
 def test_sixteen_processes_create_one_database_at_once(path):
     """The switch to write-ahead mode, the schema and a first claim, all from an empty file."""
     command = [sys.executable, "-c", RACE, path, "16"]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=50)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=200)
     assert json.loads(done.stdout) == [1 << 33] * 16
     made = sqlite3.connect(path)
     assert made.execute("SELECT count(*) FROM stepwell_thread").fetchone() == (16,)

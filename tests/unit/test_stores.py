@@ -176,7 +176,7 @@ with SqliteStore.from_conn_string(sys.argv[1]) as store:
 def test_a_forked_child_opens_its_own_connections(path):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", FORK, str(path)],
-        capture_output=True, text=True, timeout=50, check=True,
+        capture_output=True, text=True, timeout=200, check=True,
     )  # fmt: skip
     assert done.stdout == "['child', 'parent']\n3\n"
 
@@ -508,7 +508,7 @@ def test_two_processes_on_one_file(path):
         process.stdin.write("go\n")
         process.stdin.flush()
     for process in both:
-        process.communicate(timeout=50)
+        process.communicate(timeout=200)
         assert process.returncode == 0
     with SqliteStore.from_conn_string(path) as store:
         for name in "ab":
@@ -576,7 +576,7 @@ def _use_from_everywhere(store, rounds=30):
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(40)
+        worker.join(120)
     assert errors == []
     assert not any(worker.is_alive() for worker in workers)
 
@@ -653,7 +653,7 @@ def test_a_sweeper_of_the_sync_store(path):
             pytest.fail("nothing was swept in ten seconds")
         assert not future.done()
         assert store.stop_ttl_sweeper(10)
-        assert future.result(10) is None
+        assert future.result(60) is None
         again = store.start_ttl_sweeper(10)
         assert again.cancel()
         assert store.stop_ttl_sweeper(10)

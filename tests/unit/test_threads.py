@@ -55,7 +55,7 @@ async def test_the_limiter_of_the_loop_says_how_many_run_at_once(monkeypatch):
 
     def wait() -> None:
         running.release()
-        gate.wait(30)
+        gate.wait(60)
 
     calls = [asyncio.ensure_future(in_thread(wait)) for _ in range(3)]
     await until(lambda: limiter.borrowed_tokens == 2)
@@ -89,7 +89,7 @@ def test_a_forked_process_has_threads_of_its_own():
     child = os.fork()
     if not child:
         try:
-            os._exit(0 if asyncio.run(asyncio.wait_for(in_thread(abs, -2), 20)) == 2 else 1)
+            os._exit(0 if asyncio.run(asyncio.wait_for(in_thread(abs, -2), 60)) == 2 else 1)
         finally:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
