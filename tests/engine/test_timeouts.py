@@ -10,11 +10,14 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from stepwell._engine import timed
+from stepwell.checkpoint._memory_driver import MemoryDriver
+from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.memory import InMemorySaver
 from stepwell.errors import NodeTimeoutError
 from stepwell.graph import START, StateGraph
 from stepwell.runtime import Runtime
 from stepwell.types import RetryPolicy, Send, TimeoutPolicy
+from tests.simulation._virtual import LoopClock, simulated
 
 
 class State(TypedDict, total=False):
@@ -28,6 +31,7 @@ def limited(node: Any, timeout: Any, **options: Any) -> Any:
     return graph.add_edge(START, "f").compile()
 
 
+@simulated
 async def test_the_error_comes_after_the_node_has_cleaned_up() -> None:
     """What the node does on its cancellation is over when the caller sees the timeout."""
     seen: list[str] = []
@@ -44,6 +48,7 @@ async def test_the_error_comes_after_the_node_has_cleaned_up() -> None:
     assert seen == ["cleaned up"]
 
 
+@simulated
 async def test_the_next_attempt_starts_after_the_last_has_ended() -> None:
     """Two attempts of one task never run at the same time."""
     at_once = [0, 0]
@@ -63,6 +68,7 @@ async def test_the_next_attempt_starts_after_the_last_has_ended() -> None:
     assert at_once == [0, 1]
 
 
+@simulated
 async def test_a_node_that_does_not_end_is_left_to_itself(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -76,14 +82,18 @@ async def test_a_node_that_does_not_end_is_left_to_itself(
                 await end.wait()
         raise RuntimeError("nobody is told")
 
-    with pytest.raises(NodeTimeoutError) as caught:
-        await limited(stubborn, 0.02).ainvoke({})
-    assert caught.value.elapsed < 0.05, "elapsed is when the limit was passed"
+    graph = StateGraph(State).add_node("f", stubborn, timeout=0.02).add_edge(START, "f")
+    clock = LoopClock()
+    async with Saver(MemoryDriver(clock), clock=clock) as saver:
+        with pytest.raises(NodeTimeoutError) as caught:
+            await graph.compile(saver).ainvoke({}, {"configurable": {"thread_id": "t"}})
+    assert caught.value.elapsed == pytest.approx(0.02), "when the limit was passed"
     assert "Node f goes on" in caplog.text
     end.set()
     await asyncio.sleep(0.01)
 
 
+@simulated
 async def test_a_result_that_comes_with_the_cancellation_is_dropped() -> None:
     """A node that swallows its cancellation and returns has timed out all the same."""
 
@@ -96,6 +106,7 @@ async def test_a_result_that_comes_with_the_cancellation_is_dropped() -> None:
         await limited(node, 0.02).ainvoke({})
 
 
+@simulated
 async def test_supersteps_of_a_nested_graph_are_progress() -> None:
     """A node that waits for a graph it calls is not idle while that one gets on."""
 
@@ -116,6 +127,7 @@ async def test_supersteps_of_a_nested_graph_are_progress() -> None:
         await limited(node, strict).ainvoke({})
 
 
+@simulated
 async def test_signs_of_life_from_inside_a_nested_graph() -> None:
     """Heartbeats and stream writes of a nested node keep the node around it alive."""
 
@@ -146,6 +158,7 @@ async def test_signs_of_life_from_inside_a_nested_graph() -> None:
         await limited(beating("write"), strict).ainvoke({})
 
 
+@simulated
 async def test_a_nested_run_of_a_timed_out_node_can_be_resumed() -> None:
     """Cancelling the node cancels the graph it runs; that one's thread says so."""
 
@@ -166,6 +179,7 @@ async def test_a_nested_run_of_a_timed_out_node_can_be_resumed() -> None:
     assert (info.status, info.owner, info.next) == ("idle", None, ("slow",))
 
 
+@simulated
 async def test_a_send_with_a_timeout_to_a_sync_node_is_refused() -> None:
     """Nothing could stop it: the error says so, when the packet arrives."""
 
@@ -178,6 +192,7 @@ async def test_a_send_with_a_timeout_to_a_sync_node_is_refused() -> None:
         await graph.compile().ainvoke({})
 
 
+@simulated
 async def test_a_timeout_of_a_step_leaves_no_task_behind() -> None:
     """The superstep's tasks have ended when the caller sees the TimeoutError."""
     seen: list[str] = []
