@@ -202,19 +202,19 @@ async def case_run_timeout_before_the_idle_timeout(api: Api) -> Any:
     return shown(await api.raised(api.invoke(timed(api, slow, policy), {"log": []})))
 
 
-def busy(signal: Any, times: int = 8) -> Any:
+def busy(signal: Any, times: int = 5) -> Any:
     """An async function that gives a sign of life now and then."""
 
     async def node(state: Any, *args: Any) -> Any:
         for _ in range(times):
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.15)
             signal()
         return {"log": ["f"]}
 
     return node
 
 
-IDLE = {"idle_timeout": 0.1}
+IDLE = {"idle_timeout": 0.5}
 """Longer than a pause between two signs of life, shorter than all of them."""
 
 
@@ -233,7 +233,7 @@ async def case_heartbeats_do_not_lift_the_run_timeout(api: Api) -> Any:
     async def node(state: Any, runtime: api.Runtime) -> Any:
         return await busy(runtime.heartbeat)(state)
 
-    policy = api.TimeoutPolicy(**IDLE, run_timeout=0.12)
+    policy = api.TimeoutPolicy(**IDLE, run_timeout=0.6)
     return shown(await api.raised(api.invoke(timed(api, node, policy), {"log": []})))
 
 
@@ -281,8 +281,8 @@ async def case_heartbeat_without_a_limit(api: Api) -> Any:
 
 async def case_heartbeat_from_a_thread(api: Api) -> Any:
     async def node(state: Any, runtime: api.Runtime) -> Any:
-        for _ in range(8):
-            await asyncio.sleep(0.03)
+        for _ in range(5):
+            await asyncio.sleep(0.15)
             await asyncio.to_thread(runtime.heartbeat)
         return {"log": ["f"]}
 
@@ -295,7 +295,7 @@ async def case_idle_clock_starts_anew_with_every_attempt(api: Api) -> Any:
 
     async def node(state: Any) -> Any:
         runs.append("f")
-        await asyncio.sleep(0.06)
+        await asyncio.sleep(0.3)
         if len(runs) < 3:
             raise ConnectionError("down")
         return {"log": ["f"]}
