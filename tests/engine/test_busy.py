@@ -207,7 +207,13 @@ async def test_of_a_batch_on_one_thread_the_last_input_ends(saver: Saver) -> Non
         [{"ask": f"slow {n}"} for n in range(4)], [config()] * 4, return_exceptions=True
     )
     async with running(batch, gate) as run:
-        await in_line(saver, 3)
+        lines = (await saver.journal())._opened_core()._lines._lines
+        key, came = saver.key("t"), 0
+        async with asyncio.timeout(60):
+            while came < 3:  # in line, or stopped before they came to the gate
+                await asyncio.sleep(0.01)
+                came = len(lines[key].waiting) if key in lines else 0
+                came += (await statuses(saver)).count("cancelled")
         gate.open.set()
         results = await asyncio.wait_for(run, 60)
     assert sorted(type(r).__name__ for r in results) == ["RunPreemptedError"] * 3 + ["dict"]
