@@ -36,7 +36,10 @@ async def execute(task: TaskRun) -> None:
     planned = task.task
     plain = planned.node.policy is None and planned.timeout is None
     try:
-        task.writes = await (once(task) if plain else attempts(task))
+        writes = await (once(task) if plain else attempts(task))
+        if writes and task.run.rec is not None:
+            await task.run.rec.encode_aside(writes)
+        task.writes = writes
     except GraphInterrupt as signal:
         task.interrupts = tuple(signal.args[0]) if signal.args else ()
     except asyncio.CancelledError as exc:

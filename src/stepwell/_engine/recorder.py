@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
-from stepwell._codec import Encoded
 from stepwell._engine.task_records import TaskRecords
 from stepwell._engine.upgrade import news_of
 from stepwell._ids import checkpoint_id
@@ -29,7 +28,6 @@ from stepwell._journal.record import (
 from stepwell._journal.unusual import plain, usual
 from stepwell._plan.apply import compose
 from stepwell._plan.state import ThreadState
-from stepwell._plan.tasks import Write
 from stepwell.channels.base import Op
 from stepwell.checkpoint.driver import CheckpointRow, RunRow, Source, ThreadChange
 from stepwell.errors import InvalidUpdateError
@@ -110,6 +108,7 @@ class Recorder(TaskRecords):
         self.strict = strict
         self._codec = program.codec
         self._spec = program.spec
+        self._aside = {}
         self._ns_name = ns
         self._ns_number = 0 if ns == "" else -1
         self._parents: Mapping[str, str] | None = None
@@ -180,10 +179,6 @@ class Recorder(TaskRecords):
     def name_of(self, seq: int, record_no: int) -> str:
         """The checkpoint id of a record of this namespace."""
         return checkpoint_id(self.handle.uid, self._ns_name, seq, record_no)
-
-    def encode(self, writes: Sequence[Write]) -> list[Encoded | None]:
-        """Encode a finished task's writes, so that what it left is fixed now."""
-        return self._encoder.writes(writes)
 
     # -- checkpoints ---------------------------------------------------------------------
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stepwell._codec import Codec, Encoded
+from stepwell._codec.large import is_large
 from stepwell._engine.pending import NULL_TASK, dump_interrupts
 from stepwell._journal.record import (
     FORMAT_JSON,
@@ -20,8 +23,9 @@ from stepwell._journal.record import (
 )
 from stepwell._journal.unusual import usual
 from stepwell._plan.tasks import Write
+from stepwell._portal.threads import in_thread
 from stepwell.checkpoint.driver import WriteRow
-from stepwell.errors import UnsupportedTypeError
+from stepwell.errors import CodecError, UnsupportedTypeError
 from stepwell.types import Interrupt
 
 if TYPE_CHECKING:
@@ -34,11 +38,13 @@ class TaskRecords:
     the checkpoint that they were planned at."""
 
     __slots__ = (
-        "_codec", "_encoder", "_last", "_ns_name", "_ns_number", "handle", "seq",
+        "_aside", "_codec", "_encoder", "_last", "_ns_name", "_ns_number", "handle", "seq",
     )  # fmt: skip
 
     handle: ThreadHandle
     seq: int
+    _aside: dict[int, list[Encoded | None]]
+    """What was encoded before it was asked for, by the identity of the writes."""
     _codec: Codec
     _encoder: BodyEncoder
     _last: Ticket | None
@@ -51,6 +57,27 @@ class TaskRecords:
         if self._ns_number < 0:
             self._ns_number = self.handle.namespace(self._ns_name)
         return self._ns_number
+
+    def encode(self, writes: Sequence[Write]) -> list[Encoded | None]:
+        """Encode a finished task's writes, so that what it left is fixed now.
+
+        Raises:
+            UnsupportedTypeError: A value cannot be stored.
+        """
+        if self._aside:
+            encoded = self._aside.pop(id(writes), None)
+            if encoded is not None:
+                return encoded
+        return self._encoder.writes(writes)
+
+    async def encode_aside(self, writes: Sequence[Write]) -> None:
+        """Where writes are large, encode them in a worker thread, so that the loop goes on: the
+        next `encode` of this very object has it done. What cannot be stored is its to say."""
+        if not (self._encoder.in_threads and any(is_large(value) for _, value in writes)):
+            return
+        with suppress(CodecError):
+            encoded = await in_thread(partial(self._encoder.writes, writes, sliced=True))
+            self._aside[id(writes)] = encoded
 
     def finished(
         self, task_id: bytes, path: str, writes: Sequence[Write], encoded: Sequence[Encoded | None]

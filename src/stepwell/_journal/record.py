@@ -39,12 +39,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import orjson
 
 from stepwell._codec import Codec, Encoded
 from stepwell._codec.compress import FORMAT_JSON
+from stepwell._codec.large import encode_in_slices
 from stepwell._codec.splice import make_splice
 from stepwell.channels.base import MISSING, Edit, Op, OpKind
 from stepwell.constants import TASKS
@@ -65,6 +67,8 @@ SLOT_PASSED: Final = -5
 """Somebody resumed the run where it stood at a breakpoint: it may pass."""
 
 _SPLICE_BYTES_MIN: Final = 256
+_COPY_BYTES_MAX: Final = 1 << 14
+"""From here on a view of bytes is cheaper than a copy."""
 
 
 class Entry(NamedTuple):
@@ -112,15 +116,20 @@ class Track:
         return len(inner) == self.size and zlib.crc32(inner) == self.crc
 
 
-def _inner(data: bytes) -> bytes:
+def _inner(data: bytes) -> bytes | memoryview:
     """Lists are tracked without their brackets, so that appending extends the checksum."""
-    return data[1:-1] if data[:1] == b"[" else data
+    if data[:1] != b"[":
+        return data
+    return data[1:-1] if len(data) < _COPY_BYTES_MAX else memoryview(data)[1:-1]
 
 
 class BodyEncoder:
     """Encodes the records of one namespace under one claim; keeps a `Track` per channel."""
 
     __slots__ = ("_changed", "_codec", "_state_version", "_untracked", "tracks")
+
+    in_threads = True
+    """Whether `writes` may be called in any thread."""
 
     def __init__(
         self,
@@ -137,17 +146,20 @@ class BodyEncoder:
         """Channels that were found changed in place while the body was made."""
         self.tracks: dict[str, Track] = {k: Track(v) for k, v in (stored or {}).items()}
 
-    def writes(self, writes: Iterable[tuple[str, Any]]) -> list[Encoded | None]:
+    def writes(
+        self, writes: Iterable[tuple[str, Any]], *, sliced: bool = False
+    ) -> list[Encoded | None]:
         """Encode the writes of a finished task (None where the channel is not persisted).
+
+        `sliced`: so that other threads have their turn meanwhile. The result is the same.
 
         Raises:
             UnsupportedTypeError: A value cannot be stored; names the channel and the path.
         """
-        codec, untracked = self._codec, self._untracked
+        untracked = self._untracked
+        encode = partial(encode_in_slices, self._codec) if sliced else self._codec.encode
         return [
-            None
-            if channel in untracked
-            else codec.encode(self._strip(channel, value), channel=channel)
+            None if channel in untracked else encode(self._strip(channel, value), channel=channel)
             for channel, value in writes
         ]
 

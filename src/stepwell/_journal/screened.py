@@ -50,7 +50,15 @@ class ScreenedEncoder(BodyEncoder):
         self.channels: Mapping[str, Any] = {}
         """The channels as they are when a body is made."""
 
-    def writes(self, writes: Iterable[tuple[str, Any]]) -> list[Encoded | None]:
+    in_threads = False
+    """The screen asks what the user gave, which belongs on the loop."""
+
+    def writes(
+        self,
+        writes: Iterable[tuple[str, Any]],
+        *,
+        sliced: bool = False,  # noqa: ARG002
+    ) -> list[Encoded | None]:
         """Encode the writes of a finished task (None where nothing is stored of one)."""
         return [
             None if channel in self._untracked else self._write(channel, value)

@@ -1,0 +1,71 @@
+"""Values that take long to encode: how to tell, and how to do it in pieces.
+
+Whoever encodes on an event loop holds it up meanwhile, and a worker thread helps only between
+the calls of orjson, which no other thread interrupts. So what is large is told by a look at a
+few of its parts, and a long list becomes a document slice by slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, Final
+
+from stepwell._codec.json import Codec, Encoded
+
+LARGE_BYTES: Final = 1 << 20
+"""From here on, roughly, encoding takes longer than a loop should stand still."""
+_SLICE_BYTES: Final = 1 << 19
+_LOOKED_AT: Final = 8
+"""Parts of a container that stand for all of them."""
+_LEVELS: Final = 4
+_SCALAR_BYTES: Final = 8
+
+
+def is_large(value: Any) -> bool:
+    """Whether the document of a value has more than about `LARGE_BYTES`: a guess from samples,
+    whose cost does not grow with the value."""
+    kind = type(value)
+    if kind is int or kind is bool or value is None or kind is float:
+        return False
+    return weight(value) > LARGE_BYTES
+
+
+def weight(value: Any, levels: int = _LEVELS) -> float:
+    """About how many bytes the document of a value has."""
+    if isinstance(value, str | bytes | bytearray):
+        return len(value)
+    sample: Sequence[Any]
+    if isinstance(value, dict):
+        count, sample = len(value), list(islice(value.values(), _LOOKED_AT))
+    elif isinstance(value, list | tuple):
+        count, sample = len(value), value
+        if count > _LOOKED_AT:
+            sample = [value[i * (count - 1) // (_LOOKED_AT - 1)] for i in range(_LOOKED_AT)]
+    elif isinstance(value, set | frozenset):
+        count, sample = len(value), list(islice(value, _LOOKED_AT))
+    else:
+        return _SCALAR_BYTES
+    if not sample or not levels:
+        return count * _SCALAR_BYTES
+    return sum(weight(part, levels - 1) for part in sample) / len(sample) * count
+
+
+def encode_in_slices(codec: Codec, value: Any, *, channel: str | None = None) -> Encoded:
+    """The document that `codec.encode` makes of a value, byte for byte; a list slice by slice.
+
+    Raises:
+        UnsupportedTypeError: As there; but the path begins anew in each slice.
+    """
+    if type(value) is not list or len(value) < 2:
+        return codec.encode(value, channel=channel)
+    step = max(1, int(len(value) * _SLICE_BYTES / max(weight(value), 1)))
+    parts = [
+        codec.encode(value[start : start + step], channel=channel)
+        for start in range(0, len(value), step)
+    ]
+    inner = b",".join([part.data[1:-1] for part in parts])
+    return Encoded(b"[%b]" % inner, any(part.tagged for part in parts))
+
+
+__all__ = ["LARGE_BYTES", "encode_in_slices", "is_large", "weight"]

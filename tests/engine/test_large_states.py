@@ -1,0 +1,120 @@
+"""A large state: the event loop does not encode it, and what is stored is the same."""
+
+from __future__ import annotations
+
+import operator
+import threading
+from typing import Annotated, TypedDict
+
+import pytest
+
+from stepwell._codec import Codec
+from stepwell._codec.large import LARGE_BYTES
+from stepwell.checkpoint.base import Saver
+from stepwell.errors import UnsupportedTypeError
+from stepwell.graph import START, StateGraph
+from stepwell.types import KEEP, Send
+
+CONFIG = {"configurable": {"thread_id": "large"}}
+MANY = [{"n": i, "text": "river stone " * 40} for i in range(LARGE_BYTES // 400)]
+
+
+class State(TypedDict, total=False):
+    log: Annotated[list, operator.add]
+    kept: list
+    text: str
+    small: int
+
+
+@pytest.fixture
+def encoders(monkeypatch):
+    """Threads that encoded anything large."""
+    found = set()
+    encode = Codec.encode
+
+    def noted(self, value, **options):
+        encoded = encode(self, value, **options)
+        if len(encoded.data) > LARGE_BYTES // 4:
+            found.add(threading.get_ident())
+        return encoded
+
+    monkeypatch.setattr(Codec, "encode", noted)
+    return found
+
+
+def graph_of(saver, *answers, **options):
+    builder = StateGraph(State)
+    before = START
+    for i, answer in enumerate(answers):
+
+        async def node(state, answer=answer):
+            return answer
+
+        builder.add_node(f"n{i}", node)
+        builder.add_edge(before, f"n{i}")
+        before = f"n{i}"
+    return builder.compile(saver, **options)
+
+
+@pytest.mark.parametrize("answer", [{"kept": MANY}, {"log": MANY}], ids=["set", "append"])
+async def test_what_is_large_is_encoded_in_a_worker_thread(saver: Saver, encoders, answer) -> None:
+    graph = graph_of(saver, answer, {"small": 1})
+    out = await graph.ainvoke({"small": 0}, CONFIG)
+    assert encoders
+    assert threading.get_ident() not in encoders
+    assert (await graph.aget_state(CONFIG)).values == out
+    [(name, value)] = answer.items()
+    assert out[name] == value
+
+
+async def test_what_is_small_is_encoded_where_the_run_is(saver: Saver, monkeypatch) -> None:
+    threads = set()
+    encode = Codec.encode
+
+    def noted(self, value, **options):
+        threads.add(threading.get_ident())
+        return encode(self, value, **options)
+
+    monkeypatch.setattr(Codec, "encode", noted)
+    await graph_of(saver, {"log": MANY[:20]}).ainvoke({"small": 0}, CONFIG)
+    assert threads == {threading.get_ident()}
+
+
+async def test_large_results_of_tasks_side_by_side(saver: Saver, encoders) -> None:
+    async def spread(state: State) -> State:
+        return {}
+
+    async def work(number: int) -> State:
+        return {"log": [{"of": number, "text": "x" * (LARGE_BYTES + number)}]}
+
+    builder = StateGraph(State).add_node("spread", spread).add_node("work", work)
+    builder.add_edge(START, "spread")
+    builder.add_conditional_edges(
+        "spread", lambda state: [Send("work", i) for i in range(3)], ["work"]
+    )
+    graph = builder.compile(saver)
+    out = await graph.ainvoke({"small": 0}, CONFIG)
+    assert [part["of"] for part in out["log"]] == [0, 1, 2]
+    assert threading.get_ident() not in encoders
+    assert (await graph.aget_state(CONFIG)).values == out
+
+
+async def test_what_cannot_be_stored_is_named_as_ever(saver: Saver) -> None:
+    wrong = [*MANY, {"n": object()}]
+    with pytest.raises(UnsupportedTypeError) as caught:
+        await graph_of(saver, {"kept": wrong}).ainvoke({"small": 0}, CONFIG)
+    assert caught.value.channel == "kept"
+    assert caught.value.path == f"$[{len(MANY)}]['n']"
+
+
+async def test_a_filter_is_asked_on_the_loop(saver: Saver) -> None:
+    asked = set()
+
+    def where(channel: str, value: object) -> object:
+        asked.add(threading.get_ident())
+        return KEEP
+
+    graph = graph_of(saver.with_filter(where=where), {"kept": MANY})
+    out = await graph.ainvoke({"small": 0}, CONFIG)
+    assert asked == {threading.get_ident()}
+    assert (await graph.aget_state(CONFIG)).values == out
