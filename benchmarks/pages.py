@@ -7,6 +7,7 @@ here, and a test compares.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -32,7 +33,13 @@ def rendered(name: str) -> str:
     else:
         text = table(whole["results"], cases, judged=True, medium=whole["medium"])
     failed = f"\n\n{failures_text(whole['failures'])}" if whole["failures"] else ""
-    return f"{described(whole)}\n\n{text}{failed}"
+    return f"{described(whole)}\n\n{text}{failed}{_pictures(name)}"
+
+
+def _pictures(name: str) -> str:
+    folder = record_path(name).with_suffix("")
+    paths = [os.path.relpath(path, DOCS) for path in sorted(folder.glob("*.png"))]
+    return "".join(f"\n\n![{Path(path).stem}, {name}]({path})" for path in paths)
 
 
 def with_figures(text: str) -> str:

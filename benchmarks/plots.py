@@ -46,15 +46,18 @@ def draw(results: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
 
 def _plot(series: Series, path: Path, *, title: str, x: str, y: str) -> None:
     from matplotlib import pyplot as plt
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     figure, axes = plt.subplots(figsize=(7, 4.2), dpi=110)
-    axes.set(title=title, xlabel=x, ylabel=y, xscale="log", yscale="log")
+    axes.set_title(title, fontsize="medium")
+    axes.set(xlabel=x, ylabel=y, xscale="log", yscale="log")
     plain = FuncFormatter(lambda value, _: f"{value:,.10g}")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(plain)
+        axis.set_minor_formatter(NullFormatter())
     axes.grid(visible=True, which="major", alpha=0.3)
-    for system, (xs, ys) in series.items():
+    for system in (s for s in TITLES if s in series):
+        xs, ys = series[system]
         axes.plot(xs, ys, "o-", markersize=4, label=TITLES[system], color=COLOURS[system])
     if x == "threads at once":
         axes.set_xticks([1, 64, 256])
