@@ -1,0 +1,41 @@
+"""The program `stepwell`: look at threads and look after their database, from a shell.
+
+Reading verbs never write; writing verbs say so in their help. What they print is a table on a
+terminal and JSON elsewhere. Needs the extra: `pip install 'stepwell[cli]'`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+FINE, PROBLEM, USAGE, UNAVAILABLE, CONFLICT = range(5)
+"""Exit codes."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program.
+
+    Args:
+        arguments: Default: those of the process.
+
+    Returns:
+        The exit code: 0 fine, 1 a problem was found, 2 wrong usage, 3 the storage is not
+        available, 4 a conflict (a thread is busy).
+    """
+    try:
+        import cyclopts
+        import rich
+    except ModuleNotFoundError as error:
+        sys.stderr.write(
+            f"The program stepwell needs {error.name}, which is not installed: "
+            "pip install 'stepwell[cli]'\n"
+        )
+        return USAGE
+    del cyclopts, rich
+    from stepwell.cli._program import run
+
+    return run(sys.argv[1:] if arguments is None else list(arguments))
+
+
+__all__ = ["main"]

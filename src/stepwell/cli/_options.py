@@ -1,0 +1,80 @@
+"""What every verb takes, and how it opens the database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import quote
+
+from cyclopts import Parameter
+
+from stepwell._db._sqlite_address import IN_MEMORY, sqlite_address
+from stepwell.checkpoint._open import open_saver
+from stepwell.checkpoint.base import Saver
+from stepwell.cli._output import Format
+from stepwell.errors import UsageError
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options of every verb."""
+
+    dsn: Annotated[str | None, Parameter(env_var="STEPWELL_DSN")] = None
+    """URL of the database: sqlite:///file.db, postgresql://..."""
+    scope: str = ""
+    """Only threads of this scope."""
+    format: Format | None = None
+    """How results are shown. Default: a table on a terminal, else json."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Options of listings."""
+
+    limit: int = 50
+    """How many at most."""
+    after: str | None = None
+    """Go on behind the item with this cursor."""
+
+
+@asynccontextmanager
+async def opened(
+    common: Common, *, migrate: Literal["auto", "check"] = "check"
+) -> AsyncIterator[Saver]:
+    """The saver of the database named, for the scope named.
+
+    A verb that only reads brings no schema up to date: it refuses an older one.
+    """
+    if migrate == "check" and missing_file(common.dsn):
+        raise UsageError(f"There is no file {common.dsn!r}. To make a database: stepwell migrate")
+    async with saver_of(common, migrate=migrate) as saver:
+        yield saver.scoped(common.scope) if common.scope else saver
+
+
+def saver_of(common: Common, *, migrate: Literal["auto", "check"]) -> Saver:
+    """The saver of the database named; it opens at first use."""
+    dsn = common.dsn
+    if dsn is None:
+        return open_saver(migrate=migrate)  # it knows what to say
+    if "://" in dsn or dsn.startswith("file:"):
+        return open_saver(dsn, migrate=migrate)
+    return open_saver(f"sqlite:///{quote(dsn)}", migrate=migrate)
+
+
+def missing_file(dsn: str | None) -> bool:
+    """Whether this names an SQLite file that is not there: looking must not make it."""
+    if dsn is None or ("://" in dsn and not dsn.startswith("sqlite://")):
+        return False
+    path, uri = sqlite_address(dsn)
+    return not uri and path != IN_MEMORY and not Path(path).exists()
+
+
+COMMON = Common()
+PAGE = Page()
+
+__all__ = ["COMMON", "PAGE", "Common", "Page", "missing_file", "opened", "saver_of"]

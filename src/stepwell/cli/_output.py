@@ -1,0 +1,168 @@
+"""How results are shown: a table on a terminal, else JSON; progress and questions on stderr."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, TypeAlias
+
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from stepwell.checkpoint.base import BackupProgress
+from stepwell.errors import UsageError
+
+Format: TypeAlias = Literal["table", "json", "jsonl", "csv"]
+
+_CELL_MAX = 60
+
+
+def chosen(format: Format | None) -> Format:
+    """The format asked for; else a table on a terminal and JSON elsewhere."""
+    return format or ("table" if sys.stdout.isatty() else "json")
+
+
+def as_json(value: Any) -> bytes:
+    """JSON of whatever a state may hold; what JSON cannot say is shown as its `repr`."""
+    return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | set | frozenset):
+        return list(value)
+    return repr(value)
+
+
+def listing(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], format: Format | None
+) -> None:
+    """Show rows. `columns`: which of them a table and CSV have; JSON has all."""
+    form = chosen(format)
+    if form == "json":
+        write(as_json(list(rows)).decode())
+    elif form == "jsonl":
+        for row in rows:
+            write(as_json(row).decode())
+    elif form == "csv":
+        write(_csv(rows, columns), end="")
+    else:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            right = bool(rows) and isinstance(rows[0].get(column), int)
+            table.add_column(column, justify="right" if right else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(_cell(column, row.get(column)) for column in columns))
+        _console().print(table)
+
+
+def one(record: Mapping[str, Any], format: Format | None) -> None:
+    """Show one result."""
+    form = chosen(format)
+    if form in ("json", "jsonl"):
+        write(as_json(dict(record)).decode())
+    elif form == "csv":
+        write(_csv([record], list(record)), end="")
+    else:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(style="bold")
+        table.add_column(overflow="fold")
+        for name, value in record.items():
+            text = as_json(value).decode() if isinstance(value, dict | list) else _text(value)
+            table.add_row(name, Text(text))
+        _console().print(table)
+
+
+def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_text(row.get(column)) for column in columns])
+    return out.getvalue()
+
+
+_STATUS_STYLE = {
+    "running": "cyan", "interrupted": "yellow", "failed": "red", "done": "green", "ok": "green",
+    "warn": "yellow", "fail": "red",
+}  # fmt: skip
+
+
+def _cell(column: str, value: Any) -> Text:
+    text = _text(value)
+    if len(text) > _CELL_MAX and column != "thread_id":
+        text = text[: _CELL_MAX - 1] + "…"
+    return Text(text, style=_STATUS_STYLE.get(text, "") if column in ("status", "verdict") else "")
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value
+    return as_json(value).decode()
+
+
+def _console() -> Console:
+    # A pipe that was asked for a table gets whole lines.
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200, highlight=False)
+
+
+def write(text: str, end: str = "\n") -> None:
+    """Print a result."""
+    sys.stdout.write(text + end)
+
+
+def note(text: str) -> None:
+    """Say something that is no result."""
+    sys.stderr.write(text + "\n")
+
+
+def confirmed(question: str, *, yes: bool) -> bool:
+    """Ask before something is deleted.
+
+    Raises:
+        UsageError: Nobody can be asked, and `--yes` was not given.
+    """
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise UsageError("This deletes; without a terminal to ask on, say --yes (or --dry-run).")
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+class Bar:
+    """A progress bar for backups; nothing where stderr is no terminal."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._task = None if progress is None else progress.add_task("threads", total=None)
+
+    def __call__(self, told: BackupProgress) -> None:
+        """Move it."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=told.threads, total=told.threads_total)
+
+
+@contextmanager
+def bar() -> Iterator[Bar]:
+    """A progress bar for as long as the block lasts."""
+    if not sys.stderr.isatty():
+        yield Bar(None)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        yield Bar(progress)
+
+
+__all__ = [
+    "Bar", "Format", "as_json", "bar", "chosen", "confirmed", "listing", "note", "one", "write",
+]  # fmt: skip

@@ -1,0 +1,241 @@
+"""The verbs that write."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+from cyclopts import Parameter
+
+from stepwell.checkpoint._retention import Retention
+from stepwell.checkpoint.base import Saver
+from stepwell.cli import FINE, PROBLEM
+from stepwell.cli._migrations import latest, pending_sql
+from stepwell.cli._options import COMMON, Common, missing_file, opened, saver_of
+from stepwell.cli._output import bar, confirmed, one, write
+from stepwell.errors import NotFoundError, SchemaVersionError, UsageError
+from stepwell.graph.state import CompiledStateGraph, StateGraph
+from stepwell.types import Command
+
+_SPANS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+As = Annotated[str | None, Parameter(name="--as")]
+
+
+async def fork(thread_id: str, *, at: str, new: As = None, common: Common = COMMON) -> int:
+    """Copy a thread as it was at a checkpoint (writes).
+
+    Args:
+        thread_id: Which thread.
+        at: Id of the checkpoint.
+        new: Id of the copy; default: that of the thread with "-fork" behind it.
+    """
+    target = new or f"{thread_id}-fork"
+    async with opened(common) as saver:
+        await saver.acopy_thread(thread_id, target, at=at)
+        info = await saver.aget_thread(target)
+    one({} if info is None else info.to_dict(), common.format)
+    return FINE
+
+
+async def resume(
+    thread_id: str, *, graph: str, answer: str | None = None, common: Common = COMMON
+) -> int:
+    """Run a thread on: an orphan, or one that waits for an answer (writes).
+
+    Args:
+        thread_id: Which thread.
+        graph: Where its graph is: module:name, a StateGraph or what its compile() returned.
+        answer: JSON: the answer to the question that the thread waits with.
+    """
+    input_: Any = None if answer is None else Command(resume=_json(answer))
+    async with opened(common) as saver:
+        if await saver.aget_thread(thread_id) is None:
+            raise NotFoundError(f"There is no thread {thread_id!r}.", thread_id=thread_id)
+        runnable = _graph(graph, saver)
+        config = {"configurable": {"thread_id": thread_id}}
+        await runnable.ainvoke(input_, config)
+        info = await saver.aget_thread(thread_id)
+    one({} if info is None else info.to_dict(), common.format)
+    return FINE
+
+
+async def delete(
+    *thread_ids: str, dry_run: bool = False, yes: bool = False, common: Common = COMMON
+) -> int:
+    """Delete threads with all they hold (writes).
+
+    Args:
+        thread_ids: Which.
+        dry_run: Only say what would be deleted.
+        yes: Do not ask.
+    """
+    if not thread_ids:
+        raise UsageError("Name the threads to be deleted.")
+    async with opened(common) as saver:
+        infos = [await saver.aget_thread(thread_id) for thread_id in thread_ids]
+        found = [info for info in infos if info is not None]
+        told = {
+            "threads": len(found),
+            "checkpoints": sum(info.checkpoints for info in found),
+            "bytes": sum(info.bytes for info in found),
+            "dry_run": dry_run,
+        }
+        if not dry_run and found:
+            if not confirmed(f"Delete {len(found)} threads?", yes=yes):
+                return PROBLEM
+            for info in found:
+                await saver.adelete_thread(info.thread_id)
+    one(told, common.format)
+    return FINE
+
+
+async def prune(
+    *thread_ids: str,
+    keep_last: int | None = None,
+    max_age: str | None = None,
+    thread_ttl: str | None = None,
+    status: Sequence[Literal["idle", "interrupted", "failed", "done"]] = ("done", "failed"),
+    dry_run: bool = False,
+    yes: bool = False,
+    common: Common = COMMON,
+) -> int:
+    """Delete what a policy does not keep (writes). Running threads are left alone.
+
+    Args:
+        thread_ids: Only these threads; default: all of the scope.
+        keep_last: Keep so many checkpoints of each namespace.
+        max_age: Keep checkpoints that are younger: 90s, 15m, 12h, 30d, 8w.
+        thread_ttl: Whole threads that were not written for so long go.
+        status: Of threads that may go.
+        dry_run: Only say what would be deleted.
+        yes: Do not ask.
+    """
+    policy = Retention(
+        keep_last=keep_last,
+        max_age=_span("--max-age", max_age),
+        thread_ttl=_span("--thread-ttl", thread_ttl),
+        statuses=tuple(status),
+    )
+    if keep_last is None and max_age is None and thread_ttl is None:
+        raise UsageError("Say what may go: --keep-last, --max-age or --thread-ttl.")
+    async with opened(common) as saver:
+        if not dry_run:
+            planned = await saver.aprune(thread_ids or None, policy, dry_run=True)
+            question = f"Delete {planned.threads} threads and {planned.checkpoints} checkpoints?"
+            if not confirmed(question, yes=yes):
+                return PROBLEM
+        report = await saver.aprune(thread_ids or None, policy, dry_run=dry_run)
+    one(report.to_dict() | {"dry_run": dry_run}, common.format)
+    return FINE
+
+
+async def backup(target: str, *, common: Common = COMMON) -> int:
+    """Copy the whole database into another one (writes the target).
+
+    Args:
+        target: URL or path of an empty database, or of a backup that was cut off.
+    """
+    async with opened(common) as saver:
+        with bar() as told:
+            report = await saver.abackup(target, progress=told)
+    one(report.to_dict(), common.format)
+    return FINE
+
+
+async def restore(source: str, *, common: Common = COMMON) -> int:
+    """Copy a whole database, such as a backup, into this one, which is empty (writes).
+
+    Args:
+        source: URL or path.
+    """
+    if common.scope:
+        raise UsageError("A whole database is restored: leave --scope out.")
+    # It opens at first use: what is to be gone on with opens for nothing else.
+    async with aclosing(saver_of(common, migrate="auto")) as saver:
+        with bar() as told:
+            report = await saver.arestore(source, progress=told)
+    one(report.to_dict(), common.format)
+    return FINE
+
+
+async def migrate(*, check: bool = False, sql: bool = False, common: Common = COMMON) -> int:
+    """Create the schema, or bring it up to date (writes, unless --check or --sql).
+
+    Args:
+        check: Only look; exit code 1 if something is to be done.
+        sql: Only print the statements that would be executed.
+    """
+    found, needed = await _versions(common)
+    if sql:
+        write(pending_sql(common.dsn or "", found))
+        return FINE
+    if not check and found != needed:
+        async with opened(common, migrate="auto"):
+            found = needed
+    one({"version": found, "needed": needed, "current": found == needed}, common.format)
+    return FINE if found == needed else PROBLEM
+
+
+async def _versions(common: Common) -> tuple[int, int]:
+    """Version of the schema that is there (0: none), and that this release needs."""
+    if missing_file(common.dsn):
+        return 0, latest("sqlite")
+    try:
+        async with opened(common) as saver:
+            needed = latest((await saver.journal()).driver.name)
+            return needed, needed
+    except SchemaVersionError as error:
+        found, needed = int(error.context["found"]), int(error.context["needed"])
+        if found > needed:
+            raise
+        return found, needed
+
+
+def _span(name: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _SPANS else (text, "s")
+    try:
+        return float(number) * _SPANS[unit]
+    except ValueError:
+        raise UsageError(f"{name} is a number of s, m, h, d or w, not {text!r}.") from None
+
+
+def _json(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise UsageError(f"--answer is no JSON ({error}); a text is written '\"so\"'.") from None
+
+
+def _graph(place: str, saver: Saver) -> Any:
+    """A graph by the name of its module and its own, run on `saver`.
+
+    Raises:
+        UsageError: There is no such module or name, or it is no graph.
+    """
+    module, separator, name = place.partition(":")
+    if not separator:
+        raise UsageError(f"--graph is module:name, not {place!r}.")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"--graph {place}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    if isinstance(found, StateGraph):
+        return found.compile(checkpointer=saver)
+    if isinstance(found, CompiledStateGraph):
+        return found.copy({"checkpointer": saver})
+    raise UsageError(f"--graph {place} is a {type(found).__name__}, no graph.")
+
+
+WRITING = (fork, resume, delete, prune, backup, restore, migrate)
+
+__all__ = ["WRITING"]
