@@ -157,6 +157,56 @@ class CompactReport(_Record):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveInfo(_Record):
+    """An archived thread, as its manifest says; times are aware and in UTC.
+
+    Attributes:
+        name: Of the archive: for `arestore_archive`.
+        thread_id: What it was called.
+        scope: The scope it was in.
+        graph: Name of the graph that wrote it last.
+        status: "idle" | "interrupted" | "failed" | "done".
+        checkpoints: How many it has.
+        bytes: Of the file.
+        sha256: Of the file.
+        created_at: When the thread was first written.
+        updated_at: When it was last written.
+        archived_at: When the file was made.
+    """
+
+    name: str
+    thread_id: str
+    scope: str
+    graph: str | None
+    status: str
+    checkpoints: int
+    bytes: int
+    sha256: str
+    created_at: datetime
+    updated_at: datetime
+    archived_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveReport(_Record):
+    """What archiving has done.
+
+    Attributes:
+        threads: Threads that were archived, and read back.
+        deleted: How many of them are no longer in the database.
+        skipped: Threads left alone because they were running, or are not there.
+        bytes: Of the files.
+        archives: Their names.
+    """
+
+    threads: int = 0
+    deleted: int = 0
+    skipped: int = 0
+    bytes: int = 0
+    archives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackupProgress(_Record):
     """How far a backup or a restore has come.
 
@@ -352,6 +402,8 @@ class CheckpointTuple(NamedTuple):
 
 
 __all__ = [
+    "ArchiveInfo",
+    "ArchiveReport",
     "BackupProgress",
     "BackupReport",
     "CheckpointTuple",

@@ -10,6 +10,7 @@ from stepwell._portal import iterate_sync
 from stepwell.checkpoint import _listing as listing
 from stepwell.checkpoint import _reading as reading
 from stepwell.checkpoint import _runs as runs
+from stepwell.checkpoint._archiving import Archiving
 from stepwell.checkpoint._forms import (
     ERROR,
     EXCLUDED_METADATA_KEYS,
@@ -34,6 +35,8 @@ from stepwell.checkpoint._forms import (
 from stepwell.checkpoint._looking import Looking
 from stepwell.checkpoint._orphans import list_orphans
 from stepwell.checkpoint._results import (
+    ArchiveInfo,
+    ArchiveReport,
     BackupProgress,
     BackupReport,
     CheckpointTuple,
@@ -54,7 +57,7 @@ from stepwell.errors import UsageError
 Config = Mapping[str, Any]
 
 
-class Saver(Looking, Verifying):
+class Saver(Looking, Verifying, Archiving):
     """Threads in one database: checkpoints of their states, and the runs that made them.
 
     Usable directly (it opens at first use), in `with`, and in `async with`. It belongs to the
@@ -418,12 +421,39 @@ def _not_written_by_hand(verb: str) -> UsageError:
 
 
 __all__ = [
-    "ERROR", "EXCLUDED_METADATA_KEYS", "INTERRUPT", "LATEST_VERSION", "RESUME", "SCHEDULED",
-    "WRITES_IDX_MAP", "BackupProgress", "BackupReport", "BaseCheckpointSaver", "ChannelVersions",
-    "Checkpoint", "CheckpointMetadata", "CheckpointTuple", "CompactReport", "DrainReport",
-    "EmptyChannelError", "PendingWrite", "PruneReport", "RecoverReport", "RotateReport",
-    "RunInfo", "Saver",
-    "ThreadInfo", "VerifyProblem", "VerifyReport", "copy_checkpoint", "create_checkpoint",
-    "empty_checkpoint", "get_checkpoint_id",
-    "get_checkpoint_metadata", "get_serializable_checkpoint_metadata", "writes_sort_key",
+    "ERROR",
+    "EXCLUDED_METADATA_KEYS",
+    "INTERRUPT",
+    "LATEST_VERSION",
+    "RESUME",
+    "SCHEDULED",
+    "WRITES_IDX_MAP",
+    "ArchiveInfo",
+    "ArchiveReport",
+    "BackupProgress",
+    "BackupReport",
+    "BaseCheckpointSaver",
+    "ChannelVersions",
+    "Checkpoint",
+    "CheckpointMetadata",
+    "CheckpointTuple",
+    "CompactReport",
+    "DrainReport",
+    "EmptyChannelError",
+    "PendingWrite",
+    "PruneReport",
+    "RecoverReport",
+    "RotateReport",
+    "RunInfo",
+    "Saver",
+    "ThreadInfo",
+    "VerifyProblem",
+    "VerifyReport",
+    "copy_checkpoint",
+    "create_checkpoint",
+    "empty_checkpoint",
+    "get_checkpoint_id",
+    "get_checkpoint_metadata",
+    "get_serializable_checkpoint_metadata",
+    "writes_sort_key",
 ]  # fmt: skip

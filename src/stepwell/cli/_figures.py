@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from stepwell.cli import FINE, PROBLEM
 from stepwell.cli._options import COMMON, Common, opened
@@ -17,24 +17,18 @@ async def stats(*, by: Literal["graph", "channel"] | None = None, common: Common
         by: A list by graph, or by channel (which reads every record).
     """
     async with opened(common) as saver:
-        told = (await saver.astats(deep=by == "channel")).to_dict()
-    if by is None:
+        found = await saver.astats(deep=by == "channel")
+    told = found.to_dict()
+    if by == "graph":
+        columns = ["graph", "threads", "runs", "checkpoints", "bytes"]
+        listing(told["graphs"], columns, common.format)
+    elif by == "channel":
+        sizes = sorted((found.by_channel or {}).items(), key=lambda item: -item[1])
+        rows = [{"channel": name, "bytes": size} for name, size in sizes]
+        listing(rows, ["channel", "bytes"], common.format)
+    else:
         one(told, common.format)
-        return FINE
-    found = told["graphs" if by == "graph" else "channels"]
-    rows = _rows(found, by)
-    listing(rows, list(dict.fromkeys(name for row in rows for name in row)), common.format)
     return FINE
-
-
-def _rows(found: Any, by: str) -> list[dict[str, Any]]:
-    """A list of records, or a mapping of names to records or numbers, as rows."""
-    if not isinstance(found, dict):
-        return [dict(each) for each in found or ()]
-    return [
-        {by: name, **(each if isinstance(each, dict) else {"bytes": each})}
-        for name, each in found.items()
-    ]
 
 
 async def report(*, html: bool = False, shallow: bool = False, common: Common = COMMON) -> int:
@@ -65,8 +59,8 @@ async def health(*, common: Common = COMMON) -> int:
     if chosen(common.format) in ("json", "jsonl"):
         one(told, common.format)
     else:
-        rows = _rows(told["checks"], "check")
-        listing(rows, list(dict.fromkeys(n for row in rows for n in row)), common.format)
+        columns = ["name", "status", "value", "warn", "fail", "message"]
+        listing(told["checks"], columns, common.format)
     return PROBLEM if found.verdict == "fail" else FINE
 
 

@@ -79,7 +79,7 @@ def one(record: Mapping[str, Any], format: Format | None) -> None:
 
 
 def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    out = io.StringIO()
+    out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
@@ -94,7 +94,12 @@ _STATUS_STYLE = {
 
 
 def _cell(column: str, value: Any) -> Text:
-    text = _text(value)
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        text = ", ".join(value)
+    elif column.endswith("_at") and isinstance(value, str):
+        text = value[:19].replace("T", " ")  # in UTC, as everything here
+    else:
+        text = _text(value)
     if len(text) > _CELL_MAX and column != "thread_id":
         text = text[: _CELL_MAX - 1] + "…"
     return Text(text, style=_STATUS_STYLE.get(text, "") if column in ("status", "verdict") else "")

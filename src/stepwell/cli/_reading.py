@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import platform
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -75,7 +74,9 @@ async def show(
     if found is None and at is not None:
         raise NotFoundError(f"Thread {thread_id!r} has no checkpoint {at!r}.", thread_id=thread_id)
     if found is not None:
-        record |= _checkpoint(found) | {
+        at_that_time = _checkpoint(found)
+        record["checkpoint_created_at"] = at_that_time.pop("created_at")
+        record |= at_that_time | {
             "values": _values(found),
             "pending": [list(write) for write in found.pending_writes or ()],
         }
@@ -101,7 +102,7 @@ async def history(
                 _config(thread_id, None, ns), before=before, limit=page.limit
             )
         ]
-    columns = ["checkpoint_id", "step", "source", "created_at", "run_id", "parent_id"]
+    columns = ["checkpoint_id", "step", "source", "created_at", "parent_id"]
     listing(rows, columns, common.format)
     _more(rows, page, common)
     return FINE
@@ -218,10 +219,8 @@ async def doctor(*, common: Common = COMMON) -> int:
             say("database", "ok", f"{driver.name}: it opens, and its schema is current")
             able = ", ".join(sorted(driver.capabilities)) or "nothing beyond the required"
             say("capabilities", "ok", able)
-            counts: Counter[str] = Counter()
-            async for info in saver.alist_threads():
-                counts[info.status] += 1
-            told = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
+            counts = (await saver.astats()).by_status
+            told = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
             say("threads", "ok", told or "none")
             orphans = [info.thread_id async for info in saver.aorphans(limit=100)]
             message = "none" if not orphans else f"{len(orphans)}, such as {orphans[0]!r}"
@@ -298,7 +297,6 @@ def _checkpoint(found: CheckpointTuple) -> dict[str, Any]:
         "parent_id": None if configurable is None else configurable["checkpoint_id"],
         "step": metadata.get("step"),
         "source": metadata.get("source"),
-        "run_id": metadata.get("run_id"),
         "created_at": found.checkpoint["ts"],
         "metadata": metadata,
     }

@@ -134,6 +134,39 @@ async def prune(
     return FINE
 
 
+async def archive(
+    target: str,
+    *thread_ids: str,
+    thread_ttl: str | None = None,
+    delete: bool = False,
+    dry_run: bool = False,
+    yes: bool = False,
+    common: Common = COMMON,
+) -> int:
+    """Write threads to compressed files (writes the target; with --delete also the database).
+
+    Args:
+        target: A folder, or the URL of an object store.
+        thread_ids: Only these threads; default: those that are done or have failed.
+        thread_ttl: Only those that were not written for so long: 12h, 30d.
+        delete: Delete them from the database once their file was read back.
+        dry_run: With --delete: leave the database as it is.
+        yes: Do not ask.
+    """
+    if delete and not dry_run and not confirmed("Delete archived threads?", yes=yes):
+        return PROBLEM
+    ttl = _span("--thread-ttl", thread_ttl)
+    async with opened(common) as saver:
+        report = await saver.aarchive(
+            target,
+            thread_ids=thread_ids or None,
+            policy=None if ttl is None else Retention(thread_ttl=ttl),
+            delete=delete and not dry_run,
+        )
+    one(report.to_dict(), common.format)
+    return FINE
+
+
 async def backup(target: str, *, common: Common = COMMON) -> int:
     """Copy the whole database into another one (writes the target).
 
@@ -236,6 +269,6 @@ def _graph(place: str, saver: Saver) -> Any:
     raise UsageError(f"--graph {place} is a {type(found).__name__}, no graph.")
 
 
-WRITING = (fork, resume, delete, prune, backup, restore, migrate)
+WRITING = (fork, resume, delete, prune, archive, backup, restore, migrate)
 
 __all__ = ["WRITING"]
