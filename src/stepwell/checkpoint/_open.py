@@ -63,7 +63,7 @@ def open_saver(url: str | None = None, /, **options: Unpack[OpenOptions]) -> Sav
             a value it cannot have.
     """
     if url is None and options.get("pool") is None:
-        url, options = _from_environment(os.environ, options)
+        url, options = from_environment(os.environ, options)
     given: dict[str, Any] = {**options}
     if url is not None and not isinstance(url, str):
         raise UsageError(f"The URL must be a str, not {type(url).__name__}.")
@@ -95,9 +95,14 @@ def open_saver(url: str | None = None, /, **options: Unpack[OpenOptions]) -> Sav
     )
 
 
-def _from_environment(
+def from_environment(
     environment: Mapping[str, str], options: OpenOptions
 ) -> tuple[str, OpenOptions]:
+    """The URL that an environment names, and `options` with those that it adds.
+
+    Raises:
+        UsageError: It names no URL, or an option has a value it cannot have.
+    """
     url = environment.get(DSN)
     if not url:
         raise UsageError(
@@ -143,4 +148,4 @@ def _gone(where: str) -> UsageError:
 
 OPENERS.append(_open_other)
 
-__all__ = ["open_saver"]
+__all__ = ["DSN", "from_environment", "open_saver"]

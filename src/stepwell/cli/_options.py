@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from urllib.parse import quote
 from cyclopts import Parameter
 
 from stepwell._db._sqlite_address import IN_MEMORY, sqlite_address
-from stepwell.checkpoint._open import open_saver
+from stepwell.checkpoint._open import DSN, from_environment, open_saver
 from stepwell.checkpoint.base import Saver
 from stepwell.cli._output import Format
 from stepwell.errors import UsageError
@@ -57,13 +58,15 @@ async def opened(
 
 
 def saver_of(common: Common, *, migrate: Literal["auto", "check"]) -> Saver:
-    """The saver of the database named; it opens at first use."""
+    """The saver of the database named, with the options that the environment names; it opens at
+    first use."""
     dsn = common.dsn
+    if dsn is not None and not ("://" in dsn or dsn.startswith("file:")):
+        dsn = f"sqlite:///{quote(dsn)}"
     if dsn is None:
         return open_saver(migrate=migrate)  # it knows what to say
-    if "://" in dsn or dsn.startswith("file:"):
-        return open_saver(dsn, migrate=migrate)
-    return open_saver(f"sqlite:///{quote(dsn)}", migrate=migrate)
+    url, options = from_environment({**os.environ, DSN: dsn}, {"migrate": migrate})
+    return open_saver(url, **options)
 
 
 def missing_file(dsn: str | None) -> bool:

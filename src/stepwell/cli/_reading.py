@@ -54,7 +54,7 @@ async def threads(
 
 
 async def show(
-    thread_id: str, *, at: str | None = None, ns: str = "", common: Common = COMMON
+    thread_id: str, /, *, at: str | None = None, ns: str = "", common: Common = COMMON
 ) -> int:
     """Show a thread and one of its checkpoints, the newest by default.
 
@@ -85,7 +85,7 @@ async def show(
 
 
 async def history(
-    thread_id: str, *, ns: str = "", page: Page = PAGE, common: Common = COMMON
+    thread_id: str, /, *, ns: str = "", page: Page = PAGE, common: Common = COMMON
 ) -> int:
     """List the checkpoints of a thread, newest first, over all branches.
 
@@ -108,7 +108,7 @@ async def history(
     return FINE
 
 
-async def diff(thread_id: str, a: str, b: str, *, ns: str = "", common: Common = COMMON) -> int:
+async def diff(thread_id: str, a: str, b: str, /, *, ns: str = "", common: Common = COMMON) -> int:
     """Show what leads from one checkpoint of a thread to another, as a JSON patch (RFC 6902).
 
     Args:
@@ -123,7 +123,7 @@ async def diff(thread_id: str, a: str, b: str, *, ns: str = "", common: Common =
     return FINE
 
 
-async def tree(thread_id: str, *, ns: str = "", common: Common = COMMON) -> int:
+async def tree(thread_id: str, /, *, ns: str = "", common: Common = COMMON) -> int:
     """Show the branches of a thread.
 
     Args:

@@ -26,7 +26,7 @@ _SPANS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 As = Annotated[str | None, Parameter(name="--as")]
 
 
-async def fork(thread_id: str, *, at: str, new: As = None, common: Common = COMMON) -> int:
+async def fork(thread_id: str, /, *, at: str, new: As = None, common: Common = COMMON) -> int:
     """Copy a thread as it was at a checkpoint (writes).
 
     Args:
@@ -43,7 +43,7 @@ async def fork(thread_id: str, *, at: str, new: As = None, common: Common = COMM
 
 
 async def resume(
-    thread_id: str, *, graph: str, answer: str | None = None, common: Common = COMMON
+    thread_id: str, /, *, graph: str, answer: str | None = None, common: Common = COMMON
 ) -> int:
     """Run a thread on: an orphan, or one that waits for an answer (writes).
 
@@ -136,6 +136,7 @@ async def prune(
 
 async def archive(
     target: str,
+    /,
     *thread_ids: str,
     thread_ttl: str | None = None,
     delete: bool = False,
@@ -167,7 +168,7 @@ async def archive(
     return FINE
 
 
-async def backup(target: str, *, common: Common = COMMON) -> int:
+async def backup(target: str, /, *, common: Common = COMMON) -> int:
     """Copy the whole database into another one (writes the target).
 
     Args:
@@ -180,7 +181,7 @@ async def backup(target: str, *, common: Common = COMMON) -> int:
     return FINE
 
 
-async def restore(source: str, *, common: Common = COMMON) -> int:
+async def restore(source: str, /, *, common: Common = COMMON) -> int:
     """Copy a whole database, such as a backup, into this one, which is empty (writes).
 
     Args:
