@@ -9,8 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-FINE, PROBLEM, USAGE, UNAVAILABLE, CONFLICT = range(5)
-"""Exit codes."""
+from stepwell.cli._codes import USAGE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

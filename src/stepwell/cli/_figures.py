@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from stepwell.cli import FINE, PROBLEM
+from stepwell.cli._codes import FINE, PROBLEM
 from stepwell.cli._options import COMMON, Common, opened
 from stepwell.cli._output import chosen, listing, one, write
 from stepwell.errors import UsageError

@@ -10,7 +10,7 @@ from typing import Final
 from cyclopts import App, CycloptsError
 from rich.console import Console
 
-from stepwell.cli import CONFLICT, FINE, PROBLEM, UNAVAILABLE, USAGE
+from stepwell.cli._codes import CONFLICT, FINE, PROBLEM, UNAVAILABLE, USAGE
 from stepwell.cli._figures import COUNTING
 from stepwell.cli._output import note
 from stepwell.cli._reading import READING

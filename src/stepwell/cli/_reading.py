@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from stepwell.checkpoint.base import CheckpointTuple, Saver, ThreadInfo
-from stepwell.cli import FINE, PROBLEM
+from stepwell.cli._codes import FINE, PROBLEM
 from stepwell.cli._options import COMMON, PAGE, Common, Page, opened
 from stepwell.cli._output import chosen, confirmed, listing, note, one
 from stepwell.errors import NotFoundError, StepwellError

@@ -14,12 +14,11 @@ from cyclopts import Parameter
 
 from stepwell.checkpoint._retention import Retention
 from stepwell.checkpoint.base import Saver
-from stepwell.cli import FINE, PROBLEM
+from stepwell.cli._codes import FINE, PROBLEM
 from stepwell.cli._migrations import latest, pending_sql
 from stepwell.cli._options import COMMON, Common, missing_file, opened, saver_of
 from stepwell.cli._output import bar, confirmed, one, write
 from stepwell.errors import NotFoundError, SchemaVersionError, UsageError
-from stepwell.graph.state import CompiledStateGraph, StateGraph
 from stepwell.types import Command
 
 _SPANS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -253,6 +252,8 @@ def _graph(place: str, saver: Saver) -> Any:
     Raises:
         UsageError: There is no such module or name, or it is no graph.
     """
+    from stepwell.graph.state import CompiledStateGraph, StateGraph  # what no other verb needs
+
     module, separator, name = place.partition(":")
     if not separator:
         raise UsageError(f"--graph is module:name, not {place!r}.")
