@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 from stepwell.cli._codes import FINE, PROBLEM
-from stepwell.cli._options import COMMON, Common, opened
+from stepwell.cli._options import OPTIONS, Options, opened
 from stepwell.cli._output import chosen, listing, one, write
 from stepwell.errors import UsageError
 
 
-async def stats(*, by: Literal["graph", "channel"] | None = None, common: Common = COMMON) -> int:
+async def stats(*, by: Literal["graph", "channel"] | None = None, common: Options = OPTIONS) -> int:
     """Show how much there is: by status and graph.
 
     Args:
@@ -31,7 +31,7 @@ async def stats(*, by: Literal["graph", "channel"] | None = None, common: Common
     return FINE
 
 
-async def report(*, html: bool = False, shallow: bool = False, common: Common = COMMON) -> int:
+async def report(*, html: bool = False, shallow: bool = False, common: Options = OPTIONS) -> int:
     """Write a report: totals, storage, growth, what failed, what waits.
 
     Args:
@@ -51,7 +51,7 @@ async def report(*, html: bool = False, shallow: bool = False, common: Common = 
     return FINE
 
 
-async def health(*, common: Common = COMMON) -> int:
+async def health(*, common: Options = OPTIONS) -> int:
     """Show how the database is; exit code 1 if something failed."""
     async with opened(common) as saver:
         found = await saver.ahealth()

@@ -21,7 +21,7 @@ from stepwell.errors import UsageError
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Common:
+class Options:
     """Options of every verb."""
 
     dsn: Annotated[str | None, Parameter(env_var="STEPWELL_DSN")] = None
@@ -45,7 +45,7 @@ class Page:
 
 @asynccontextmanager
 async def opened(
-    common: Common, *, migrate: Literal["auto", "check"] = "check"
+    common: Options, *, migrate: Literal["auto", "check"] = "check"
 ) -> AsyncIterator[Saver]:
     """The saver of the database named, for the scope named.
 
@@ -57,7 +57,7 @@ async def opened(
         yield saver.scoped(common.scope) if common.scope else saver
 
 
-def saver_of(common: Common, *, migrate: Literal["auto", "check"]) -> Saver:
+def saver_of(common: Options, *, migrate: Literal["auto", "check"]) -> Saver:
     """The saver of the database named, with the options that the environment names; it opens at
     first use."""
     dsn = common.dsn
@@ -77,7 +77,7 @@ def missing_file(dsn: str | None) -> bool:
     return not uri and path != IN_MEMORY and not Path(path).exists()
 
 
-COMMON = Common()
+OPTIONS = Options()
 PAGE = Page()
 
-__all__ = ["COMMON", "PAGE", "Common", "Page", "missing_file", "opened", "saver_of"]
+__all__ = ["OPTIONS", "PAGE", "Options", "Page", "missing_file", "opened", "saver_of"]

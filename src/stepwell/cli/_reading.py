@@ -16,7 +16,7 @@ from rich.tree import Tree
 
 from stepwell.checkpoint.base import CheckpointTuple, Saver, ThreadInfo
 from stepwell.cli._codes import FINE, PROBLEM
-from stepwell.cli._options import COMMON, PAGE, Common, Page, opened
+from stepwell.cli._options import OPTIONS, PAGE, Options, Page, opened
 from stepwell.cli._output import chosen, confirmed, listing, note, one
 from stepwell.errors import NotFoundError, StepwellError
 from stepwell.version import __version__
@@ -30,7 +30,7 @@ async def threads(
     graph: str | None = None,
     order: Literal["updated", "created", "thread_id"] = "updated",
     page: Page = PAGE,
-    common: Common = COMMON,
+    common: Options = OPTIONS,
 ) -> int:
     """List threads, the one written last first.
 
@@ -54,7 +54,7 @@ async def threads(
 
 
 async def show(
-    thread_id: str, /, *, at: str | None = None, ns: str = "", common: Common = COMMON
+    thread_id: str, /, *, at: str | None = None, ns: str = "", common: Options = OPTIONS
 ) -> int:
     """Show a thread and one of its checkpoints, the newest by default.
 
@@ -85,7 +85,7 @@ async def show(
 
 
 async def history(
-    thread_id: str, /, *, ns: str = "", page: Page = PAGE, common: Common = COMMON
+    thread_id: str, /, *, ns: str = "", page: Page = PAGE, common: Options = OPTIONS
 ) -> int:
     """List the checkpoints of a thread, newest first, over all branches.
 
@@ -108,7 +108,9 @@ async def history(
     return FINE
 
 
-async def diff(thread_id: str, a: str, b: str, /, *, ns: str = "", common: Common = COMMON) -> int:
+async def diff(
+    thread_id: str, a: str, b: str, /, *, ns: str = "", common: Options = OPTIONS
+) -> int:
     """Show what leads from one checkpoint of a thread to another, as a JSON patch (RFC 6902).
 
     Args:
@@ -123,7 +125,7 @@ async def diff(thread_id: str, a: str, b: str, /, *, ns: str = "", common: Commo
     return FINE
 
 
-async def tree(thread_id: str, /, *, ns: str = "", common: Common = COMMON) -> int:
+async def tree(thread_id: str, /, *, ns: str = "", common: Options = OPTIONS) -> int:
     """Show the branches of a thread.
 
     Args:
@@ -172,7 +174,7 @@ async def verify(
     heads: bool = False,
     dry_run: bool = False,
     yes: bool = False,
-    common: Common = COMMON,
+    common: Options = OPTIONS,
 ) -> int:
     """Check what is stored; with --repair, mend what can be mended (writes).
 
@@ -205,7 +207,7 @@ async def verify(
     return FINE if report.ok else PROBLEM
 
 
-async def doctor(*, common: Common = COMMON) -> int:
+async def doctor(*, common: Options = OPTIONS) -> int:
     """Look whether everything is in place: versions, schema, orphans."""
     checks: list[dict[str, Any]] = []
 
@@ -232,7 +234,7 @@ async def doctor(*, common: Common = COMMON) -> int:
 
 
 async def top(
-    *, interval_s: float = 2.0, once: bool = False, limit: int = 20, common: Common = COMMON
+    *, interval_s: float = 2.0, once: bool = False, limit: int = 20, common: Options = OPTIONS
 ) -> int:
     """Show the threads that are running, again and again. Ctrl-C ends it.
 
@@ -308,7 +310,7 @@ def _values(found: CheckpointTuple) -> dict[str, Any]:
     return {k: v for k, v in values.items() if not k.startswith(("branch:", "__"))}
 
 
-def _more(rows: Sequence[Mapping[str, Any]], page: Page, common: Common) -> None:
+def _more(rows: Sequence[Mapping[str, Any]], page: Page, common: Options) -> None:
     if chosen(common.format) == "table" and rows and len(rows) >= page.limit:
         note(f"There may be more: --after {rows[-1]['cursor']}")
 

@@ -16,7 +16,7 @@ from stepwell.checkpoint._retention import Retention
 from stepwell.checkpoint.base import Saver
 from stepwell.cli._codes import FINE, PROBLEM
 from stepwell.cli._migrations import latest, pending_sql
-from stepwell.cli._options import COMMON, Common, missing_file, opened, saver_of
+from stepwell.cli._options import OPTIONS, Options, missing_file, opened, saver_of
 from stepwell.cli._output import bar, confirmed, one, write
 from stepwell.errors import NotFoundError, SchemaVersionError, UsageError
 from stepwell.types import Command
@@ -25,7 +25,7 @@ _SPANS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 As = Annotated[str | None, Parameter(name="--as")]
 
 
-async def fork(thread_id: str, /, *, at: str, new: As = None, common: Common = COMMON) -> int:
+async def fork(thread_id: str, /, *, at: str, new: As = None, common: Options = OPTIONS) -> int:
     """Copy a thread as it was at a checkpoint (writes).
 
     Args:
@@ -42,7 +42,7 @@ async def fork(thread_id: str, /, *, at: str, new: As = None, common: Common = C
 
 
 async def resume(
-    thread_id: str, /, *, graph: str, answer: str | None = None, common: Common = COMMON
+    thread_id: str, /, *, graph: str, answer: str | None = None, common: Options = OPTIONS
 ) -> int:
     """Run a thread on: an orphan, or one that waits for an answer (writes).
 
@@ -64,7 +64,7 @@ async def resume(
 
 
 async def delete(
-    *thread_ids: str, dry_run: bool = False, yes: bool = False, common: Common = COMMON
+    *thread_ids: str, dry_run: bool = False, yes: bool = False, common: Options = OPTIONS
 ) -> int:
     """Delete threads with all they hold (writes).
 
@@ -101,7 +101,7 @@ async def prune(
     status: Sequence[Literal["idle", "interrupted", "failed", "done"]] = ("done", "failed"),
     dry_run: bool = False,
     yes: bool = False,
-    common: Common = COMMON,
+    common: Options = OPTIONS,
 ) -> int:
     """Delete what a policy does not keep (writes). Running threads are left alone.
 
@@ -141,7 +141,7 @@ async def archive(
     delete: bool = False,
     dry_run: bool = False,
     yes: bool = False,
-    common: Common = COMMON,
+    common: Options = OPTIONS,
 ) -> int:
     """Write threads to compressed files (writes the target; with --delete also the database).
 
@@ -167,7 +167,7 @@ async def archive(
     return FINE
 
 
-async def backup(target: str, /, *, common: Common = COMMON) -> int:
+async def backup(target: str, /, *, common: Options = OPTIONS) -> int:
     """Copy the whole database into another one (writes the target).
 
     Args:
@@ -180,7 +180,7 @@ async def backup(target: str, /, *, common: Common = COMMON) -> int:
     return FINE
 
 
-async def restore(source: str, /, *, common: Common = COMMON) -> int:
+async def restore(source: str, /, *, common: Options = OPTIONS) -> int:
     """Copy a whole database, such as a backup, into this one, which is empty (writes).
 
     Args:
@@ -196,7 +196,7 @@ async def restore(source: str, /, *, common: Common = COMMON) -> int:
     return FINE
 
 
-async def migrate(*, check: bool = False, sql: bool = False, common: Common = COMMON) -> int:
+async def migrate(*, check: bool = False, sql: bool = False, common: Options = OPTIONS) -> int:
     """Create the schema, or bring it up to date (writes, unless --check or --sql).
 
     Args:
@@ -214,7 +214,7 @@ async def migrate(*, check: bool = False, sql: bool = False, common: Common = CO
     return FINE if found == needed else PROBLEM
 
 
-async def _versions(common: Common) -> tuple[int, int]:
+async def _versions(common: Options) -> tuple[int, int]:
     """Version of the schema that is there (0: none), and that this release needs."""
     if missing_file(common.dsn):
         return 0, latest("sqlite")
