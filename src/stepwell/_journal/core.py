@@ -230,6 +230,9 @@ class Core:
         handle = self._handles.get(key)
         if handle is None or handle.record_no == handle.durable_no:
             return
+        handle.push()
+        if handle.record_no == handle.durable_no:
+            return
         with suppress(TimeoutError):  # the reader is shown what is there
             async with asyncio.timeout(seconds):
                 await handle.outbox.settled()

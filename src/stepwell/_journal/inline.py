@@ -7,7 +7,7 @@ and saves the tasks that carry the calls of other drivers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from stepwell.checkpoint.driver import Busy, Claim, ClaimRequest, CommitOutcome, Slice
 
@@ -26,3 +26,10 @@ class InlineClaim(Protocol):
 
     def claim_now(self, requests: Sequence[ClaimRequest]) -> list[Claim | Busy]:
         """Claim each thread; outcomes in order."""
+
+
+@runtime_checkable
+class InlineOpen(Protocol):
+    """`open` and `migrate` do not suspend whoever awaits them."""
+
+    opens_at_once: Literal[True]

@@ -19,6 +19,7 @@ from stepwell._journal.core import Backlog, Core
 from stepwell._journal.demand import Demand
 from stepwell._journal.folding import Gain, fold_namespace
 from stepwell._journal.handle import ThreadHandle
+from stepwell._journal.inline import InlineOpen
 from stepwell._journal.layouts import EAGER
 from stepwell._journal.options import JournalOptions, Surroundings
 from stepwell._journal.outage import current_outage, persist
@@ -127,6 +128,9 @@ class Journal:
         if self._closing is not None:
             await asyncio.shield(self._closing)
         if self._core is not None:
+            return
+        if self._opening is None and isinstance(self._around.driver, InlineOpen):
+            self._core = await self._open(migrate)
             return
         if self._opening is None:
             self._opening = asyncio.get_running_loop().create_task(self._open(migrate))

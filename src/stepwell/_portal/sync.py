@@ -9,6 +9,7 @@ import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from typing import TypeVar
 
+from stepwell._portal import at_once as memory
 from stepwell._portal.background import background_loop, is_background
 from stepwell._portal.crossing import Call, End, Pump, running_loop, wait_for, wait_for_end
 from stepwell.errors import UsageError
@@ -62,6 +63,12 @@ def _where(
     return target
 
 
+def _is_here(loop: asyncio.AbstractEventLoop | None) -> bool:
+    """Whether the calling thread runs the loop, or one that may become it."""
+    here = running_loop()
+    return here is not None and (loop is None or loop.is_closed() or loop is here)
+
+
 def _levels_to_user() -> int:
     """How far up the stack, seen from the caller of this, the first frame is not ours."""
     frame, level = inspect.currentframe(), 0
@@ -76,6 +83,7 @@ def run_sync(
     loop: asyncio.AbstractEventLoop | None,
     name: str,
     instead: str | None = None,
+    at_once: bool = False,
 ) -> T:
     """Run a coroutine to its end and block the calling thread meanwhile.
 
@@ -84,12 +92,16 @@ def run_sync(
         loop: Where it belongs; None (or closed) = the background loop.
         name: Of the synchronous method, for messages; its other form is `a{name}`.
         instead: What messages recommend, if it is not that.
+        at_once: Whether it does not wait for anything, as a rule: then it may be called on the
+            loop in question.
 
     Raises:
         UsageError: The calling thread runs the loop in question, the background loop, or
             nobody runs `loop`.
         BaseException: What the coroutine raised, as it is.
     """
+    if at_once and _is_here(loop):
+        return memory.finish(make, name=name, instead=instead or f"await ... .a{name}(...)")
     call = Call(_where(loop, name, instead), make)
     return wait_for(call, call.outcome)
 
@@ -99,6 +111,7 @@ def iterate_sync(
     *,
     loop: asyncio.AbstractEventLoop | None,
     name: str,
+    at_once: bool = False,
 ) -> Iterator[T]:
     """Iterate over an async iterator, blocking the calling thread for each item.
 
@@ -109,11 +122,15 @@ def iterate_sync(
         make: Makes the async iterator; called on the loop.
         loop: As in `run_sync`.
         name: As in `run_sync`.
+        at_once: As in `run_sync`.
 
     Raises:
         UsageError: As in `run_sync`, at once.
     """
-    return _items(_where(loop, name, f"async for ... in ... .a{name}(...)"), make)
+    instead = f"async for ... in ... .a{name}(...)"
+    if at_once and _is_here(loop):
+        return memory.items(make, name=name, instead=instead)
+    return _items(_where(loop, name, instead), make)
 
 
 def _items(

@@ -42,6 +42,9 @@ class Opening:
     codec: Codec
     """For values whose graph is not known; graphs put their own classes on top."""
 
+    answers_at_once: ClassVar[bool] = False
+    """Whether threads are read without waiting, and those that nobody holds updated."""
+
     _warns_when_forgotten: ClassVar[bool] = True
 
     def __init__(
@@ -185,9 +188,17 @@ class Opening:
         """Iterate over `make()` on the home loop; closing this closes that."""
         return self._home.iterate(make)
 
-    def _now(self, call: Callable[[], Awaitable[T]], name: str, instead: str | None = None) -> T:
-        """Run `call` on the home loop from a thread that waits for it."""
-        return run_sync(call, loop=self.home(), name=name, instead=instead)
+    def _now(
+        self,
+        call: Callable[[], Awaitable[T]],
+        name: str,
+        instead: str | None = None,
+        *,
+        reads: bool = False,
+    ) -> T:
+        """Run `call` on the home loop from a thread that waits for it. `reads`: it only reads."""
+        at_once = self.answers_at_once and reads
+        return run_sync(call, loop=self.home(), name=name, instead=instead, at_once=at_once)
 
     # -- opening and closing
 

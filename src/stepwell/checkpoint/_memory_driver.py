@@ -62,6 +62,7 @@ class MemoryDriver:
 
     name: str = "memory"
     capabilities: frozenset[Capability] = frozenset({Capability.ONLINE_BACKUP})
+    opens_at_once: Literal[True] = True
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock

@@ -171,6 +171,7 @@ class Saver(Looking, Verifying, Archiving):
             ),
             loop=self.home(),
             name="list_threads",
+            at_once=self.answers_at_once,
         )
 
     @property
@@ -193,7 +194,7 @@ class Saver(Looking, Verifying, Archiving):
 
     def get_thread(self, thread_id: Any) -> ThreadInfo | None:
         """Sync twin of `aget_thread`."""
-        return self._now(lambda: self.aget_thread(thread_id), "get_thread")
+        return self._now(lambda: self.aget_thread(thread_id), "get_thread", reads=True)
 
     def aorphans(
         self, *, graph: str | None = None, limit: int | None = None
@@ -218,7 +219,10 @@ class Saver(Looking, Verifying, Archiving):
     ) -> Iterator[ThreadInfo]:
         """Sync twin of `aorphans`."""
         return iterate_sync(
-            lambda: self.aorphans(graph=graph, limit=limit), loop=self.home(), name="orphans"
+            lambda: self.aorphans(graph=graph, limit=limit),
+            loop=self.home(),
+            name="orphans",
+            at_once=self.answers_at_once,
         )
 
     # -- runs
@@ -271,6 +275,7 @@ class Saver(Looking, Verifying, Archiving):
             lambda: self.alist_runs(thread_id, status=status, after=after, limit=limit),
             loop=self.home(),
             name="list_runs",
+            at_once=self.answers_at_once,
         )
 
     async def aget_run(self, thread_id: Any, run_id: Any) -> RunInfo | None:
@@ -288,7 +293,7 @@ class Saver(Looking, Verifying, Archiving):
 
     def get_run(self, thread_id: Any, run_id: Any) -> RunInfo | None:
         """Sync twin of `aget_run`."""
-        return self._now(lambda: self.aget_run(thread_id, run_id), "get_run")
+        return self._now(lambda: self.aget_run(thread_id, run_id), "get_run", reads=True)
 
     # -- checkpoints, as LangGraph's savers give them
 
@@ -311,7 +316,7 @@ class Saver(Looking, Verifying, Archiving):
 
     def get_tuple(self, config: Config) -> CheckpointTuple | None:
         """Sync twin of `aget_tuple`."""
-        return self._now(lambda: self.aget_tuple(config), "get_tuple")
+        return self._now(lambda: self.aget_tuple(config), "get_tuple", reads=True)
 
     async def aget(self, config: Config) -> dict[str, Any] | None:
         """`aget_tuple(config).checkpoint`, or None."""
@@ -320,7 +325,7 @@ class Saver(Looking, Verifying, Archiving):
 
     def get(self, config: Config) -> dict[str, Any] | None:
         """Sync twin of `aget`."""
-        return self._now(lambda: self.aget(config), "get")
+        return self._now(lambda: self.aget(config), "get", reads=True)
 
     def alist(
         self,
@@ -368,6 +373,7 @@ class Saver(Looking, Verifying, Archiving):
             lambda: self.alist(config, filter=filter, before=before, limit=limit),
             loop=self.home(),
             name="list",
+            at_once=self.answers_at_once,
         )
 
     # -- what only a driver may do

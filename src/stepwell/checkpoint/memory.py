@@ -19,6 +19,8 @@ class InMemorySaver(Saver):
         UsageError: An option is unknown, or has a value it cannot have.
     """
 
+    answers_at_once: ClassVar[bool] = True
+
     _warns_when_forgotten: ClassVar[bool] = False  # it leaves nothing behind
 
     def __init__(self, **options: Unpack[SaverOptions]) -> None:

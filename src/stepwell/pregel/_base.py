@@ -207,8 +207,15 @@ class Compiled(Shape):
             return task.run.rec.home
         return None if self._program.saver is None else self._program.saver.home()
 
-    def _sync(self, name: str, call: Callable[[], Awaitable[T]]) -> T:
-        return run_sync(call, loop=self._home(), name=name)
+    def _answers_at_once(self) -> bool:
+        """Whether what says no more than a thread's state need not wait for it."""
+        saver = self._program.saver
+        return saver is not None and saver.answers_at_once
+
+    def _sync(self, name: str, call: Callable[[], Awaitable[T]], *, runs: bool = True) -> T:
+        """Run `call` from a thread that waits for it. `runs`: nodes may run, which takes time."""
+        at_once = not runs and self._answers_at_once()
+        return run_sync(call, loop=self._home(), name=name, at_once=at_once)
 
 
 def _checked(checkpointer: Any) -> Saver | bool | None:

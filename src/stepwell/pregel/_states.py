@@ -126,7 +126,9 @@ class StateVerbs(Compiled):
 
     def get_state(self, config: Config, *, subgraphs: bool = False) -> StateSnapshot:
         """Sync twin of `aget_state`."""
-        return self._sync("get_state", lambda: self.aget_state(config, subgraphs=subgraphs))
+        return self._sync(
+            "get_state", lambda: self.aget_state(config, subgraphs=subgraphs), runs=False
+        )
 
     def get_state_history(
         self,
@@ -141,6 +143,7 @@ class StateVerbs(Compiled):
             lambda: self.aget_state_history(config, filter=filter, before=before, limit=limit),
             loop=self._home(),
             name="get_state_history",
+            at_once=self._answers_at_once(),
         )
 
     def update_state(
@@ -159,6 +162,7 @@ class StateVerbs(Compiled):
             lambda: self.aupdate_state(
                 config, values, as_node, task_id, metadata=metadata, lock_timeout=lock_timeout
             ),
+            runs=False,
         )
 
     def bulk_update_state(
@@ -175,6 +179,7 @@ class StateVerbs(Compiled):
             lambda: self.abulk_update_state(
                 config, supersteps, metadata=metadata, lock_timeout=lock_timeout
             ),
+            runs=False,
         )
 
 

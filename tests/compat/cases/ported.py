@@ -183,3 +183,25 @@ async def case_runs_that_are_hidden(api: Api) -> Any:
         config = api.thread(str(where), tags=config["tags"])
         out.append(await api.stream(graph, {"log": []}, config, "updates", interrupt_before=where))
     return out
+
+
+async def case_sync_verbs_of_a_thread_in_memory(api: Api) -> Any:
+    """In a coroutine, between awaited runs, as notebooks and servers have it."""
+    inside: list[Any] = []
+
+    async def look(state: Any) -> Any:
+        inside.append(graph.get_state(api.thread()).values)
+        return {"log": ["look"]}
+
+    saver = api.InMemorySaver()
+    graph = chain(api, Log, {"a": None, "look": look, "z": None}, checkpointer=saver)
+    out: list[Any] = [graph.get_state(api.thread()).values, list(saver.list(api.thread()))]
+    out.append(await graph.ainvoke({"log": ["in"]}, api.thread()))
+    history = list(graph.get_state_history(api.thread()))
+    out.append([graph.get_state(api.thread()), history])
+    made = graph.update_state(history[2].config, {"log": ["changed"]})
+    graph.bulk_update_state(api.thread(), [[api.StateUpdate({"log": ["more"]}, "a")]])
+    out.append(await graph.ainvoke(None, api.thread()))
+    kept = saver.get_tuple(made)
+    out.append([kept.config == made, kept.metadata, saver.get(made)["channel_values"]["log"]])
+    return [*out, len(list(saver.list(api.thread()))), inside]
