@@ -230,6 +230,25 @@ async def test_a_long_listing_reads_pages_and_not_everything():
     await saver.aclose()
 
 
+async def test_a_page_of_a_listing_costs_two_queries(saver):
+    """Its rows, and the newest runs of all of them."""
+    for number in range(30):
+        await make_thread(saver, f"t{number:02}", known={"n": number})
+    driver = (await saver.journal()).driver
+    calls = []
+    for verb in ("threads", "runs", "runs_numbered", "load"):
+        real = getattr(driver, verb)
+
+        def counted(*args, verb=verb, real=real, **options):
+            calls.append(verb)
+            return real(*args, **options)
+
+        setattr(driver, verb, counted)
+    listed = await every(saver.alist_threads(order="created", descending=False))
+    assert [thread.metadata["n"] for thread in listed] == list(range(30))
+    assert calls == ["threads", "runs_numbered"]
+
+
 # --- runs ---------------------------------------------------------------------------------------
 
 

@@ -556,6 +556,11 @@ JOIN {schema}.stepwell_run r ON r.key = w.key AND r.run = w.run;
 -- $1 thread key, $2 only below this number, $3 at most so many.
 SELECT {run} FROM {schema}.stepwell_run r WHERE r.key = $1 AND r.run < $2 ORDER BY r.run DESC LIMIT $3;
 
+-- name: runs_numbered
+-- $1 thread keys, $2 numbers.
+SELECT w.i, {run} FROM unnest($1::uuid[], $2::int4[]) WITH ORDINALITY AS w(key, run, i)
+JOIN {schema}.stepwell_run r ON r.key = w.key AND r.run = w.run;
+
 -- name: run_keyed
 -- $1 thread key, $2 idempotency key: the columns of the index, and the key itself.
 SELECT {run} FROM {schema}.stepwell_run r

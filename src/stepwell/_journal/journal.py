@@ -357,6 +357,11 @@ class Journal:
             "runs", lambda: self._around.driver.runs(key, after=after, limit=limit)
         )
 
+    async def runs_numbered(self, names: Sequence[tuple[ThreadKey, int]]) -> list[RunRow | None]:
+        """The run of each thread that has this number; None where there is none."""
+        driver = self._around.driver
+        return await self._read("runs_numbered", lambda: driver.runs_numbered(names))
+
     async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
         """The run of a thread that has this idempotency key."""
         driver = self._around.driver

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -10,6 +9,7 @@ from collections.abc import (
     Callable,
     Collection,
     Mapping,
+    Sequence,
 )
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -239,7 +239,7 @@ async def list_threads(
         # What a filter leaves of a page is not known before: ask for whole pages then.
         size = PAGE if left is None or metadata else min(PAGE, left)
         page = await reader.journal.threads(query._replace(limit=size))
-        runs = await asyncio.gather(*(_newest_run(reader.journal, row) for row in page))
+        runs = await _newest_runs(reader.journal, page)
         orphaned = await reader.journal.orphans(page)
         for row, run, gone in zip(page, runs, orphaned, strict=True):
             known = decode_metadata(run.metadata if run else None, reader.codec)
@@ -254,11 +254,10 @@ async def list_threads(
         query = query._replace(after=standing_of(page[-1], query.order))
 
 
-async def _newest_run(journal: Journal, row: ThreadRow) -> RunRow | None:
-    if not row.run:
-        return None
-    runs = await journal.runs(row.key, after=row.run + 1, limit=1)
-    return runs[0] if runs else None
+async def _newest_runs(journal: Journal, page: Sequence[ThreadRow]) -> list[RunRow | None]:
+    if not any(row.run for row in page):
+        return [None] * len(page)
+    return await journal.runs_numbered([(row.key, row.run) for row in page])
 
 
 async def thread_keys(journal: Journal, scope: str) -> AsyncGenerator[ThreadKey, None]:
@@ -281,7 +280,7 @@ async def thread_rows(journal: Journal, query: ThreadQuery) -> AsyncGenerator[Th
 
 async def thread_info(reader: Reader, row: ThreadRow, order: Order) -> ThreadInfo:
     """A thread that was listed, with what its newest run says."""
-    run = await _newest_run(reader.journal, row)
+    (run,) = await _newest_runs(reader.journal, [row])
     known = decode_metadata(run.metadata if run else None, reader.codec)
     (gone,) = await reader.journal.orphans([row])
     return _thread_info(reader, row, run, known, order, orphaned=gone)

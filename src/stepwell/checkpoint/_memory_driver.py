@@ -439,6 +439,14 @@ class MemoryDriver:
         end = len(thread.runs) if after is None else min(len(thread.runs), max(after - 1, 0))
         return thread.runs[max(end - limit, 0) : end][::-1]
 
+    async def runs_numbered(self, names: Sequence[tuple[ThreadKey, int]]) -> list[RunRow | None]:
+        """Look up runs by thread and number."""
+        found: list[RunRow | None] = []
+        for key, number in names:
+            runs = thread.runs if (thread := self._threads.get(key)) else []
+            found.append(runs[number - 1] if 0 < number <= len(runs) else None)
+        return found
+
     async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
         """Look up the run that has an idempotency key."""
         thread = self._threads.get(key)

@@ -427,6 +427,15 @@ class PostgresDriver:
         rows = await self._db.read(self._db.sql["runs"], key_of(key), below, limit)
         return [run_row(row) for row in rows]
 
+    async def runs_numbered(self, names: Sequence[tuple[ThreadKey, int]]) -> list[RunRow | None]:
+        """Runs by thread and number, in one statement."""
+        keys, numbers = [key_of(key) for key, _ in names], [number for _, number in names]
+        rows = await self._db.read(self._db.sql["runs_numbered"], keys, numbers)
+        found: list[RunRow | None] = [None] * len(names)
+        for place, *values in map(tuple, rows):
+            found[place - 1] = run_row(values)
+        return found
+
     async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
         """The run of a thread that has this idempotency key."""
         rows = await self._db.fetch("run_keyed", key_of(key), exact(idempotency_key), sent=False)

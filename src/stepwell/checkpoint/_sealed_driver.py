@@ -159,6 +159,11 @@ class SealedDriver:
         found = await self.inner.runs(key, after=after, limit=limit)
         return [self.seal.open_run(key, run) for run in found]
 
+    async def runs_numbered(self, names: Sequence[tuple[ThreadKey, int]]) -> list[RunRow | None]:
+        """See `Driver.runs_numbered`."""
+        found = zip(names, await self.inner.runs_numbered(names), strict=True)
+        return [None if run is None else self.seal.open_run(key, run) for (key, _), run in found]
+
     async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
         """See `Driver.keyed_run`."""
         for name in self.seal.names(key, idempotency_key):

@@ -388,6 +388,10 @@ class SqliteDriver:
             lambda cursor: reading.namespaces(cursor, key, after, limit)
         )
 
+    async def runs_numbered(self, names: Sequence[tuple[ThreadKey, int]]) -> list[RunRow | None]:
+        """Runs by thread and number, all of them in one hop."""
+        return await self._opened().read(lambda cursor: reading.runs_numbered(cursor, names))
+
     async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
         """The run of a thread that has this idempotency key."""
         return await self._opened().read(

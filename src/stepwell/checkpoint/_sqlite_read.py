@@ -297,6 +297,15 @@ def runs(cursor: Cursor, key: ThreadKey, after: int | None, limit: int) -> list[
     return list(map(RunRow._make, cursor.execute(_RUNS_PAGE, (state[0], below, limit))))
 
 
+def runs_numbered(cursor: Cursor, names: Sequence[tuple[ThreadKey, int]]) -> list[RunRow | None]:
+    """The run of each thread that has this number."""
+    found: list[RunRow | None] = []
+    for key, number in names:
+        page = runs(cursor, key, number + 1, 1)
+        found.append(page[0] if page and page[0].run == number else None)
+    return found
+
+
 def keyed_run(cursor: Cursor, key: ThreadKey, idempotency_key: str) -> RunRow | None:
     """The run of a thread that has an idempotency key."""
     state = cursor.execute(_STATE, key).fetchone()

@@ -367,6 +367,9 @@ class Driver(Protocol):
     ) -> list[RunRow]:
         """One page of a thread's runs, newest first, with run < `after`."""
 
+    async def runs_numbered(self, names: Sequence[tuple[ThreadKey, int]]) -> list[RunRow | None]:
+        """The run of each thread that has this number, in order; None where there is none."""
+
     async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
         """The run with this idempotency key: one look into an index, not at a lagging replica."""
 

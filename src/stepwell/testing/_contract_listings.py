@@ -205,6 +205,29 @@ class ListingContract(ContractBase):
         assert seen == [[7, 6, 5], [4, 3, 2], [1]]
         assert await driver.runs(thread_key("none")) == []
 
+    async def test_runs_are_found_by_their_numbers(self, driver_factory: DriverFactory) -> None:
+        """Of many threads at once, in the order asked, twice if asked twice; what is not there is
+        None; scopes are told apart."""
+        driver = await driver_factory()
+        first, second, other = thread_key("a"), thread_key("b"), thread_key("a", "scope")
+        for key, count in ((first, 3), (second, 1), (other, 1)):
+            alice = await take(driver, key, ALICE)
+            rows = [run_row(n, run_id=f"{key} {n}") for n in range(1, count + 1)]
+            await alice.append(runs=rows)
+        asked = [
+            (second, 1), (first, 3), (first, 1), (first, 4), (first, 0), (thread_key("none"), 1),
+            (first, 3), (other, 1), (other, 2),
+        ]  # fmt: skip
+        found = await driver.runs_numbered(asked)
+        there = [True, True, True, False, False, False, True, True, False]
+        assert [run and run.run_id for run in found] == [
+            f"{key} {number}" if known else None
+            for (key, number), known in zip(asked, there, strict=True)
+        ]
+        [newest] = await driver.runs(first, limit=1)
+        assert found[1] == newest
+        assert await driver.runs_numbered([]) == []
+
     async def test_a_run_is_found_by_its_idempotency_key(
         self, driver_factory: DriverFactory
     ) -> None:

@@ -50,7 +50,7 @@ VERBS = (
     "open", "close", "migrate", "claim", "commit", "renew", "release", "unlock", "want",
     "ask", "free_locks", "landed", "load", "history", "threads", "namespaces", "runs",
     "keyed_run", "delete", "layout", "write_segments", "prune", "set_ttl", "reclaim",
-    "tally", "vitals",
+    "tally", "vitals", "runs_numbered",
 )  # fmt: skip
 
 BACKUP_VERBS = ("snapshot", "restore", "mark", "strays")
@@ -347,6 +347,10 @@ class FaultyDriver:
     ) -> list[RunRow]:
         """See `Driver.runs`."""
         return await self._call("runs", lambda: self.driver.runs(key, after=after, limit=limit))
+
+    async def runs_numbered(self, names: Sequence[tuple[ThreadKey, int]]) -> list[RunRow | None]:
+        """See `Driver.runs_numbered`."""
+        return await self._call("runs_numbered", lambda: self.driver.runs_numbered(names))
 
     async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
         """See `Driver.keyed_run`."""
