@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -91,6 +92,8 @@ def main() -> None:
 
         write_pages()
         return
+    # Whoever stops a run finds no process and no folder of it left.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments.folder = folder_of(arguments)
     if arguments.record:
         arguments.json = record_path(arguments.record)

@@ -103,6 +103,9 @@ def _ended(command: list[str], limit_s: float) -> tuple[str, str]:
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
         return out, f"{err}\nnot done after {limit_s} s"
+    except BaseException:  # this run is stopped
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     return out, err if process.returncode == 0 else f"{err}\nexit code {process.returncode}"
 
 
