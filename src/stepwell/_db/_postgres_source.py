@@ -15,7 +15,7 @@ import asyncpg
 
 from stepwell._db._postgres_dsn import Address
 from stepwell._db._postgres_errors import replied, translate, usable
-from stepwell.errors import StorageError, UsageError
+from stepwell.errors import StepwellError, UsageError
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -442,8 +442,8 @@ async def borrowed(source: Source, doing: str, *, sent: bool) -> AsyncIterator[L
     link = await source.acquire()
     try:
         yield link
-    except StorageError:
-        raise
+    except StepwellError:
+        raise  # ours: the borrower did not like what was read
     except Exception as error:
         lost = ended(link)
         if not usable(error):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from stepwell._engine.rescue import described, stored
 from stepwell._engine.task import TaskRun
-from stepwell.errors import CodecError
 
 if TYPE_CHECKING:
     from stepwell._engine.recorder import Recorder
@@ -27,12 +26,12 @@ def keep(rec: Recorder, task: TaskRun, others: bool) -> asyncio.Future[None] | N
     if task.writes is not None:
         try:
             task.encoded = rec.encode(task.writes)
-        except CodecError as exc:
+        except Exception as exc:  # noqa: BLE001  # the codec refuses it, or a filter fails
             task.writes, task.failure = None, exc
     if rec.exits and task.interrupts:
         try:
             rec.try_question(task.interrupts, node=task.task.name)
-        except CodecError as exc:
+        except Exception as exc:  # noqa: BLE001  # as above
             task.interrupts, task.failure = (), exc
     if run.nested and task.took_answer and task.writes is not None:
         take_back(task)
@@ -59,7 +58,7 @@ def leave(rec: Recorder, task: TaskRun) -> None:
     elif task.interrupts:
         try:
             rec.asked(name, path, task.interrupts, node=task.task.name)
-        except CodecError as exc:
+        except Exception as exc:  # noqa: BLE001  # as above
             task.interrupts, task.failure = (), exc
     if task.failure is not None:
         rec.failed(name, path, described(task.failure))
