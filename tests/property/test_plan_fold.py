@@ -213,6 +213,30 @@ def test_folding_the_records_gives_the_state(steps: list[Any]) -> None:
         assert same(shown, made)
 
 
+@given(st.lists(step, min_size=1, max_size=6), st.booleans())
+def test_the_short_way_writes_the_bytes_of_the_long_one(steps: list[Any], encoded: bool) -> None:
+    """The body of a superstep of one task, joined from pieces, is the one that is built as a
+    document; and both leave the encoder knowing the same."""
+    spec, codec = make_spec(), sample_codec()
+    state = ThreadState(spec)
+    short, long = (BodyEncoder(codec, untracked=spec.untracked) for _ in range(2))
+    for drawn in steps:
+        done, entries = contribute(state, spec, drawn)
+        if encoded:
+            entries = [e._replace(encoded=long.writes(e.writes)) for e in entries]
+        ops = deltas(state, apply(spec, state, done))
+        wanted = long.step_body(entries, ops)
+        twice = len(entries) != 1 or len({c for c, _ in entries[0].writes}) < len(entries[0].writes)
+        found = short.plain_body(entries, ops)
+        assert (found is None) <= twice
+        assert (found or short.step_body(entries, ops)) == wanted
+        assert known_of(short) == known_of(long)
+
+
+def known_of(encoder: BodyEncoder) -> dict[str, tuple[int, int, bytes | None]]:
+    return {name: (t.crc, t.size, t.data) for name, t in encoder.tracks.items()}
+
+
 def _unordered(spec: GraphSpec, state: ThreadState) -> list[Any]:
     """The plan as somebody sees it who does not know the last barrier."""
     known, state.updated = state.updated, None

@@ -2,6 +2,7 @@
 # ruff: noqa: F401, F811  # fixtures are imported by name
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -365,6 +366,42 @@ async def test_a_run_named_twice_in_a_slice_is_written_once(pg_schema):
         [run] = await driver.runs(thread_key())
         assert (run.status, run.supersteps) == (4, 3)
         assert run.finished_at is not None
+
+
+async def test_a_commit_sends_its_columns_as_texts(pg_schema):
+    """Of a list the client asks of every value whether it is a list too: only keys and bodies come
+    as one. A commit that brings nothing but checkpoints carries no other part."""
+    async with opened(pg_schema) as driver:
+        writers = [await take(driver, thread_key(f"t{n}"), ALICE) for n in range(3)]
+        batch = [writer.slice(checkpoint(b"{}"), checkpoint(b"{}")) for writer in writers]
+        text, arguments = driver._statements.build(batch)
+        assert [type(a) for a in arguments if type(a) is not str] == [tuple, tuple]
+        assert len(arguments) == 19 + 17
+        for part in ("stepwell_pending", "stepwell_run ", "stepwell_ns "):
+            assert part not in text
+        assert [type(outcome) for outcome in await driver.commit(batch)] == [Committed] * 3
+
+
+@pytest.mark.parametrize(
+    "document", ['{"a":"plain"}', '{"q":"\\"","b":"\\\\","n":"{a,b}","u":"\u00e9"}', None]
+)
+async def test_what_is_sent_as_text_arrives_exactly(pg_schema, document):
+    """Quotes, backslashes and braces in metadata; bytes of every value in names."""
+    raw = bytes(range(256))
+    async with opened(pg_schema) as driver:
+        alice = await take(driver, thread_key(), ALICE)
+        row = checkpoint(raw, metadata=raw, meta_index=document, checkpoint_id=raw[:16])
+        await driver.commit([alice.slice(row, change=change(error='a "b" \\ {c},NULL'))])
+        [found] = (await loaded(driver, thread_key())).rows
+        thread = (await loaded(driver, thread_key())).thread
+        assert (found.body, found.metadata, found.checkpoint_id) == (raw, raw, raw[:16])
+        assert thread.error == 'a "b" \\ {c},NULL'
+        [[index]] = await execute(
+            f'SELECT meta_index::text FROM "{pg_schema}".stepwell_tail WHERE $1', True
+        )
+        assert (None if index is None else json.loads(index)) == (
+            None if document is None else json.loads(document)
+        )
 
 
 class Counted:

@@ -253,6 +253,33 @@ async def test_a_batch_needs_as_many_statements_as_one_slice(driver):
     assert counts[0] == counts[1]
 
 
+async def test_a_plain_slice_is_five_statements_that_bind_nothing_to_adapt(driver):
+    """Of a None, a bool or bytes `sqlite3` asks whether it wants to be adapted, which costs more
+    than inserting the row."""
+    alice = await take(driver, thread_key(), ALICE)
+    seen, bound = [], []
+
+    class Watching(sqlite3.Cursor):
+        def execute(self, sql, parameters=()):
+            seen.append(sql)
+            bound.extend(parameters)
+            return super().execute(sql, parameters)
+
+        def executemany(self, sql, rows):
+            seen.append(sql)
+            bound.extend(value for row in rows for value in row)
+            return super().executemany(sql, rows)
+
+    native = driver._database._writer._native
+    native.cursor = lambda: sqlite3.Connection.cursor(native, Watching)
+    outcomes = await driver.commit([alice.slice(checkpoint(b"{}", source=1))])
+    del native.cursor
+    assert [type(outcome) for outcome in outcomes] == [Committed]
+    # BEGIN, the fences, the thread row, the checkpoint, COMMIT
+    assert len(seen) == 5
+    assert {type(value) for value in bound} <= {int, float, str, bytearray}
+
+
 # --- cancellation -----------------------------------------------------------------------------
 
 

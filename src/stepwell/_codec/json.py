@@ -13,11 +13,12 @@ The document is canonical: `orjson.dumps(orjson.loads(document)) == document`.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import orjson
+from orjson import dumps
 
-from stepwell._codec.lowering import LEVELS_MAX, Lowering, document
+from stepwell._codec.lowering import LEVELS_MAX, OPTIONS, Lowering, default
 from stepwell._codec.refusal import Refusal, too_deep, unsupported
 from stepwell._codec.registry import GLOBAL, Registry
 from stepwell._codec.reviving import Reviving
@@ -32,6 +33,7 @@ class Encoded(NamedTuple):
 
 
 _NULL = Encoded(b"null", tagged=False)
+_new = tuple.__new__
 
 
 class Codec:
@@ -60,9 +62,12 @@ class Codec:
         """
         if value is None:
             return _NULL
-        lowered, tagged = self.lower(value, channel=channel, node=node)
         try:
-            return Encoded(document(lowered), tagged)
+            lowered = self._lower(value)
+        except (Refusal, RuntimeError) as exc:
+            _refuse(exc, value, channel, node)
+        try:
+            return _new(Encoded, (dumps(lowered, default, OPTIONS), lowered is not value))
         except TypeError as exc:
             raise unsupported(_changed(value), channel, node) from exc
 
@@ -95,12 +100,8 @@ class Codec:
         """
         try:
             lowered = self._lower(value)
-        except Refusal as refusal:
-            raise unsupported(refusal, channel, node) from refusal.__cause__
-        except RecursionError as exc:
-            raise unsupported(too_deep(type(value), LEVELS_MAX), channel, node) from exc
-        except RuntimeError as exc:  # a dict or set that changed its size
-            raise unsupported(_changed(value), channel, node) from exc
+        except (Refusal, RuntimeError) as exc:
+            _refuse(exc, value, channel, node)
         return lowered, lowered is not value
 
     def revive(self, lowered: Any, *, channel: str | None = None) -> Any:
@@ -122,6 +123,18 @@ class Codec:
             raise CorruptRecordError(
                 f"{_whose(channel)} is nested too deep.", channel=channel
             ) from exc
+
+
+def _refuse(
+    error: Refusal | RuntimeError, value: Any, channel: str | None, node: str | None
+) -> NoReturn:
+    """Say what the walk over a value came upon."""
+    if isinstance(error, Refusal):
+        raise unsupported(error, channel, node) from error.__cause__
+    if isinstance(error, RecursionError):
+        raise unsupported(too_deep(type(value), LEVELS_MAX), channel, node) from error
+    # a dict or set that changed its size
+    raise unsupported(_changed(value), channel, node) from error
 
 
 def _changed(value: Any) -> Refusal:

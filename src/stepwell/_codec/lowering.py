@@ -31,7 +31,7 @@ _RUN_MIN: Final = 16
 """From this length on, a list is first tried as a run of one scalar type, without a loop."""
 # Objects that only orjson would know: never there after the walk, unless the value was
 # changed meanwhile. Then it must refuse, not guess.
-_OPTIONS: Final = (
+OPTIONS: Final = (
     orjson.OPT_PASSTHROUGH_SUBCLASS
     | orjson.OPT_PASSTHROUGH_DATACLASS
     | orjson.OPT_PASSTHROUGH_DATETIME
@@ -44,10 +44,10 @@ def document(lowered: Any) -> bytes:
     Raises:
         TypeError: It holds something else than JSON.
     """
-    return orjson.dumps(lowered, _plain, _OPTIONS)
+    return orjson.dumps(lowered, default, OPTIONS)
 
 
-def _plain(value: Any) -> Any:
+def default(value: Any) -> Any:
     """The one subclass that is written as what it derives from."""
     if type(value) is Message:
         return dict(value)

@@ -152,13 +152,18 @@ WITH want AS MATERIALIZED (
 SELECT took.* FROM took UNION ALL SELECT made.* FROM made;
 
 -- name: commit_fence
+-- Most columns come as the text of an array: the client encodes an array value by value, and asks
+-- of each whether it is an array itself, which costs more than all the rest of a commit.
 -- One row per slice. The locking clause yields the newest version of a thread row and leaves
 -- out rows locked by anybody just now; what follows writes for the slices in `done` only.
 -- A null status: the slice leaves the descriptive columns as they are.
 WITH want AS MATERIALIZED (
-  SELECT * FROM unnest($1::uuid[], $2::int8[], $3::uuid[], $4::int8[], $5::int8[], $6::bool[],
-    $7::float8[], $8::int8[], $9::int8[], $10::int8[], $11::int4[], $12::int2[], $13::int4[],
-    $14::bytea[], $15::bytea[], $16::int8[], $17::bytea[], $18::int4[], $19::bytea[])
+  SELECT * FROM unnest($1::uuid[], $2::text::int8[], $3::text::uuid[], $4::text::int8[],
+    $5::text::int8[], $6::text::bool[],
+    $7::text::float8[], $8::text::int8[], $9::text::int8[], $10::text::int8[], $11::text::int4[],
+    $12::text::int2[], $13::text::int4[],
+    $14::text::bytea[], $15::text::bytea[], $16::text::int8[], $17::text::bytea[],
+    $18::text::int4[], $19::text::bytea[])
   WITH ORDINALITY AS w(key, epoch, owner, record_no, record_no_after, let_go,
     ttl_s, checkpoints, bytes, head, runs, status, run,
     graph, fingerprint, state_version, next_nodes, interrupts, error, i)
@@ -195,9 +200,11 @@ WITH want AS MATERIALIZED (
   SELECT ({keys})[r.i], r.ns, r.seq, r.parent, r.step, r.source, r.run, r.epoch, r.record_no,
     r.format, r.crc, r.body, r.metadata, r.meta_index::jsonb, r.id, r.key_id,
     coalesce(to_timestamp(r.created), clock_timestamp())
-  FROM unnest($1::int8[], $2::int4[], $3::int8[], $4::int8[], $5::int4[], $6::int2[], $7::int4[],
-    $8::int8[], $9::int8[], $10::int2[], $11::int8[], $12::bytea[], $13::bytea[], $14::text[],
-    $15::bytea[], $16::bytea[], $17::float8[])
+  FROM unnest($1::text::int8[], $2::text::int4[], $3::text::int8[], $4::text::int8[],
+    $5::text::int4[], $6::text::int2[], $7::text::int4[],
+    $8::text::int8[], $9::text::int8[], $10::text::int2[], $11::text::int8[], $12::bytea[],
+    $13::text::bytea[], $14::text::text[],
+    $15::text::bytea[], $16::text::bytea[], $17::text::float8[])
   AS r(i, ns, seq, parent, step, source, run, epoch, record_no, format, crc, body, metadata,
     meta_index, id, key_id, created)
   WHERE (r.i IN (SELECT d.i FROM done d)) IS TRUE
@@ -206,7 +213,7 @@ WITH want AS MATERIALIZED (
 -- name: commit_dropped
 , dropped AS (
   DELETE FROM {schema}.stepwell_pending p
-  USING unnest($1::int8[], $2::int4[], $3::int8[]) AS r(i, ns, seq)
+  USING unnest($1::text::int8[], $2::text::int4[], $3::text::int8[]) AS r(i, ns, seq)
   WHERE p.key = ({keys})[r.i] AND p.ns = r.ns AND p.seq = r.seq
     AND (r.i IN (SELECT d.i FROM done d)) IS TRUE
   RETURNING 1
@@ -218,8 +225,10 @@ WITH want AS MATERIALIZED (
     epoch, record_no, format, crc, body, key_id)
   SELECT ({keys})[r.i], r.ns, r.seq, r.task_id, r.idx, r.task_path, r.channel,
     r.epoch, r.record_no, r.format, r.crc, r.body, r.key_id
-  FROM unnest($1::int8[], $2::int4[], $3::int8[], $4::bytea[], $5::int4[], $6::bytea[],
-    $7::bytea[], $8::int8[], $9::int8[], $10::int2[], $11::int8[], $12::bytea[], $13::bytea[])
+  FROM unnest($1::text::int8[], $2::text::int4[], $3::text::int8[], $4::bytea[], $5::text::int4[],
+    $6::text::bytea[],
+    $7::text::bytea[], $8::text::int8[], $9::text::int8[], $10::text::int2[], $11::text::int8[],
+    $12::bytea[], $13::text::bytea[])
   AS r(i, ns, seq, task_id, idx, task_path, channel, epoch, record_no, format, crc, body, key_id)
   WHERE (r.i IN (SELECT d.i FROM done d)) IS TRUE
   ON CONFLICT (key, ns, seq, task_id, idx) DO UPDATE SET
@@ -235,8 +244,10 @@ WITH want AS MATERIALIZED (
   SELECT ({keys})[r.i], r.run, r.run_id, r.status, r.attempts, r.supersteps,
     r.idempotency_key, r.graph, r.metadata, r.meta_index::jsonb, r.input, r.outcome, r.error,
     r.first_parent, CASE WHEN r.status <> 1 THEN clock_timestamp() END
-  FROM unnest($1::int8[], $2::int4[], $3::bytea[], $4::int2[], $5::int4[], $6::int4[], $7::bytea[],
-    $8::bytea[], $9::bytea[], $10::text[], $11::bytea[], $12::bytea[], $13::bytea[], $14::int8[])
+  FROM unnest($1::text::int8[], $2::text::int4[], $3::text::bytea[], $4::text::int2[],
+    $5::text::int4[], $6::text::int4[], $7::text::bytea[],
+    $8::text::bytea[], $9::text::bytea[], $10::text::text[], $11::text::bytea[],
+    $12::text::bytea[], $13::text::bytea[], $14::text::int8[])
   AS r(i, run, run_id, status, attempts, supersteps, idempotency_key, graph, metadata, meta_index,
     input, outcome, error, first_parent)
   WHERE (r.i IN (SELECT d.i FROM done d)) IS TRUE
@@ -252,14 +263,15 @@ WITH want AS MATERIALIZED (
 , spaces AS (
   INSERT INTO {schema}.stepwell_ns AS n (key, ns, name, head)
   SELECT ({keys})[r.i], r.ns, r.name, r.head
-  FROM unnest($1::int8[], $2::int4[], $3::bytea[], $4::int8[]) AS r(i, ns, name, head)
+  FROM unnest($1::text::int8[], $2::text::int4[], $3::text::bytea[], $4::text::int8[]) AS r(i, ns,
+    name, head)
   WHERE (r.i IN (SELECT d.i FROM done d)) IS TRUE
 )
 
 -- name: commit_heads
 , heads AS (
   UPDATE {schema}.stepwell_ns n SET head = r.head
-  FROM unnest($1::int8[], $2::int4[], $3::int8[]) AS r(i, ns, head)
+  FROM unnest($1::text::int8[], $2::text::int4[], $3::text::int8[]) AS r(i, ns, head)
   WHERE n.key = ({keys})[r.i] AND n.ns = r.ns AND (r.i IN (SELECT d.i FROM done d)) IS TRUE
 )
 

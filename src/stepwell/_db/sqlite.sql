@@ -99,6 +99,14 @@ SET record_no = ?, owner = ?, lock_key = CASE WHEN ? THEN lock_key END, lease_un
   bytes = bytes + ?, runs = max(runs, ?)
 WHERE t = ? AND epoch = ? AND owner = ? AND record_no = ?;
 
+-- name: fence_on
+-- The same, of a slice that moves the head and keeps the claim, with nothing but that: what most
+-- slices are. It binds no NULL.
+UPDATE stepwell_thread
+SET record_no = ?, lease_until = ?, beat = beat + 1, updated_at = ?, head = ?,
+  checkpoints = checkpoints + ?, bytes = bytes + ?
+WHERE t = ? AND epoch = ? AND owner = ? AND record_no = ?;
+
 -- name: fence_describe
 -- The same, with new values of the descriptive columns. The status is written apart
 -- (status_change), because it stands in an index.
@@ -144,6 +152,12 @@ INSERT INTO stepwell_tail
    meta_index, checkpoint_id, key_id, created_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), ?, CAST(? AS TEXT),
    coalesce(?, ?));
+
+-- name: checkpoint_append
+-- A row that extends the one before and has no metadata, name or key of its own.
+INSERT INTO stepwell_tail
+  (t, ns, seq, step, source, run, epoch, record_no, format, crc, body, created_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: write_upsert
 -- Columns in the order of WriteRow.

@@ -306,7 +306,7 @@ async def drive(
             run.watch.run_recovered(attempt=rec.run_row.attempts)
         run.watch.run_started(attempt=rec.run_row.attempts, resumed=run.resuming)
     try:
-        if not rec.exits:
+        if not (rec.exits or (rec.waits and _takes_in(run))):
             # Claim and input are durable before the first node starts.
             await rec.durable()
         await run.loop()
@@ -338,6 +338,16 @@ async def drive(
         raise
     _tell(run, _how(rec))
     return run.publisher.result()
+
+
+def _takes_in(run: Run) -> bool:
+    """Whether the first superstep only makes the input a part of the state, and nobody looks on.
+
+    No node runs in it; with "sync" it is committed together with the input, and waited for.
+    """
+    if run.source != Source.INPUT or run.publisher.sink is not None:
+        return False
+    return all(task.node.hidden for task in run.plan())
 
 
 def _watch(run: Run, opened: Opened) -> None:

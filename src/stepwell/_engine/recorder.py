@@ -56,25 +56,9 @@ class Recorder(TaskRecords):
     """Writes the records of one run in one namespace."""
 
     __slots__ = (
-        "_ahead",
-        "_before",
-        "_exit_no",
-        "_exit_ops",
-        "_held_back",
-        "_mended_at",
-        "_migration",
-        "_name",
-        "_named",
-        "_parents",
-        "_spec",
-        "_versions",
-        "durability",
-        "ended",
-        "home",
-        "keep",
-        "outcome",
-        "run_row",
-        "strict",
+        "_ahead", "_before", "_exit_no", "_exit_ops", "_held_back", "_mended_at", "_migration",
+        "_name", "_named", "_parents", "_spec", "_versions", "durability", "ended", "exits", "home",
+        "keep", "outcome", "run_row", "strict", "waits",
     )  # fmt: skip
 
     def __init__(
@@ -97,6 +81,9 @@ class Recorder(TaskRecords):
         self.keep = False
         """Whether the claim outlives the run (another one follows under it)."""
         self.durability = durability
+        self.exits = durability == "exit"
+        self.waits = durability == "sync"
+        """Whether every superstep waits until the one before is durable."""
         self.run_row = run_row
         self.outcome: dict[str, Any] | None = None
         """What the run row keeps of the output, beside the checkpoint it is at."""
@@ -165,10 +152,6 @@ class Recorder(TaskRecords):
         return self._held_back is not None
 
     @property
-    def exits(self) -> bool:
-        return self.durability == "exit"
-
-    @property
     def checkpoint_id(self) -> str:
         """The name of the checkpoint that the next one extends; "" where there is none."""
         name = self._name
@@ -213,13 +196,38 @@ class Recorder(TaskRecords):
             self._exit_no = max(self._exit_no, self.handle.record_no) + 1
             self._name = self.name_of(self.handle.head_of(self._ns_name) + 1, self._exit_no)
             return
-        looks = self._looks(step, last=let_go)
+        looks = let_go or self.strict or step - self._mended_at >= REPAIR_EVERY
+        made = None
+        if not looks and self._parents is None and self._migration is None:
+            made = None if interrupt_seen is not None else self._encoder.plain_body(entries, ops)
+        if made is None:
+            made = self._full_body(state, entries, ops, interrupt_seen, looks=looks)
+        if looks:
+            self._mended_at = step
+        body, mended = made
+        if mended:
+            self._report(mended)
+        self._append(
+            source, step, body, drops=drops, metadata=metadata, thread=thread, let_go=let_go
+        )
+
+    def _full_body(
+        self,
+        state: ThreadState,
+        entries: Sequence[Entry],
+        ops: Mapping[str, Op],
+        interrupt_seen: int | None,
+        *,
+        looks: bool,
+    ) -> tuple[bytes, list[str]]:
+        """The body of a checkpoint that has more to say than what one task did, and the channels
+        that were found changed in place; `looks`: it is time to look for such."""
         migrated = None
         if (migration := self._migration) is not None:
             self._migration = None
             migrated = migration.told(ops)
             ops = compose(dict(migration.ops), dict(ops), state.channels)
-        body, mended = self._encoder.step_body(
+        return self._encoder.step_body(
             entries,
             ops,
             migrated=migrated,
@@ -227,11 +235,6 @@ class Recorder(TaskRecords):
             parents=self._new_parents(),
             check=state.channels if looks else None,
             check_bytes_max=self._bytes_max,
-        )
-        if mended:
-            self._report(mended)
-        self._append(
-            source, step, body, drops=drops, metadata=metadata, thread=thread, let_go=let_go
         )
 
     def exit_checkpoint(
@@ -292,48 +295,40 @@ class Recorder(TaskRecords):
         let_go: bool,
         known_as: str | None = None,
     ) -> None:
-        handle, ns = self.handle, self._ns
+        handle, ns, seq = self.handle, self._ns_number, self.seq
+        if ns < 0:
+            ns = self._ns
         if handle.budget is not None:
             handle.budget.check(handle.key, self._encoder.tracks)
         head = handle.head(ns)
-        parent = None if head == self.seq else self.seq
-        if known_as is not None and known_as == self.name_of(head + 1, handle.record_no + 1):
+        number = head + 1, handle.record_no + 1
+        if known_as is not None and known_as == self.name_of(*number):
             known_as = None
-        own = self.metadata(metadata) if metadata else None
-        appended = handle.append_checkpoint(
-            ns,
-            parent=parent,
-            step=step,
-            source=int(source),
-            run=self.run_row.run,
-            format=FORMAT_JSON,
-            crc=zlib.crc32(body),
-            body=body,
-            metadata=None if own is None else own[0],
-            meta_index=None if own is None else own[1],
+        exact, index = self.metadata(metadata) if metadata else (None, None)
+        row = CheckpointRow(
+            ns, number[0], None if head == seq else seq, step, int(source), self.run_row.run,
+            handle.epoch, number[1], FORMAT_JSON, zlib.crc32(body), body, exact, index,
             # Tasks, and questions they asked, were named after the id that was expected.
-            checkpoint_id=None if known_as is None else uuid.UUID(known_as).bytes,
-            drops=self.seq if drops else None,
-            run_row=None if thread is None else self._run_row_at(head + 1),
-            thread=thread,
+            None if known_as is None else uuid.UUID(known_as).bytes,
+        )  # fmt: skip
+        ticket = handle.append_row(
+            row,
+            seq if drops else None,
+            None if thread is None else self._run_row_at(number[0]),
+            thread,
             let_go=let_go and not self.keep,
         )
-        self.ended = self.ended or let_go
-        self.seq = appended.seq
-        self._name, self._named = known_as, (appended.seq, appended.record_no)
-        self._last = appended.ticket
-        self._ahead.append(appended.ticket)
+        if let_go:
+            self.ended = True
+        self.seq = number[0]
+        self._name, self._named = known_as, number
+        self._last = ticket
+        if not self.waits:
+            self._ahead.append(ticket)
 
     @property
     def _bytes_max(self) -> int | None:
         return None if self.strict else REPAIR_BYTES_MAX
-
-    def _looks(self, step: int, *, last: bool) -> bool:
-        """Whether it is time to look for state that was changed in place."""
-        if not (last or self.strict or step - self._mended_at >= REPAIR_EVERY):
-            return False
-        self._mended_at = step
-        return True
 
     def _report(self, mended: Sequence[str]) -> None:
         names = ", ".join(sorted(mended))
@@ -373,8 +368,11 @@ class Recorder(TaskRecords):
         """The run row as it is to be written while the run stands at checkpoint `seq`."""
         if not self.run_row.run:
             return None
+        row = self.run_row
+        if self.outcome is None and row.outcome is None:
+            return row
         kept = None if self.outcome is None else orjson.dumps({"s": seq, **self.outcome})
-        return self.run_row._replace(outcome=kept)
+        return row._replace(outcome=kept)
 
     def settled(self) -> Ticket | None:
         """What to wait for before more work is begun: the newest record, with "sync".
@@ -382,7 +380,7 @@ class Recorder(TaskRecords):
         Others wait for the same ticket: shield it, and only where it is awaited. (A shield that
         is dropped complains of an error that nobody has heard.)
         """
-        return self._last if self.durability == "sync" else None
+        return self._last if self.waits else None
 
     def landed(self) -> Awaitable[None] | None:
         """What to wait for until everything appended so far is durable; None: nothing is on
@@ -413,14 +411,14 @@ class Recorder(TaskRecords):
         if self.handle.doubtful:
             await self.handle.fresh()
 
-    async def pace(self) -> None:
-        """What durability asks for between two supersteps.
+    def pace(self) -> Awaitable[None]:
+        """What durability asks for between two supersteps: to be awaited.
 
         `sync` waits for the commit; `async` only when it is too far ahead of it.
         """
-        if self.durability == "sync":
-            await self.durable()
-            return
+        return self.durable() if self.waits else self._keep_up()
+
+    async def _keep_up(self) -> None:
         ahead = self._ahead
         while ahead and ahead[0].done():
             ahead.popleft().result()

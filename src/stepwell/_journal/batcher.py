@@ -51,12 +51,13 @@ class Lane:
     """One stream of batches. A thread's records always use the same lane."""
 
     __slots__ = (
-        "_around", "_backoff", "_busy", "_bytes_max", "_commit_now", "_loop", "_parked",
-        "_ready", "_rows_max", "_scheduled", "_tasks",
+        "_around", "_backoff", "_busy", "_bytes_max", "_clock", "_commit_now", "_loop", "_parked",
+        "_put_off", "_ready", "_rows_max", "_scheduled", "_tasks",
     )  # fmt: skip
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._around = surroundings
+        self._clock = surroundings.clock
         self._loop = asyncio.get_running_loop()
         self._rows_max = surroundings.options.batch_rows_max
         self._bytes_max = surroundings.options.batch_bytes_max
@@ -65,6 +66,7 @@ class Lane:
         self._backoff = Backoff(surroundings, "commit")
         self._ready: deque[Outbox] = deque()
         self._scheduled = False
+        self._put_off = False
         self._busy = False
         self._parked = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,9 +77,11 @@ class Lane:
             return
         outbox.queued = True
         if outbox.sent is None:
-            outbox.ready_at = self._around.clock.monotonic()
+            outbox.ready_at = self._clock.monotonic()
         self._ready.append(outbox)
-        self._wake()
+        if not self._busy and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
 
     def _wake(self) -> None:
         if self._ready and not self._busy and not self._scheduled:
@@ -106,18 +110,20 @@ class Lane:
         rows, size = self._rows_max, self._bytes_max
         while ready and rows > 0 and size > 0:
             outbox = ready[0]
-            if outbox.sent is None and not outbox.pending:
-                ready.popleft().queued = False  # it failed while it waited
-                continue
-            if outbox.sent is not None and (error := outbox.sent.blocked) is not None:
-                if self._overdue(outbox.sent, self._around.clock.monotonic()):
+            sent = outbox.sent
+            if sent is None:
+                if not outbox.pending:
+                    ready.popleft().queued = False  # it failed while it waited
+                    continue
+            elif (error := sent.blocked) is not None:
+                if self._overdue(sent, self._clock.monotonic()):
                     ready.popleft().queued = False
-                    self._give_up(outbox.sent, error)
+                    self._give_up(sent, error)
                     continue
                 if batch:
                     break
                 ready.popleft().queued = False
-                return [outbox.sent]
+                return [sent]
             sent = outbox.take(rows, size)
             if sent is None:
                 if batch:
@@ -133,7 +139,14 @@ class Lane:
         return batch
 
     def _flush(self) -> None:
-        self._scheduled = False
+        ready = self._ready
+        if ready and not self._put_off and all(outbox.ends_with_write for outbox in ready):
+            # Results of tasks alone: where these were the last, their barrier comes in this very
+            # tick, and takes their place.
+            self._put_off = True
+            self._loop.call_soon(self._flush)
+            return
+        self._scheduled = self._put_off = False
         if not self._busy:
             self._send()
 
@@ -153,9 +166,9 @@ class Lane:
             self._busy = True
             self._spawn(self._run(batch, error))
         else:
-            self._backoff.reset()
             self._settle(batch, outcomes, sent_at)
-            self._wake()  # whatever did not fit
+            if self._ready:
+                self._wake()  # whatever did not fit
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -191,7 +204,6 @@ class Lane:
                         error = failure
                     else:
                         parts.pop()
-                        self._backoff.reset()
                         self._settle(part, outcomes, sent_at)
                 if error is not None:
                     parts.pop()
@@ -208,7 +220,7 @@ class Lane:
             raise
 
     def _mark(self, part: list[Sent]) -> float:
-        now = self._around.clock.monotonic()
+        now = self._clock.monotonic()
         for sent in part:
             if sent.first_sent_at is None:
                 sent.first_sent_at = now
@@ -292,20 +304,21 @@ class Lane:
         self._send_later(sent, delay or 0.0)
 
     def _settle(self, part: list[Sent], outcomes: list[CommitOutcome], sent_at: float) -> None:
-        refused = rows = size = 0
+        if not self._backoff.fresh:
+            self._backoff.reset()
+        refused = 0
         for sent, outcome in zip(part, outcomes, strict=True):
-            rows += len(sent.records)
-            size += sent.size
             outbox = sent.outbox
             if outbox.sent is not sent:
                 continue  # the journal was told to forget
             if isinstance(outcome, Committed):
                 # What landed earlier renewed the lease when it landed, not now.
-                renewed_at = sent.first_sent_at if outcome.landed else sent_at
-                outbox.renewed_at = max(outbox.renewed_at, renewed_at or 0.0)
-                outbox.outage.over()
+                renewed_at = (sent.first_sent_at or 0.0) if outcome.landed else sent_at
+                outbox.renewed_at = max(outbox.renewed_at, renewed_at)
+                outbox.outage.since = None
                 outbox.complete(sent, outcome.record_no)
-                outbox.notice(outcome.request, wanted=outcome.wanted)
+                if outcome.wanted or outcome.request is not None:
+                    outbox.notice(outcome.request, wanted=outcome.wanted)
                 if outbox.sent is not None or outbox.pending:
                     self.enqueue(outbox)
                 continue
@@ -323,9 +336,9 @@ class Lane:
             observers(
                 CommitFinished(
                     threads=len(part),
-                    rows=rows,
-                    bytes=size,
-                    duration_s=self._around.clock.monotonic() - sent_at,
+                    rows=sum(len(sent.records) for sent in part),
+                    bytes=sum(sent.size for sent in part),
+                    duration_s=self._clock.monotonic() - sent_at,
                     refused=refused,
                     queued_rows=sum(len(outbox.pending) for outbox in self._ready),
                     thread_ids=tuple(

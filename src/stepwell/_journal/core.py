@@ -54,6 +54,10 @@ class Core:
         self._claimer = Claimer(surroundings, self._lines, self._unlocks.submit)
         self._handles: dict[ThreadKey, ThreadHandle] = {}
         self._heart = Heartbeat(surroundings, lambda: tuple(self._handles.values()))
+        self.push = self._lane.push
+        """See `ThreadHandle.push`."""
+        self.doubts = self._heart.doubts
+        """See `ThreadHandle.doubtful`."""
         self.folder = Folder(surroundings)
         """Folds what has grown, in the background."""
         self._tasks: set[asyncio.Task[object]] = set()
@@ -80,7 +84,8 @@ class Core:
         if mine:
             timeout = _NESTED_WAIT_MAX_S if timeout is None else min(timeout, _NESTED_WAIT_MAX_S)
         deadline = began + timeout if wait and timeout is not None else None
-        wish = replace(wish, wait=wait, deadline=deadline, mine=held)
+        if (wait, deadline, held) != (wish.wait, wish.deadline, wish.mine):
+            wish = replace(wish, wait=wait, deadline=deadline, mine=held)
         turn = self._lines.try_take(key)
         lined_up = turn is None
         won: Won | None = None
@@ -255,14 +260,6 @@ class Core:
         return [handle.key for handle in held if handle.key not in left], left
 
     # -- what handles ask for
-
-    def doubts(self, handle: ThreadHandle) -> bool:
-        """See `ThreadHandle.doubtful`."""
-        return self._heart.doubts(handle)
-
-    def push(self) -> None:
-        """See `ThreadHandle.push`."""
-        self._lane.push()
 
     async def fresh(self, handle: ThreadHandle) -> None:
         """See `ThreadHandle.fresh`."""

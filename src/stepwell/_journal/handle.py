@@ -27,7 +27,7 @@ from stepwell.checkpoint.driver import (
     ThreadKey,
     WriteRow,
 )
-from stepwell.errors import UsageError
+from stepwell.errors import InternalError, UsageError
 
 _ROW_BYTES = 120
 """What a row costs beside its body, roughly; for the bounds of queue and batch."""
@@ -50,11 +50,13 @@ class Keeper(Protocol):
     def fresh(self, handle: ThreadHandle) -> Coroutine[Any, Any, None]:
         """See to it that the lease is not in doubt."""
 
-    def doubts(self, handle: ThreadHandle) -> bool:
+    @property
+    def doubts(self) -> Callable[[ThreadHandle], bool]:
         """Whether that would have to wait for the database."""
 
-    def push(self) -> None:
-        """Commit what is queued, where that needs no waiting."""
+    @property
+    def push(self) -> Callable[[], None]:
+        """Commits what is queued, where that needs no waiting."""
 
     def delete(self, handle: ThreadHandle) -> Coroutine[Any, Any, bool]:
         """Delete the thread under its claim."""
@@ -76,8 +78,8 @@ class ThreadHandle:
 
     __slots__ = (
         "_bound", "_heads", "_keeper", "_more", "_namespaces", "_outbox", "budget", "deleting",
-        "epoch", "held", "key", "loaded", "on_drain", "releasing", "screen",
-        "stopping", "taken_over", "turn", "uid",
+        "epoch", "held", "key", "loaded", "on_drain", "push", "releasing", "screen", "stopping",
+        "taken_over", "turn", "uid",
     )  # fmt: skip
 
     def __init__(
@@ -107,6 +109,8 @@ class ThreadHandle:
         self._outbox = outbox
         self._bound = bound
         self._keeper = keeper
+        self.push = keeper.push
+        """Commits what was appended at once, where the driver can do that without waiting."""
         known = {0: ("", 0)} if row is None else {0: ("", 0), **row.namespaces}
         self._namespaces = {name: no for no, (name, _) in known.items()}
         self._heads = {no: head for no, (_, head) in known.items()}
@@ -272,17 +276,38 @@ class ThreadHandle:
         Raises:
             BaseException: The failure of the claim.
         """
-        outbox = self._open()
-        size = _ROW_BYTES + len(body)
-        if metadata is not None:
-            size += len(metadata)
-        record = outbox.record(size)
-        no = record.record_no
-        self._heads[ns] = seq = self._heads[ns] + 1
-        record.checkpoint = CheckpointRow(
+        seq, no = self._heads[ns] + 1, self._outbox.record_no + 1
+        row = CheckpointRow(
             ns, seq, parent, step, source, run, self.epoch, no, format, crc, body, metadata,
             meta_index, checkpoint_id, key_id,
         )  # fmt: skip
+        return Appended(seq, no, self.append_row(row, drops, run_row, thread, let_go=let_go))
+
+    def append_row(
+        self,
+        row: CheckpointRow,
+        drops: int | None,
+        run_row: RunRow | None,
+        thread: ThreadChange | None,
+        *,
+        let_go: bool,
+    ) -> Ticket:
+        """The same, of a row that was made with the numbers that come next.
+
+        Raises:
+            BaseException: The failure of the claim.
+            InternalError: Others come next.
+        """
+        outbox = self._open()
+        ns, seq = row[0], row[1]
+        metadata = row.metadata
+        size = _ROW_BYTES + len(row.body) + (0 if metadata is None else len(metadata))
+        record = outbox.record(size)
+        if seq != self._heads[ns] + 1 or row.record_no != record.record_no:
+            msg = f"Checkpoint {seq}, record {row.record_no}, does not come next."
+            raise InternalError(msg, thread_id=self.key.thread_id)
+        self._heads[ns] = seq
+        record.checkpoint = row
         if drops is not None:
             record.drop = (ns, drops)
         if run_row is not None:
@@ -290,7 +315,7 @@ class ThreadHandle:
             self._note_run(run_row)
         record.thread = thread
         record.let_go = let_go
-        return Appended(seq, no, outbox.put(record))
+        return outbox.put(record)
 
     def append_write(
         self,
@@ -383,10 +408,6 @@ class ThreadHandle:
     def doubtful(self) -> bool:
         """Whether the lease is in doubt, or the claim is known to be lost: see `fresh`."""
         return self._outbox.failure is not None or self._keeper.doubts(self)
-
-    def push(self) -> None:
-        """Commit what was appended at once, where the driver can do that without waiting."""
-        self._keeper.push()
 
     async def fresh(self) -> None:
         """Renew the lease if it was not renewed for two thirds of its length.

@@ -30,12 +30,14 @@ class Heartbeat:
     whole lease it would be worth nothing, and the call is cancelled.
     """
 
-    __slots__ = ("_around", "_beats", "_calls", "_claims", "_loop", "_task")
+    __slots__ = ("_around", "_beats", "_calls", "_claims", "_clock", "_doubt_s", "_loop", "_task")
 
     def __init__(
         self, surroundings: Surroundings, claims: Callable[[], Sequence[ThreadHandle]]
     ) -> None:
         self._around = surroundings
+        self._clock = surroundings.clock
+        self._doubt_s = surroundings.options.lease_ttl_s * 2 / 3
         self._claims = claims
         self._loop = asyncio.get_running_loop()
         self._beats: Gather[ThreadHandle, bool] = Gather(self._beat_for_fresh)
@@ -78,8 +80,8 @@ class Heartbeat:
     def doubts(self, handle: ThreadHandle) -> bool:
         """Whether the lease was not renewed for two thirds of its length."""
         outbox = handle.outbox
-        age = self._around.clock.monotonic() - outbox.renewed_at
-        return outbox.failure is None and age > self._around.options.lease_ttl_s * 2 / 3
+        age = self._clock.monotonic() - outbox.renewed_at
+        return age > self._doubt_s and outbox.failure is None
 
     async def _make_fresh(self, handle: ThreadHandle) -> None:
         # A late answer, or the heartbeat, may have done it since the last try.

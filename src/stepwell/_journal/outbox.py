@@ -141,7 +141,9 @@ class Outbox:
     def put(self, record: Record) -> Ticket:
         """Queue a record behind all earlier ones."""
         if (place := record.drop) is not None:
-            self._dropped[place[0]] = max(place[1], self._dropped.get(place[0], 0))
+            ns, seq = place
+            if seq > self._dropped.get(ns, 0):
+                self._dropped[ns] = seq
         elif (
             self._dropped
             and (write := record.write) is not None
@@ -164,6 +166,12 @@ class Outbox:
 
     # -- sending
 
+    @property
+    def ends_with_write(self) -> bool:
+        """Whether what a task left is the last that was appended, and nothing is under way."""
+        pending = self.pending
+        return self.sent is None and bool(pending) and pending[-1].write is not None
+
     def take(self, rows_max: int, bytes_max: int) -> Sent | None:
         """Freeze the next records as one slice; a slice that was sent is given again as it is.
 
@@ -178,12 +186,15 @@ class Outbox:
             count, size = self._within(rows_max, bytes_max)
         if not count:
             return None
-        records = pending[:count]
-        del pending[:count]
+        if count == len(pending):
+            records, self.pending = pending, []
+        else:
+            records = pending[:count]
+            del pending[:count]
         self._pending_size -= size
         elide(records, self._filed)
-        self.sent = Sent(self, records, self._freeze(records), self.ready_at, size)
-        return self.sent
+        self.sent = sent = Sent(self, records, self._freeze(records), self.ready_at, size)
+        return sent
 
     def _within(self, rows_max: int, bytes_max: int) -> tuple[int, int]:
         """How many of the next records fit between these bounds, and their size.
@@ -239,31 +250,45 @@ class Outbox:
     def complete(self, sent: Sent, upto: int) -> None:
         """Records up to number `upto` of a slice are durable; what remains of it is due again."""
         self.sent = None
-        self.durable_no = upto = min(upto, sent.slice.record_no_after)
+        if upto < sent.slice.record_no_after:
+            self._complete_part(sent, upto)
+        else:
+            self.durable_no = upto = sent.slice.record_no_after
+            for record in sent.records:
+                self._acknowledge(record)
+            self._bound.give_back(len(sent.records), sent.size)
+            if sent.slice.let_go:
+                self.let_go_done = True
+        if self.failure is not None and isinstance(self.failure, StepwellError):
+            self.failure.context["durable_record_no"] = upto
+        if self._flushers:
+            self._wake_flushers()
+
+    def _acknowledge(self, record: Record) -> None:
+        row = record.checkpoint
+        if row is not None:
+            self.durable_seq = (row.ns, row.seq)
+            if self.growth is not None:
+                self.growth.add(row)
+        if not record.ticket.done():
+            record.ticket.set_result(None)
+
+    def _complete_part(self, sent: Sent, upto: int) -> None:
+        """An earlier attempt had fewer records: those behind `upto` are still to be sent."""
+        self.durable_no = upto
         rest: list[Record] = []
         size = 0
         for record in sent.records:
             if record.record_no <= upto:
                 size += record.size
-                row = record.checkpoint
-                if row is not None:
-                    self.durable_seq = (row.ns, row.seq)
-                    if self.growth is not None:
-                        self.growth.add(row)
-                if not record.ticket.done():
-                    record.ticket.set_result(None)
+                self._acknowledge(record)
             else:
                 rest.append(record)
         self._bound.give_back(len(sent.records) - len(rest), size)
-        if isinstance(self.failure, StepwellError):
-            self.failure.context["durable_record_no"] = upto
         if rest:
-            frozen = self._freeze(rest)
-            self.sent = Sent(self, rest, frozen, sent.since, sent.size - size)
+            self.sent = Sent(self, rest, self._freeze(rest), sent.since, sent.size - size)
         elif sent.slice.let_go:
             self.let_go_done = True
-        if self._flushers:
-            self._wake_flushers()
 
     def fail(self, error: BaseException) -> None:
         """No record of this claim that is not durable ever will be, nor any later one."""

@@ -37,7 +37,6 @@ control slot, {"v": value} / {"v": value, "t": 1}.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -48,6 +47,8 @@ from stepwell._codec import Codec, Encoded
 from stepwell._codec.compress import FORMAT_JSON
 from stepwell._codec.large import encode_in_slices
 from stepwell._codec.splice import make_splice
+from stepwell._journal.spelling import cleared, named, opening, quoted
+from stepwell._journal.track import SPLICE_BYTES_MIN, TRACKED, Track
 from stepwell.channels.base import MISSING, Edit, Op, OpKind
 from stepwell.constants import TASKS
 from stepwell.types import Send
@@ -66,9 +67,9 @@ SLOT_RESUME: Final = -4
 SLOT_PASSED: Final = -5
 """Somebody resumed the run where it stood at a breakpoint: it may pass."""
 
-_SPLICE_BYTES_MIN: Final = 256
-_COPY_BYTES_MAX: Final = 1 << 14
-"""From here on a view of bytes is cheaper than a copy."""
+_CLEAR: Final = OpKind.CLEAR  # looked up once: a member of an enum is not found in no time
+_APPEND: Final = OpKind.APPEND
+_EDIT: Final = OpKind.EDIT
 
 
 class Entry(NamedTuple):
@@ -81,46 +82,6 @@ class Entry(NamedTuple):
     encoded: Sequence[Encoded | None] | None = None
     """Encodings of `writes` where they are known already; None for writes not persisted."""
     control: Mapping[int, Any] | None = None
-
-
-class Track:
-    """What is known of the stored encoding of one channel: enough to find the next delta
-    and to notice that somebody changed the value in place."""
-
-    __slots__ = ("crc", "data", "size")
-
-    def __init__(self, data: bytes) -> None:
-        self.reset(data)
-
-    def reset(self, data: bytes) -> None:
-        inner = _inner(data)
-        self.crc = zlib.crc32(inner)
-        self.size = len(inner)
-        self.data: bytes | None = data if len(data) >= _SPLICE_BYTES_MIN else None
-
-    def extend(self, items: bytes) -> None:
-        """Items (the encoding of a list) were appended to the list tracked here."""
-        inner = _inner(items)
-        if not inner:
-            return
-        if self.size:
-            self.crc = zlib.crc32(inner, zlib.crc32(b",", self.crc))
-            self.size += len(inner) + 1
-        else:
-            self.crc, self.size = zlib.crc32(inner), len(inner)
-        self.data = None
-
-    def matches(self, data: bytes) -> bool:
-        """Whether `data` is the encoding tracked here."""
-        inner = _inner(data)
-        return len(inner) == self.size and zlib.crc32(inner) == self.crc
-
-
-def _inner(data: bytes) -> bytes | memoryview:
-    """Lists are tracked without their brackets, so that appending extends the checksum."""
-    if data[:1] != b"[":
-        return data
-    return data[1:-1] if len(data) < _COPY_BYTES_MAX else memoryview(data)[1:-1]
 
 
 class BodyEncoder:
@@ -158,6 +119,8 @@ class BodyEncoder:
         """
         untracked = self._untracked
         encode = partial(encode_in_slices, self._codec) if sliced else self._codec.encode
+        if not untracked:
+            return [encode(value, channel=channel) for channel, value in writes]
         return [
             None if channel in untracked else encode(self._strip(channel, value), channel=channel)
             for channel, value in writes
@@ -219,9 +182,9 @@ class BodyEncoder:
             UnsupportedTypeError: A value cannot be stored; names the channel and the path.
         """
         encodings = [e.encoded if e.encoded is not None else self.writes(e.writes) for e in entries]
+        self._changed = []
         writers = _writers(entries, encodings)
         folded: set[tuple[int, int]] = set()
-        self._changed = []
         document: dict[str, Any] = {
             "t": None,
             "c": {
@@ -244,6 +207,66 @@ class BodyEncoder:
         if migrated is not None:
             document["m"] = migrated
         return orjson.dumps(document), mended
+
+    def plain_body(
+        self, entries: Sequence[Entry], ops: Mapping[str, Op]
+    ) -> tuple[bytes, list[str]] | None:
+        """What `step_body` gives for these two, of the superstep of one task that wrote no channel
+        twice. None: it is another one, and nothing was done.
+
+        Most are of this kind. It is joined from pieces, which are the same bytes.
+        """
+        # An encoder that does more (it hides something, say) has to take the long way.
+        if type(self) is not BodyEncoder or len(entries) != 1 or (entry := entries[0]).control:
+            return None
+        encoded = entry.encoded if entry.encoded is not None else self.writes(entry.writes)
+        known = {
+            w[0]: (w[1], e) for w, e in zip(entry.writes, encoded, strict=True) if e is not None
+        }
+        if len(known) != len(encoded) - encoded.count(None):
+            return None
+        tracks = self.tracks
+        self._changed = []
+        pieces: list[bytes] = []
+        folded: list[str] = []
+        for name, (kind, operand) in ops.items():
+            if kind is _CLEAR:
+                if name in tracks:
+                    del tracks[name]
+                pieces.append(cleared(name))
+                continue
+            source = known.get(name)
+            if source is not None and source[0] is operand and kind is not _EDIT:
+                data, tagged = source[1]
+                folded.append(name)
+            elif kind is _EDIT:
+                pieces.append(quoted(name) + b":" + orjson.dumps(self._edit(name, operand)))
+                continue
+            elif source is not None and kind is _APPEND and source[0] == operand:
+                data, tagged = source[1]
+                folded.append(name)
+            else:
+                data, tagged = self._codec.encode(self._strip(name, operand), channel=name)
+            if kind is _APPEND:
+                self._track(name).extend(data)
+                op = b'%b:["A",%b]' if tagged else b'%b:["a",%b]'
+            elif data[0] in TRACKED:
+                data = orjson.dumps(self._set(name, Encoded(data, tagged)))
+                op = b"%b:%b"
+            else:
+                if name in tracks:
+                    del tracks[name]
+                op = b'%b:["S",%b]' if tagged else b'%b:["s",%b]'
+            pieces.append(op % (quoted(name), data))
+        writes = [
+            named(name)
+            if name in folded
+            else b"[%b,%b%b]" % (quoted(name), document.data, b",1" if document.tagged else b"")
+            for name, (_, document) in known.items()
+        ]
+        beginning = opening(entry.name, entry.kind, tuple(entry.triggers))
+        body = b'%b%b]]],"c":{%b}}' % (beginning, b",".join(writes), b",".join(pieces))
+        return body, self._changed
 
     def _entry(
         self,
@@ -285,15 +308,15 @@ class BodyEncoder:
         folded: set[tuple[int, int]],
     ) -> list[Any]:
         kind, operand = op
-        if kind is OpKind.CLEAR:
+        if kind is _CLEAR:
             self.tracks.pop(name, None)
             return ["x"]
-        if kind is OpKind.EDIT:
+        if kind is _EDIT:
             return self._edit(name, operand)
         written = [entries[i].writes[j][1] for i, j in sources]
         known: Encoded | None = None
         if len(sources) == 1 and (
-            written[0] is operand or (kind is OpKind.APPEND and written[0] == operand)
+            written[0] is operand or (kind is _APPEND and written[0] == operand)
         ):
             # The one write is the operand: keep the value in the op, refer to it from the write.
             i, j = sources[0]
@@ -301,7 +324,7 @@ class BodyEncoder:
             folded.add((i, j))
         elif self._is_all(written, operand, kind):
             refs = [list(_shown(encodings, s)) for s in sources]
-            if kind is OpKind.APPEND:
+            if kind is _APPEND:
                 self._extend(name, sources, encodings)
                 return ["w", refs]
             self.tracks.pop(name, None)
@@ -309,7 +332,7 @@ class BodyEncoder:
         encoded = known
         if encoded is None:
             encoded = self._codec.encode(self._strip(name, operand), channel=name)
-        if kind is OpKind.APPEND:
+        if kind is _APPEND:
             self._track(name).extend(encoded.data)
             return ["A" if encoded.tagged else "a", orjson.Fragment(encoded.data)]
         return self._set(name, encoded)
@@ -319,7 +342,7 @@ class BodyEncoder:
         """Whether the operand is exactly the writes, in order: then it need not be repeated."""
         if len(written) < 2 or not isinstance(operand, list):
             return False
-        if kind is OpKind.APPEND:
+        if kind is _APPEND:
             if not all(type(w) is list for w in written):
                 return False
             items = [item for w in written for item in w]
@@ -369,13 +392,13 @@ class BodyEncoder:
     def _set(self, name: str, encoded: Encoded) -> list[Any]:
         data, tagged = encoded
         track = self.tracks.get(name)
-        if track is not None and track.data is not None and len(data) >= _SPLICE_BYTES_MIN:
+        if track is not None and track.data is not None and len(data) >= SPLICE_BYTES_MIN:
             splice = make_splice(track.data, data)
             if splice is not None:
                 keep, cut, middle, crc = splice
                 track.reset(data)
                 return ["P" if tagged else "p", keep, cut, middle.decode(), crc]
-        if data[:1] in b'[{"':
+        if data[0] in TRACKED:
             if track is None:
                 self.tracks[name] = Track(data)
             else:

@@ -135,6 +135,15 @@ def freeze(
 
     Of several rows for one slot, run or thread only the newest is in it.
     """
+    last = records[-1]
+    row = last.checkpoint
+    if row is not None and len(records) == 1:  # what one client at a time sends
+        drop = [] if last.drop is None or not last.must_drop else [last.drop]
+        return Slice(
+            key, epoch, owner, record_no, last.record_no, lease_ttl_s,
+            [row], [], [] if last.run is None else [last.run], namespaces,
+            drop, {row.ns: row.seq}, last.thread, last.let_go,
+        )  # fmt: skip
     drops: list[Place] = []
     checkpoints: list[CheckpointRow] = []
     writes: dict[tuple[int, int, bytes, int], WriteRow] = {}
@@ -156,23 +165,11 @@ def freeze(
             runs[run.run] = run
         if record.thread is not None:
             thread = record.thread
-    last = records[-1]
     return Slice(
-        key=key,
-        epoch=epoch,
-        owner=owner,
-        record_no=record_no,
-        record_no_after=last.record_no,
-        lease_ttl_s=lease_ttl_s,
-        checkpoints=checkpoints,
-        writes=list(writes.values()),
-        runs=list(runs.values()),
-        namespaces=namespaces,
-        drop_writes=drops,
-        heads=heads,
-        thread=thread,
-        let_go=last.let_go,
-    )
+        key, epoch, owner, record_no, last.record_no, lease_ttl_s,
+        checkpoints, list(writes.values()), list(runs.values()), namespaces,
+        drops, heads, thread, last.let_go,
+    )  # fmt: skip
 
 
 def proof(frozen: Slice) -> int:

@@ -23,6 +23,7 @@ from stepwell.checkpoint.driver import (
 )
 from stepwell.errors import SequenceConflictError, StorageError
 
+_new = tuple.__new__
 _NEW = ThreadChange(status=ThreadStatus.IDLE, run=0)
 _by_place = attrgetter("record_no", "idx")
 _by_seq = attrgetter("seq")
@@ -273,6 +274,17 @@ class Thread:
 
     # --- writing ------------------------------------------------------------------------------
 
+    def follows(self, piece: Slice) -> bool:
+        """Whether a slice is the next checkpoint of the root and little else, as most are: then it
+        fits. False: `check` tells."""
+        rows = piece.checkpoints
+        if len(rows) != 1 or piece.writes or piece.runs or piece.namespaces:
+            return False
+        row = rows[0]
+        seq = row[1]
+        next_one = row[0] == 0 and row[2] is None and seq == self.root.last + 1
+        return next_one and piece.heads == {0: seq}
+
     def check(self, piece: Slice) -> None:
         """Refuse a slice that does not fit behind what is there.
 
@@ -345,7 +357,7 @@ class Thread:
         for row in piece.checkpoints:
             space = self.root if row.ns == 0 else (self.spaces or {})[row.ns]
             if row.created_at is None:  # else it was made elsewhere, and is brought here
-                row = CheckpointRow._make((*row[:-1], now))  # noqa: PLW2901  # stamped
+                row = _new(CheckpointRow, (*row[:-1], now))  # noqa: PLW2901  # stamped
             space.append(row)
             self.bytes += len(row.body) + (len(row.metadata) if row.metadata else 0)
         self.checkpoints += len(piece.checkpoints)
@@ -391,10 +403,11 @@ class Thread:
     def _put_run(self, run: RunRow, now: float) -> None:
         finished = None if run.status == RunStatus.RUNNING else now
         if run.run > len(self.runs):
-            self.runs.append(run._replace(started_at=now, finished_at=finished))
+            self.runs.append(_new(RunRow, (*run[:-2], now, finished)))
         else:
             known = self.runs[run.run - 1]
-            self.runs[run.run - 1] = run._replace(started_at=known.started_at, finished_at=finished)
+            started = known.started_at
+            self.runs[run.run - 1] = _new(RunRow, (*run[:-2], started, finished))
             if known.idempotency_key is not None and self.idempotency:
                 self.idempotency.pop(known.idempotency_key, None)
         if run.idempotency_key is not None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from stepwell._db.postgres import shifted
-from stepwell.checkpoint._postgres_rows import Record, exact, indexable, key_of, uuid_of
+from stepwell.checkpoint._postgres_rows import Record, exact, indexable, key_of
 from stepwell.checkpoint.driver import (
     CommitOutcome,
     Committed,
@@ -16,12 +16,13 @@ from stepwell.checkpoint.driver import (
     RunRow,
     Slice,
     Stale,
+    ThreadChange,
     WriteRow,
 )
 from stepwell.errors import InternalError
 
-Columns: TypeAlias = tuple[Sequence[Any], ...]
-"""Parameters of one fragment: one array per column."""
+Columns: TypeAlias = tuple[Any, ...]
+"""Parameters of one fragment: one array per column, most of them as text."""
 
 WRITTEN: Final = 0
 REFUSED: Final = 1
@@ -42,7 +43,7 @@ class CommitStatements:
         self._sql = sql
         self._texts: dict[tuple[str, ...], str] = {}
 
-    def build(self, batch: Sequence[Slice]) -> tuple[str, list[Sequence[Any]]]:
+    def build(self, batch: Sequence[Slice]) -> tuple[str, list[Any]]:
         """Text and parameters of the statement that commits `batch`."""
         columns = {
             "tail": _tail(batch),
@@ -103,44 +104,81 @@ def _outcome(piece: Slice, row: Record) -> CommitOutcome:
 
 
 def _fence(batch: Sequence[Slice]) -> Columns:
-    return tuple(zip(*map(_fence_row, batch), strict=True))
+    (
+        keys, epochs, owners, record_nos, after, let_go, ttl_s, checkpoints, sizes, heads, runs,
+        changes,
+    ) = zip(*map(_fence_row, batch), strict=True)  # fmt: skip
+    return (
+        keys, array(epochs), _uuids(owners),
+        *map(array, (record_nos, after, let_go, ttl_s, checkpoints, sizes, heads, runs)),
+        *_changes(changes),
+    )  # fmt: skip
 
 
 def _fence_row(piece: Slice) -> tuple[Any, ...]:
-    change = piece.thread
     size = 0
     for row in piece.checkpoints:
         size += len(row.body) + (len(row.metadata) if row.metadata else 0)
     return (
-        key_of(piece.key),
-        piece.epoch,
-        uuid_of(piece.owner),
-        piece.record_no,
-        piece.record_no_after,
-        piece.let_go,
-        piece.lease_ttl_s,
-        len(piece.checkpoints),
-        size,
-        piece.heads.get(0),
-        max((run.run for run in piece.runs), default=0),
-        *(
-            _UNCHANGED
-            if change is None
-            else (
-                change.status,
-                change.run,
-                exact(change.graph),
-                exact(change.fingerprint),
-                change.state_version,
-                exact(change.next_nodes),
-                change.interrupts,
-                exact(change.error),
-            )
-        ),
-    )
+        key_of(piece.key), piece.epoch, piece.owner, piece.record_no, piece.record_no_after,
+        piece.let_go, piece.lease_ttl_s, len(piece.checkpoints), size, piece.heads.get(0),
+        max((run.run for run in piece.runs), default=0) if piece.runs else 0,
+        piece.thread,
+    )  # fmt: skip
+
+
+def _changes(changes: Sequence[ThreadChange | None]) -> Columns:
+    nulls = array((None,) * len(changes))
+    if changes.count(None) == len(changes):
+        return (nulls,) * len(_UNCHANGED)
+    rows = [_UNCHANGED if change is None else change for change in changes]
+    status, run, graph, prints, version, next_nodes, interrupts, error = zip(*rows, strict=True)
+    return (
+        array(map(_integer, status)), array(run), texts(graph), texts(prints),
+        array(version), texts(next_nodes), array(interrupts), texts(error),
+    )  # fmt: skip
 
 
 _UNCHANGED: Final = (None,) * 8
+
+
+def _integer(value: int | None) -> int | None:
+    """An integer that shows as one, of one that may be a member of an enum."""
+    return None if value is None else int(value)
+
+
+def array(column: Iterable[float | None]) -> str:
+    """An array of numbers (or truth values) as the text of one."""
+    return "{" + str(list(column))[1:-1].replace("None", "NULL") + "}"
+
+
+def octets(column: Sequence[bytes | None]) -> str:
+    """An array of bytes as the text of one."""
+    if column.count(None) == len(column):
+        return array(column)  # type: ignore[arg-type]  # it holds nothing
+    return _joined(None if v is None else rf"\\x{v.hex()}" for v in column)
+
+
+def texts(column: Sequence[str | None]) -> str:
+    """An array of the user's texts as their columns hold them: bytes."""
+    return octets([exact(value) for value in column])
+
+
+def documents(column: Sequence[str | None]) -> str:
+    """An array of JSON documents as the text of an array of texts."""
+    return _joined(
+        None if v is None else v.replace("\\", r"\\").replace('"', r"\"")
+        for v in map(indexable, column)
+    )
+
+
+def _joined(values: Iterable[str | None]) -> str:
+    """The text of an array whose values are spelled already as they stand between quotes."""
+    return "{" + ",".join(["NULL" if v is None else f'"{v}"' for v in values]) + "}"
+
+
+def _uuids(column: Sequence[bytes]) -> str:
+    return "{" + ",".join([value.hex() for value in column]) + "}"
 
 
 def _tail(batch: Sequence[Slice]) -> Columns:
@@ -152,20 +190,16 @@ def _tail(batch: Sequence[Slice]) -> Columns:
         ns, seq, parent, step, source, run, epoch, record_no, form, crc,
         body, metadata, meta_index, foreign_id, key_id, created_at,
     ) = zip(*rows, strict=True)  # fmt: skip
+    numbers = (at, ns, seq, parent, step, map(int, source), run, epoch, record_no, form, crc)
     return (
-        at, ns, seq, parent, step, source, run, epoch, record_no, form, crc,
-        body, metadata, _each(indexable, meta_index), foreign_id, _each(exact, key_id), created_at,
+        *map(array, numbers), body, octets(metadata), documents(meta_index), octets(foreign_id),
+        texts(key_id), array(created_at),
     )  # fmt: skip
-
-
-def _each(convert: Any, column: Sequence[Any]) -> Sequence[Any]:
-    """Convert a column; most hold nothing but None."""
-    return column if column.count(None) == len(column) else [convert(value) for value in column]
 
 
 def _dropped(batch: Sequence[Slice]) -> Columns:
     rows = [(i, ns, seq) for i, piece in enumerate(batch, 1) for ns, seq in piece.drop_writes]
-    return tuple(zip(*rows, strict=True))
+    return tuple(map(array, zip(*rows, strict=True)))
 
 
 def _pending(batch: Sequence[Slice]) -> Columns:
@@ -173,6 +207,8 @@ def _pending(batch: Sequence[Slice]) -> Columns:
     of two in one slot the newer stands (a statement can write a row only once)."""
     slots: dict[tuple[int, int, int, bytes, int], WriteRow] = {}
     for i, piece in enumerate(batch, 1):
+        if not piece.writes:
+            continue
         dropped = set(piece.drop_writes)
         for row in piece.writes:
             if (row.ns, row.seq) not in dropped:
@@ -184,8 +220,8 @@ def _pending(batch: Sequence[Slice]) -> Columns:
         ns, seq, task_id, idx, task_path, channel, epoch, record_no, form, crc, body, key_id,
     ) = zip(*slots.values(), strict=True)  # fmt: skip
     return (
-        at, ns, seq, task_id, idx, [exact(path) for path in task_path], _each(exact, channel),
-        epoch, record_no, form, crc, body, _each(exact, key_id),
+        array(at), array(ns), array(seq), task_id, array(idx), texts(task_path), texts(channel),
+        array(epoch), array(record_no), array(form), array(crc), body, texts(key_id),
     )  # fmt: skip
 
 
@@ -194,40 +230,32 @@ def _runs(batch: Sequence[Slice]) -> Columns:
     for i, piece in enumerate(batch, 1):
         for run in piece.runs:
             newest[i, run.run] = run
-    return tuple(zip(*(_run_values(i, run) for (i, _), run in newest.items()), strict=True))
-
-
-def _run_values(i: int, run: RunRow) -> tuple[Any, ...]:
+    if not newest:
+        return ()
+    (
+        number, run_id, status, attempts, supersteps, key, graph, metadata, meta_index,
+        given, outcome, error, first_parent, _, _,
+    ) = zip(*newest.values(), strict=True)  # fmt: skip
     return (
-        i,
-        run.run,
-        exact(run.run_id),
-        run.status,
-        run.attempts,
-        run.supersteps,
-        exact(run.idempotency_key),
-        exact(run.graph),
-        run.metadata,
-        indexable(run.meta_index),
-        run.input,
-        run.outcome,
-        exact(run.error),
-        run.first_parent,
-    )
+        array([i for i, _ in newest]), array(number), texts(run_id), array(map(int, status)),
+        array(attempts), array(supersteps), texts(key), texts(graph), octets(metadata),
+        documents(meta_index), octets(given), octets(outcome), texts(error), array(first_parent),
+    )  # fmt: skip
 
 
 def _spaces(batch: Sequence[Slice]) -> dict[str, Columns]:
     """New namespaces with their heads, and the heads of those that exist."""
-    made: list[tuple[Any, ...]] = []
-    moved: list[tuple[Any, ...]] = []
+    made: list[tuple[int, int, str, int]] = []
+    moved: list[tuple[int, int, int]] = []
     for i, piece in enumerate(batch, 1):
         if not piece.namespaces and len(piece.heads) <= (0 in piece.heads):
             continue
         new = {number for number, _ in piece.namespaces}
         heads = piece.heads
-        made += [(i, ns, exact(name), heads.get(ns, 0)) for ns, name in piece.namespaces]
+        made += [(i, ns, name, heads.get(ns, 0)) for ns, name in piece.namespaces]
         moved += [(i, ns, head) for ns, head in heads.items() if ns != 0 and ns not in new]
+    at, numbers, names, tops = zip(*made, strict=True) if made else ((),) * 4
     return {
-        "spaces": tuple(zip(*made, strict=True)),
-        "heads": tuple(zip(*moved, strict=True)),
+        "spaces": (array(at), array(numbers), texts(names), array(tops)) if made else (),
+        "heads": tuple(map(array, zip(*moved, strict=True))),
     }

@@ -19,9 +19,10 @@ from stepwell.checkpoint.driver import (
 from stepwell.errors import InternalError
 
 _FENCES, _STATE = SQL["fences"], SQL["thread_state"]
-_FENCE, _FENCE_DESCRIBE = SQL["fence"], SQL["fence_describe"]
+_FENCE, _FENCE_DESCRIBE, _FENCE_ON = SQL["fence"], SQL["fence_describe"], SQL["fence_on"]
 _STATUS = SQL["status_change"]
 _NAMESPACE, _HEAD, _RUN = SQL["namespace_insert"], SQL["namespace_head"], SQL["run_upsert"]
+_APPEND = SQL["checkpoint_append"]
 _CHECKPOINT, _WRITE, _DROP = SQL["checkpoint_insert"], SQL["write_upsert"], SQL["writes_drop"]
 _SAVEPOINT, _RELEASE = SQL["savepoint"], SQL["release_savepoint"]
 _BACK = SQL["rollback_to_savepoint"]
@@ -133,13 +134,22 @@ def _refused(piece: Slice, state: Sequence[Any]) -> CommitOutcome:
     return Stale(epoch, owner, record_no)
 
 
+_NOTHING = (None,) * 6
+
+
 class _Rows:
-    """Parameters of the statements of one batch, by statement."""
+    """Parameters of the statements of one batch, by statement.
+
+    The usual ones bind no NULL, no bool and no bytes (but bytearrays): `sqlite3` asks every such
+    value whether it wants to be adapted, which costs more than inserting the row.
+    """
 
     def __init__(self, now: float, lease_now: float) -> None:
         self._now = now
         self._lease_now = lease_now
         self._fences: list[tuple[Any, ...]] = []
+        self._fences_on: list[tuple[Any, ...]] = []
+        self._appended: list[tuple[Any, ...]] = []
         self._described: list[tuple[Any, ...]] = []
         self._statuses: list[tuple[int, int]] = []
         self._namespaces: list[tuple[int, int, str]] = []
@@ -154,8 +164,39 @@ class _Rows:
         now = self._now
         size = 0
         for row in piece.checkpoints:
-            size += len(row.body) + (0 if row.metadata is None else len(row.metadata))
-            self._checkpoints.append((t, *row, now))
+            (
+                ns, seq, parent, step, source, run_no, epoch, record_no, form, crc,
+                body, metadata, index, name, key_id, created_at,
+            ) = row  # fmt: skip
+            size += len(body)
+            if (parent, metadata, index, name, key_id, created_at) == _NOTHING and type(
+                body
+            ) is bytes:
+                self._appended.append(
+                    (t, ns, seq, step, source, run_no, epoch, record_no, form, crc,
+                     bytearray(body), now)
+                )  # fmt: skip
+            else:
+                size += 0 if metadata is None else len(metadata)
+                self._checkpoints.append((t, *row, now))
+        if piece.drop_writes:
+            self._drops += [(t, ns, seq) for ns, seq in piece.drop_writes]
+        heads = piece.heads
+        plain = not (piece.let_go or piece.runs or piece.writes or piece.namespaces)
+        if plain and piece.thread is None and len(heads) == 1 and 0 in heads:
+            self._fences_on.append(
+                (
+                    piece.record_no_after, self._lease_now + piece.lease_ttl_s, now, heads[0],
+                    len(piece.checkpoints), size,
+                    t, piece.epoch, bytearray(piece.owner), piece.record_no,
+                )
+            )  # fmt: skip
+        else:
+            self._add_more(piece, t, status, size)
+
+    def _add_more(self, piece: Slice, t: int, status: int, size: int) -> None:
+        """All but its checkpoints, of `size` bytes, and what they drop."""
+        now = self._now
         for write in piece.writes:
             self._writes.append((t, *write))
         runs = 0
@@ -164,7 +205,6 @@ class _Rows:
             finished = None if run.status == RunStatus.RUNNING else now
             self._runs.append((t, *run[:-2], now, finished))
         self._namespaces += [(t, number, name) for number, name in piece.namespaces if number]
-        self._drops += [(t, ns, seq) for ns, seq in piece.drop_writes]
         head = None
         for ns, seq in piece.heads.items():
             if ns:
@@ -172,12 +212,12 @@ class _Rows:
             else:
                 head = seq
         lease = None if piece.let_go else self._lease_now + piece.lease_ttl_s
-        owner = None if piece.let_go else piece.owner
+        owner = None if piece.let_go else bytearray(piece.owner)
         news = (
-            piece.record_no_after, owner, not piece.let_go, lease, now, head,
+            piece.record_no_after, owner, int(not piece.let_go), lease, now, head,
             len(piece.checkpoints), size, runs,
         )  # fmt: skip
-        fence = (t, piece.epoch, piece.owner, piece.record_no)
+        fence = (t, piece.epoch, bytearray(piece.owner), piece.record_no)
         change = piece.thread
         if change is None:
             self._fences.append(news + fence)
@@ -188,7 +228,11 @@ class _Rows:
 
     def write(self, cursor: Cursor, *, exact: bool) -> None:
         """Execute everything. `exact`: send texts that are no valid UTF-8 as bytes."""
-        for sql, fences in ((_FENCE, self._fences), (_FENCE_DESCRIBE, self._described)):
+        for sql, fences in (
+            (_FENCE_ON, self._fences_on),
+            (_FENCE, self._fences),
+            (_FENCE_DESCRIBE, self._described),
+        ):
             if fences:
                 cursor.executemany(sql, _as_bytes(fences) if exact else fences)
                 if cursor.rowcount != len(fences):
@@ -198,6 +242,7 @@ class _Rows:
             (_NAMESPACE, self._namespaces),
             (_HEAD, self._heads),
             (_RUN, self._runs),
+            (_APPEND, self._appended),
             (_CHECKPOINT, self._checkpoints),
             (_WRITE, self._writes),
             (_DROP, self._drops),  # last: a slice may drop writes that it brought itself

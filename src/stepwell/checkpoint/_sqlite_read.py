@@ -155,6 +155,8 @@ def load_chain(
 ) -> Loaded:
     """One checkpoint and its ancestors. `raw`: the thread, of the same transaction."""
     t = raw[0]
+    if raw[10] == 0:  # there is no record yet, so there are no rows of any kind
+        return Loaded(thread=thread_row(raw, {0: ("", 0)}, now, more=False))
     thread, ns = _with_namespaces(cursor, raw, now, ns_name)
     if ns is None:
         return Loaded(thread=thread, runs=_runs(cursor, t, {thread.run}))

@@ -158,7 +158,7 @@ class Busy:
     run_id: str | None = None
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Slice:
     """The next records of one thread, under one claim. Frozen once sent: a retry may only
     append records behind it.
@@ -185,7 +185,7 @@ class Slice:
     let_go: bool = False
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Committed:
     """Written, now (`landed` False) or by an earlier attempt of the same slice (True; then
     only the records up to `record_no` are there and the rest must be sent again)."""
