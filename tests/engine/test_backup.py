@@ -199,6 +199,21 @@ with open_saver("sqlite:///" + sys.argv[1]) as saver:
             assert await logical(other) == await logical(saver)
 
 
+@pytest.mark.parametrize("of", KINDS)
+async def test_what_progress_raises_comes_out_as_it_is(database, of):
+    source, target = await database(of), await database("memory")
+    await populate(source)
+
+    def stop(_) -> None:
+        raise KeyError("stop")
+
+    with pytest.raises(KeyError, match="stop"):
+        await source.abackup(target, progress=stop)
+    assert (await source.abackup(target)).resumed
+    with pytest.raises(UsageError, match="holds threads already"):
+        await source.abackup(target)
+
+
 async def test_what_changed_between_two_calls_is_made_good(database):
     source, target = await database("memory"), await database("sqlite")
     await populate(source)

@@ -63,10 +63,19 @@ class PostgresSnapshot:
         self.note = note
         self._sql = sql
         self._link = link
+        self.failed: Exception | None = None
+        """What the connection has raised: an error of the database, not of whoever reads."""
+
+    async def _fetch(self, query: str, *args: Any) -> Sequence[Any]:
+        try:
+            return await self._link.fetch(query, *args)
+        except Exception as error:
+            self.failed = error
+            raise
 
     async def count(self, scope: str | None = None) -> int:
         """Count threads."""
-        [[number]] = await self._link.fetch(self._sql["backup_count"], exact(scope))
+        [[number]] = await self._fetch(self._sql["backup_count"], exact(scope))
         return int(number)
 
     async def threads(
@@ -76,12 +85,12 @@ class PostgresSnapshot:
         last = ThreadKey("", "") if after is None else after
         name = "backup_threads" if scope is None else "backup_threads_of_scope"
         place = (exact(last.scope if scope is None else scope), last.thread_id, limit)
-        return [thread_row(row) for row in await self._link.fetch(self._sql[name], *place)]
+        return [thread_row(row) for row in await self._fetch(self._sql[name], *place)]
 
     async def named(self, keys: Sequence[ThreadKey]) -> list[ThreadRow | None]:
         """Read the rows of some threads."""
         wanted = [key_of(key) for key in keys]
-        rows = await self._link.fetch(self._sql["backup_named"], wanted)
+        rows = await self._fetch(self._sql["backup_named"], wanted)
         found = {row[0]: thread_row(row[1:]) for row in rows}
         return [found.get(key) for key in wanted]
 
@@ -96,11 +105,11 @@ class PostgresSnapshot:
         """Read rows of one kind."""
         wanted = [key_of(key) for key in keys]
         if after is None and limit is None:
-            rows = await self._link.fetch(self._sql[f"backup_{kind}_of"], wanted)
+            rows = await self._fetch(self._sql[f"backup_{kind}_of"], wanted)
         else:
             place = _BEFORE_ALL[kind] if after is None else after
             sql = self._sql[f"backup_{kind}_page"]
-            rows = await self._link.fetch(sql, *wanted, *place, limit)
+            rows = await self._fetch(sql, *wanted, *place, limit)
         make = _MAKE[kind]
         found: dict[UUID, list[Any]] = {key: [] for key in wanted}
         for row in rows:

@@ -448,7 +448,16 @@ class PostgresDriver:
         """See one state of the primary while others write it."""
         async with self._db.snapshot(primary=True) as link:
             rows = await link.fetch(self._db.sql["backup_note"])
-            yield whole.PostgresSnapshot(self._db.sql, link, rows[0][0] if rows else None)
+            shown = whole.PostgresSnapshot(self._db.sql, link, rows[0][0] if rows else None)
+            raised: Exception | None = None
+            try:
+                yield shown
+            except Exception as error:
+                if error is shown.failed:
+                    raise  # of the database: it comes out as ours
+                raised = error
+        if raised is not None:
+            raise raised  # of whoever reads: it comes out as it is
 
     async def restore(self, parts: Sequence[ThreadPart], gone: Sequence[ThreadKey] = ()) -> None:
         """Put rows in place as they are, in one transaction."""
