@@ -105,6 +105,8 @@ def _answer(run: Run, resume: Any) -> list[Any]:
         raise UsageError(msg)
     waiting = run.pending.open_interrupts()
     if isinstance(resume, Mapping) and all(_is_interrupt_id(k) for k in resume):
+        for answer in resume.values():
+            run.rec.try_answer(answer)
         run.resume_map = resume
         return []
     if len(waiting) > 1:

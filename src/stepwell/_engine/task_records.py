@@ -134,6 +134,14 @@ class TaskRecords:
         asked = dump_interrupts(interrupts)
         self._encoder.value_body(asked, channel="__interrupt__", node=node)
 
+    def try_answer(self, answer: Any) -> None:
+        """See whether an answer could be stored, before anybody is given it.
+
+        Raises:
+            CodecError: It cannot.
+        """
+        self._encoder.value_body([answer], channel="__resume__")
+
     def answered(self, task_id: bytes, path: str, answers: Sequence[Any], *, node: str) -> None:
         """The answers a task of `node` has been given so far."""
         self._control(task_id, SLOT_RESUME, path, "__resume__", list(answers), node=node)
