@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar, overload
+from weakref import WeakSet
 
 from stepwell import errors, types
 from stepwell._codec import kinds, records
@@ -28,30 +29,50 @@ _ROOT: Registry | None = None
 
 
 class Registry:
-    """Classes and their type ids. Lookups that miss go on to `parent`.
+    """Classes and their type ids. Lookups that miss go on to `parent`, then to the hosts.
 
     A registry without a parent knows the types of Stepwell itself and the built-in
-    exceptions, besides what is registered in it.
+    exceptions, besides what is registered in it. Its hosts are the registries of graphs that
+    its graph has run inside: their states come to it as input, whatever its own schema names.
     """
 
     def __init__(self, parent: Registry | None = None) -> None:
         self._parent = _ROOT if parent is None else parent
         self._by_class: dict[type, Entry] = {}
         self._by_id: dict[str, Entry] = {}
+        self._hosts: WeakSet[Registry] = WeakSet()
 
     def by_class(self, cls: type) -> Entry | None:
         """The entry of exactly this class; a registered base does not count."""
         entry = self._by_class.get(cls)
         if entry is None and self._parent is not None:
-            return self._parent.by_class(cls)
+            entry = self._parent.by_class(cls)
+        if entry is None and self._hosts:
+            found = next(filter(None, (host.registered(cls) for host in self._hosts)), None)
+            # Where its id names another class here, it would come back as that one.
+            if found is not None and self.by_id(found.key.removeprefix(CLASS_MARK)) is found:
+                return found
         return entry
 
     def by_id(self, type_id: str) -> Entry | None:
         """The entry that reads what was written under this type id or alias."""
         entry = self._by_id.get(type_id)
         if entry is None and self._parent is not None:
-            return self._parent.by_id(type_id)
+            entry = self._parent.by_id(type_id)
+        if entry is None and self._hosts:
+            return next(filter(None, (host.registered(type_id) for host in self._hosts)), None)
         return entry
+
+    def registered(self, name: type | str) -> Entry | None:
+        """The entry of a class or type id that was registered in this very registry."""
+        return self._by_id.get(name) if isinstance(name, str) else self._by_class.get(name)
+
+    def inside(self, host: Registry) -> None:
+        """Know what `host` knows, and its hosts, where nothing is known here; as long as they
+        live. A second call costs next to nothing."""
+        new = {host, *host._hosts} - {self}
+        if not new.issubset(self._hosts):
+            self._hosts = WeakSet({*self._hosts, *new})  # somebody may be looking through the old
 
     def register(
         self,

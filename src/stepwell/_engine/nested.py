@@ -159,6 +159,7 @@ class _Start:
         opened = parent.opened
         if parent.rec is None or opened is None or not self.program.persists:
             return
+        self.program.registry.inside(parent.graph.registry)  # the whole state is its input
         handle, ns, replay = parent.rec.handle, self.ns, parent.family.replay
         name = self.config.checkpoint_map.get(ns)
         self.replays = name is None and replay is not None
