@@ -1,4 +1,4 @@
-"""Tools to test drivers, and graphs that must survive crashes.
+"""Tools to test drivers, graphs that must survive crashes, and how fast a database is here.
 
 Nothing of the core imports this package. `DriverContract` is loaded when it is first asked
 for, because it alone needs pytest.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stepwell.testing._bench import abench
 from stepwell.testing._case import Violation
 from stepwell.testing._check import acheck_history, check_history
 from stepwell.testing._crash import CrashReport, crash_at, crash_everywhere
@@ -57,6 +58,7 @@ __all__ = [
     "Operation",
     "Violation",
     "VirtualClock",
+    "abench",
     "acheck_history",
     "check_history",
     "crash_at",
