@@ -11,16 +11,20 @@ import re
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any, TypedDict
 
 import pytest
 
 from stepwell import open_saver
 from stepwell.cli import main
 from stepwell.cli._program import program
+from stepwell.graph import START, StateGraph
 from tests._postgres import execute, fresh_name, server_dsn
 from tests.arch._rules import ROOT
 from tests.engine._whole import State, config, graph_of, populate
 
+FULL = Path("/dev/full")
 PAGE = (ROOT / "docs" / "program.md").read_text(encoding="utf-8")
 VERBS = {
     *("threads", "show", "history", "diff", "tree", "stats", "report", "health", "doctor", "top"),
@@ -255,6 +259,121 @@ def process(*arguments: object, **environment: str) -> subprocess.CompletedProce
         [sys.executable, "-m", "stepwell.cli", *map(str, arguments)],
         capture_output=True, text=True, check=False, env={**os.environ, **environment},
     )  # fmt: skip
+
+
+ODD = {
+    "[/broken]": 2**70,
+    "-dash": "lone \ud800",
+    "\x1b[31mred": {(1, 2): 3, b"x": [{2**70: "\ud800"}], "when": float("nan")},
+}
+
+
+@pytest.fixture
+def odd(tmp_path):
+    """A database with names and values that terminals and JSON are not made for."""
+
+    class Odd(TypedDict):
+        value: Any
+
+    async def fill() -> str:
+        dsn = f"sqlite:///{tmp_path}/odd.db"
+        async with open_saver(dsn) as saver:
+            builder = StateGraph(Odd).add_node("n", lambda _: {}).add_edge(START, "n")
+            graph = builder.compile(checkpointer=saver)
+            for name, value in ODD.items():
+                await graph.ainvoke({"value": value}, config(name) | {"metadata": {"m": value}})
+        return dsn
+
+    return asyncio.run(fill())
+
+
+def test_whatever_a_state_holds_is_shown(stepwell, odd):
+    shown = {}
+    for name in ODD:
+        code, out, _ = stepwell("show", "--dsn", odd, "--", name)
+        assert code == 0
+        shown[name] = json.loads(out)["values"]["value"]
+        assert stepwell("history", "--dsn", odd, "--", name)[0] == 0
+    assert shown["[/broken]"] == 2**70
+    assert shown["-dash"] == "lone \ud800"
+    assert shown["\x1b[31mred"] == {
+        "(1, 2)": 3, "b'x'": [{str(2**70): "\ud800"}], "when": None,
+    }  # fmt: skip
+    assert {row["thread_id"] for row in json.loads(stepwell("threads", "--dsn", odd)[1])} == set(
+        ODD
+    )
+
+
+def test_no_name_is_markup_or_moves_the_cursor(stepwell, odd):
+    for verb in ("threads", "show", "history", "tree"):
+        for name in ODD:
+            named = () if verb == "threads" else ("--", name)
+            code, out, _ = stepwell(verb, "--dsn", odd, "--format", "table", *named)
+            assert code == 0
+            assert "\x1b[31m" not in out
+            if verb != "history":
+                assert name.replace("\x1b", r"\x1b") in out
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+@pytest.mark.parametrize("verb", ["stats", "--help"])
+def test_whoever_reads_may_go_away(mine, verb, form):
+    reads, writes = os.pipe()
+    os.close(reads)
+    arguments = [verb] if verb == "--help" else [verb, "--format", form, "--dsn", mine]
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-m", "stepwell.cli", *arguments],
+            stdout=writes, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(writes)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
+def test_a_full_disk_is_told(mine):
+    with FULL.open("w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "stepwell.cli", "stats", "--dsn", mine],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert ran.returncode == 3
+    assert ran.stderr.startswith("stepwell: ")
+    assert len(ran.stderr.splitlines()) == 1
+
+
+def test_a_locale_without_the_characters_of_a_name(mine):
+    bare = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": ""}
+    asyncio.run(_copied(mine))
+    ran = process("threads", "--dsn", mine, "--format", "table", **bare)
+    assert (ran.returncode, "naïve €" in ran.stdout) == (0, True), ran.stderr
+
+
+async def _copied(dsn: str) -> None:
+    async with open_saver(dsn) as saver:
+        await saver.acopy_thread("t0", "naïve €")
+
+
+def test_a_backup_that_is_stopped_is_no_success(stepwell, mine, tmp_path, monkeypatch):
+    async def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stepwell.checkpoint.sqlite.SqliteSaver.abackup", stopped)
+    code, _, err = stepwell("backup", tmp_path / "b.db", "--dsn", mine)
+    assert (code, err) == (130, "stepwell: stopped before it was done\n")
+
+
+def test_a_check_of_a_thread_that_is_not_there_is_no_success(stepwell, filled):
+    code, _, err = stepwell("verify", "t0", "tO", "--dsn", filled)
+    assert code == 1
+    assert "1 of the threads named" in err
+
+
+def test_help_is_a_result(stepwell):
+    _, out, err = stepwell("--help")
+    assert "verify" in out
+    assert not err
 
 
 def test_as_a_process(mine):

@@ -6,6 +6,7 @@ terminal and JSON elsewhere. Needs the extra: `pip install 'stepwell[cli]'`.
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 
@@ -20,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 fine, 1 a problem was found, 2 wrong usage, 3 the storage is not
-        available, 4 a conflict (a thread is busy).
+        available, 4 a conflict (a thread is busy), 130 stopped by Ctrl-C.
     """
     try:
         import cyclopts
@@ -32,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return USAGE
     del cyclopts, rich
+    if isinstance(sys.stdout, io.TextIOWrapper):  # in a locale that has not all characters
+        encoding = None if sys.stdout.isatty() else "utf-8"
+        sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
     from stepwell.cli._program import run
 
     return run(sys.argv[1:] if arguments is None else list(arguments))

@@ -1,7 +1,9 @@
-"""Exit codes: fine, a problem was found, wrong usage, storage not available, a conflict."""
+"""Exit codes: fine, a problem was found, wrong usage, storage not available, a conflict,
+stopped by Ctrl-C."""
 
 from __future__ import annotations
 
 FINE, PROBLEM, USAGE, UNAVAILABLE, CONFLICT = range(5)
+INTERRUPTED = 130
 
-__all__ = ["CONFLICT", "FINE", "PROBLEM", "UNAVAILABLE", "USAGE"]
+__all__ = ["CONFLICT", "FINE", "INTERRUPTED", "PROBLEM", "UNAVAILABLE", "USAGE"]

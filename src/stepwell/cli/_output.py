@@ -1,9 +1,15 @@
-"""How results are shown: a table on a terminal, else JSON; progress and questions on stderr."""
+"""How results are shown: a table on a terminal, else JSON; progress and questions on stderr.
+
+What is stored is not trusted: no text of it is read as markup, and none reaches a terminal with
+control characters, which could move the cursor or worse.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,7 +36,30 @@ def chosen(format: Format | None) -> Format:
 
 def as_json(value: Any) -> bytes:
     """JSON of whatever a state may hold; what JSON cannot say is shown as its `repr`."""
-    return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+    try:
+        return orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # integers of more than 64 bits, lone surrogates, unusual keys
+        return json.dumps(_sayable(value), separators=(",", ":")).encode()
+
+
+def _sayable(value: Any) -> Any:
+    """The same for `json`, which takes any integer and any text."""
+    if isinstance(value, Mapping):
+        return {_key(key): _sayable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_sayable(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    try:
+        return json.loads(orjson.dumps(value, default=_plain, option=orjson.OPT_NON_STR_KEYS))
+    except TypeError:
+        return repr(value)
+
+
+def _key(key: Any) -> Any:
+    return key if isinstance(key, str | int | float) or key is None else repr(key)
 
 
 def _plain(value: Any) -> Any:
@@ -58,7 +87,7 @@ def listing(
             table.add_column(column, justify="right" if right else "left", overflow="fold")
         for row in rows:
             table.add_row(*(_cell(column, row.get(column)) for column in columns))
-        _console().print(table)
+        console().print(table)
 
 
 def one(record: Mapping[str, Any], format: Format | None) -> None:
@@ -74,8 +103,8 @@ def one(record: Mapping[str, Any], format: Format | None) -> None:
         table.add_column(overflow="fold")
         for name, value in record.items():
             text = as_json(value).decode() if isinstance(value, dict | list) else _text(value)
-            table.add_row(name, Text(text))
-        _console().print(table)
+            table.add_row(shown(name), shown(text))
+        console().print(table)
 
 
 def _csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
@@ -102,7 +131,13 @@ def _cell(column: str, value: Any) -> Text:
         text = _text(value)
     if len(text) > _CELL_MAX and column != "thread_id":
         text = text[: _CELL_MAX - 1] + "…"
-    return Text(text, style=_STATUS_STYLE.get(text, "") if column in ("status", "verdict") else "")
+    return shown(text, _STATUS_STYLE.get(text, "") if column in ("status", "verdict") else "")
+
+
+def shown(text: str, style: str = "") -> Text:
+    """A text for the terminal as it is: no markup, and control characters as their escapes."""
+    plain = "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+    return Text(plain, style=style)
 
 
 def _text(value: Any) -> str:
@@ -113,9 +148,16 @@ def _text(value: Any) -> str:
     return as_json(value).decode()
 
 
-def _console() -> Console:
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the program what becomes of that (`Console` ends the process)."""
+        raise BrokenPipeError
+
+
+def console() -> Console:
+    """Standard output for tables."""
     # A pipe that was asked for a table gets whole lines.
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200, highlight=False)
+    return _Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200, highlight=False)
 
 
 def write(text: str, end: str = "\n") -> None:
@@ -169,5 +211,6 @@ def bar() -> Iterator[Bar]:
 
 
 __all__ = [
-    "Bar", "Format", "as_json", "bar", "chosen", "confirmed", "listing", "note", "one", "write",
+    "Bar", "Format", "as_json", "bar", "chosen", "confirmed", "console", "listing", "note", "one",
+    "shown", "write",
 ]  # fmt: skip

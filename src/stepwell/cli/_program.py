@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
 
 from cyclopts import App, CycloptsError
-from rich.console import Console
 
-from stepwell.cli._codes import CONFLICT, FINE, PROBLEM, UNAVAILABLE, USAGE
+from stepwell.cli._codes import CONFLICT, FINE, INTERRUPTED, PROBLEM, UNAVAILABLE, USAGE
 from stepwell.cli._figures import COUNTING
-from stepwell.cli._output import note
+from stepwell.cli._output import console, note
 from stepwell.cli._reading import READING
 from stepwell.cli._writing import WRITING
 from stepwell.errors import (
@@ -56,25 +56,46 @@ def program() -> App:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the program; the exit code."""
-    console = Console(file=sys.stderr, highlight=False)
     try:
-        app = program()
-        command, bound, _ = app.parse_args(
-            list(arguments), exit_on_error=False, print_error=False, console=console
-        )
-        result = command(*bound.args, **bound.kwargs)
-        code = asyncio.run(result) if asyncio.iscoroutine(result) else result
+        code = _run(arguments)
+        sys.stdout.flush()
     except CycloptsError as error:
         note(f"stepwell: {error}")
         return USAGE
     except KeyboardInterrupt:
-        return FINE
+        note("stepwell: stopped before it was done")
+        return INTERRUPTED
     except BrokenPipeError:  # whoever read has seen enough
+        _close()
         return FINE
+    except OSError as error:
+        note(f"stepwell: {error}")
+        _close()
+        return UNAVAILABLE
     except (StepwellError, ValueError) as error:
         note(f"stepwell: {error}")
         return next((code for kinds, code in _CODES if isinstance(error, kinds)), PROBLEM)
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
+    command, bound, _ = program().parse_args(
+        list(arguments), exit_on_error=False, print_error=False, console=console()
+    )
+    result = command(*bound.args, **bound.kwargs)
+    code = asyncio.run(result) if asyncio.iscoroutine(result) else result
     return code if isinstance(code, int) else FINE
+
+
+def _close() -> None:
+    """Let what is still in the buffer go nowhere, instead of into an error as the process ends."""
+    try:
+        place = sys.stdout.fileno()
+    except OSError:
+        return  # no file of the process
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, place)
+    os.close(nowhere)
 
 
 __all__ = ["program", "run"]

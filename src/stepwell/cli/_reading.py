@@ -9,15 +9,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 from rich.tree import Tree
 
 from stepwell.checkpoint.base import CheckpointTuple, Saver, ThreadInfo
 from stepwell.cli._codes import FINE, PROBLEM
 from stepwell.cli._options import OPTIONS, PAGE, Options, Page, opened
-from stepwell.cli._output import chosen, confirmed, listing, note, one
+from stepwell.cli._output import chosen, confirmed, console, listing, note, one, shown
 from stepwell.errors import NotFoundError, StepwellError
 from stepwell.version import __version__
 
@@ -144,10 +144,10 @@ async def tree(thread_id: str, /, *, ns: str = "", common: Options = OPTIONS) ->
     for row in rows:
         children.setdefault(row["parent_id"], []).append(row)
     known = {row["checkpoint_id"] for row in rows}
-    drawing = Tree(thread_id)
+    drawing = Tree(shown(thread_id))
     for parent in [p for p in children if p not in known]:
         _grow(drawing, children, parent)
-    Console(file=sys.stdout, highlight=False).print(drawing)
+    console().print(drawing)
     return FINE
 
 
@@ -163,8 +163,8 @@ def _grow(trunk: Tree, children: Mapping[Any, Sequence[Mapping[str, Any]]], pare
         work += [(branch.add(_leaf(row)), row["checkpoint_id"]) for row in below]
 
 
-def _leaf(row: Mapping[str, Any]) -> str:
-    return f"{row['checkpoint_id']}  step {row['step']}  {row['source']}"
+def _leaf(row: Mapping[str, Any]) -> Text:
+    return shown(f"{row['checkpoint_id']}  step {row['step']}  {row['source']}")
 
 
 async def verify(
@@ -204,7 +204,10 @@ async def verify(
         )
     else:
         one(told | {"ok": report.ok}, common.format)
-    return FINE if report.ok else PROBLEM
+    absent = len(set(thread_ids)) - report.threads if thread_ids else 0
+    if absent > 0:
+        note(f"stepwell: {absent} of the threads named are not there.")
+    return FINE if report.ok and not absent else PROBLEM
 
 
 async def doctor(*, common: Options = OPTIONS) -> int:
@@ -257,13 +260,13 @@ async def top(
             listing(await _running(saver, limit), columns, common.format)
             return FINE
         with (
-            Live(console=Console(), auto_refresh=False) as live,
+            Live(console=console(), auto_refresh=False) as live,
             contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError),
         ):
             while True:
                 table = Table(*columns, box=None)
                 for row in await _running(saver, limit):
-                    table.add_row(*(str(row[column] or "") for column in columns))
+                    table.add_row(*(shown(str(row[column] or "")) for column in columns))
                 live.update(table, refresh=True)
                 await asyncio.sleep(interval_s)
     return FINE

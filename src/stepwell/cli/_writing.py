@@ -17,7 +17,7 @@ from stepwell.checkpoint.base import Saver
 from stepwell.cli._codes import FINE, PROBLEM
 from stepwell.cli._migrations import latest, pending_sql
 from stepwell.cli._options import OPTIONS, Options, missing_file, opened, saver_of
-from stepwell.cli._output import bar, confirmed, one, write
+from stepwell.cli._output import bar, confirmed, note, one, write
 from stepwell.errors import NotFoundError, SchemaVersionError, UsageError
 from stepwell.types import Command
 
@@ -90,6 +90,9 @@ async def delete(
             for info in found:
                 await saver.adelete_thread(info.thread_id)
     one(told, common.format)
+    missing = [i for i, info in zip(thread_ids, infos, strict=True) if info is None]
+    if missing:
+        note(f"stepwell: There is no thread {', '.join(map(repr, missing))}.")
     return FINE
 
 
