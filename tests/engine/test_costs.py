@@ -16,11 +16,12 @@ from typing import Annotated, Any, TypedDict
 import pytest
 import pytest_asyncio
 
-from stepwell import open_saver
+from stepwell import Retention, open_saver
+from stepwell.checkpoint import _listing as listing
 from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint._postgres_driver import PostgresDriver
 from stepwell.checkpoint._sqlite_driver import SqliteDriver
-from stepwell.checkpoint.base import Saver
+from stepwell.checkpoint.base import PruneReport, Saver
 from stepwell.checkpoint.driver import Slice
 from stepwell.checkpoint.memory import InMemorySaver
 from stepwell.graph import END, START, StateGraph
@@ -30,6 +31,7 @@ from tests._postgres import fresh_schema, server_dsn
 VERBS = (
     "claim", "renew", "release", "unlock", "want", "ask", "delete", "landed", "load", "history",
     "layout", "write_segments", "prune", "threads", "namespaces", "runs", "keyed_run",
+    "runs_numbered",
 )  # fmt: skip
 
 
@@ -258,3 +260,50 @@ async def test_a_crowd_shares_its_commits(costs: Costs, saver: Saver) -> None:
     if not isinstance(saver, InMemorySaver):
         assert counted["claim"] == 1
         assert counted["commit"] == 7
+
+
+@pytest.mark.parametrize("pages", [1, 3])
+async def test_idle_threads_cost_pages_not_threads(
+    saver: Saver, costs: Costs, pages: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their listing tells that nothing can go; of those that were pruned before, one look at a
+    page does, and only what has grown is read."""
+    monkeypatch.setattr(listing, "PAGE", 4)
+    count = 4 * pages - 1
+    for i in range(count):
+        await chain(saver, 2).ainvoke({"n": 0}, thread(f"t{i}"))
+    await asyncio.sleep(0)
+    costs.take()
+    for dry_run in (True, False):
+        report = await saver.aprune(policy=Retention(keep_last=4), dry_run=dry_run)
+        assert report == PruneReport()
+        assert costs.take() == {"threads": pages}
+    assert (await saver.aprune(policy=Retention(thread_ttl=3600))) == PruneReport()
+    assert costs.take() == {"threads": pages}
+
+    policy = Retention(keep_last=2)
+    planned = await saver.aprune(policy=policy, dry_run=True)
+    assert costs.take() == {"threads": pages, "load": pages, "history": count}
+    assert planned == await saver.aprune(policy=policy)
+    assert planned.checkpoints == 2 * count  # of four each
+    done = costs.take()
+    assert (done["threads"], done["load"], done["history"]) == (pages, pages, count)
+
+    for dry_run in (True, False):
+        assert await saver.aprune(policy=policy, dry_run=dry_run) == PruneReport()
+        assert costs.take() == {"threads": pages, "load": pages}
+    asked: list[str] = []
+    gone = Retention(thread_ttl=0, where=lambda info: asked.append(info.thread_id) or True)
+    assert (await saver.aprune(policy=gone, dry_run=True)).threads == count
+    assert len(asked) == count
+    assert costs.take() == {"threads": pages, "load": pages, "runs_numbered": pages}
+
+
+async def test_three_hundred_idle_threads_cost_four_calls(saver: Saver, costs: Costs) -> None:
+    """A hundred are listed at once."""
+    graph = chain(saver, 1)
+    await asyncio.gather(*(graph.ainvoke({"n": 0}, thread(f"t{i}")) for i in range(300)))
+    costs.take()
+    for dry_run in (True, False):
+        assert await saver.aprune(policy=Retention(keep_last=9), dry_run=dry_run) == PruneReport()
+        assert costs.take() == {"threads": 4}

@@ -17,6 +17,7 @@ from typing import Any, TypedDict
 import pytest
 
 from stepwell import open_saver
+from stepwell.checkpoint._keeping import Keeping
 from stepwell.cli import main
 from stepwell.cli._program import program
 from stepwell.graph import START, StateGraph
@@ -29,6 +30,7 @@ PAGE = (ROOT / "docs" / "program.md").read_text(encoding="utf-8")
 VERBS = {
     *("threads", "show", "history", "diff", "tree", "stats", "report", "health", "doctor", "top"),
     *("verify", "fork", "resume", "delete", "prune", "archive", "backup", "restore", "migrate"),
+    "bench",
 }
 
 
@@ -194,6 +196,61 @@ def test_writing_verbs(stepwell, mine, tmp_path, monkeypatch):
     done = json.loads(stepwell("prune", "--keep-last", "2", "--yes", "--dsn", mine)[1])
     assert planned["checkpoints"] == done["checkpoints"] > 0
     assert planned | {"dry_run": False} == done
+
+
+@pytest.mark.parametrize(
+    ("given", "typed", "passes"),
+    [
+        (["--yes"], None, [False]),
+        (["--dry-run"], None, [True]),
+        ([], "yes\n", [True, False]),
+        ([], "no\n", [True]),
+        ([], None, []),
+    ],
+)
+def test_pruning_looks_first_only_where_it_asks(stepwell, mine, monkeypatch, given, typed, passes):
+    seen = []
+    real = Keeping.aprune
+
+    async def watched(self, *args, dry_run=False, **options):
+        seen.append(dry_run)
+        return await real(self, *args, dry_run=dry_run, **options)
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return typed is not None
+
+    monkeypatch.setattr(Keeping, "aprune", watched)
+    monkeypatch.setattr(sys, "stdin", Terminal(typed or ""))
+    code, out, err = stepwell("prune", "--keep-last", "2", "--dsn", mine, *given)
+    assert seen == passes
+    assert code == (0 if given else {"yes\n": 0, "no\n": 1, None: 2}[typed])
+    assert bool(out) == (code == 0)
+    assert ("Delete 0 threads and" in err) == (typed is not None)
+
+
+def test_bench(stepwell, mine, tmp_path):
+    before = (tmp_path / "mine.db").read_bytes()
+    counts = ("--runs", "3", "--threads", "4", "--turns", "20")
+    code, out, err = stepwell("bench", "--dsn", mine, *counts)
+    result = json.loads(out)
+    assert code == 0
+    assert (result["database"], result["runs"], result["threads"], result["turns"]) == (
+        "sqlite", 3, 4, 20,
+    )  # fmt: skip
+    assert result["steps_per_s"] > 0
+    assert "scratch" in err
+    assert [line.strip() for line in err.splitlines()[1:]] == [
+        "one client ...", "4 clients ...", "20 turns ...",
+    ]  # fmt: skip
+    assert (tmp_path / "mine.db").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+    code, out, _ = stepwell("bench", "--dsn", mine, *counts, "--format", "table")
+    assert (code, out.splitlines()[0].split()[:2]) == (0, ["database", "sqlite,"])
+    assert stepwell("bench", "--dsn", mine, "--runs", "1")[0] == 2
+    assert stepwell("bench", "--dsn", mine, "--scope", "a")[0] == 2
+    assert stepwell("bench", "--dsn", tmp_path / "none.db")[0] == 2
+    assert stepwell("bench")[0] == 2
 
 
 def test_a_backup_and_its_way_back(stepwell, mine, tmp_path):

@@ -341,6 +341,14 @@ class Journal:
         """One page of threads."""
         return await self._read("threads", lambda: self._around.driver.threads(query))
 
+    async def thread_rows(self, keys: Sequence[ThreadKey]) -> list[ThreadRow | None]:
+        """Rows of threads with their newest namespaces, in one call, and not from a replica.
+        None: there is no such thread."""
+        # The chain of "no checkpoint" is empty: nothing but the rows is read.
+        requests = [LoadRequest(key, "", 0, current=True) for key in keys]
+        found = await self._read("load", lambda: self._around.driver.load(requests))
+        return [loaded.thread for loaded in found]
+
     async def tally(self, query: TallyQuery) -> list[Tally]:
         """Threads counted by graph, status and when they were created."""
         return await self._read("tally", lambda: self._around.driver.tally(query))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -13,7 +13,7 @@ from typing import Any, Final
 from stepwell._journal.folding import Gain
 from stepwell.checkpoint import _listing as listing
 from stepwell.checkpoint._options import seconds
-from stepwell.checkpoint._pruning import Pass, prune_thread, tell_pruned
+from stepwell.checkpoint._pruning import Pass, prune_threads, tell_pruned, unconcerned
 from stepwell.checkpoint._results import CompactReport, PruneReport, ThreadInfo
 from stepwell.checkpoint._retention import KEEP_LATEST, ONLY_OWN_TTL, Retention
 from stepwell.checkpoint._upkeep import Upkeep, listed
@@ -126,8 +126,12 @@ class Keeping(Upkeep):
             reader = await self._reader()
             work = Pass(chosen, self._clock.wall(), batch_rows, dry_run, by_langgraph)
             report = PruneReport()
-            for key in await self._keys(named):
-                report = report.plus(await prune_thread(reader, key, work))
+            pages = _named(named) if named is not None else self._listed(reader, work)
+            async with aclosing(pages):
+                async for keys in pages:
+                    async with aclosing(prune_threads(reader, keys, work)) as pruned:
+                        async for _, done in pruned:
+                            report = report.plus(done)
             return report
 
         return await self.at_home(prune)
@@ -210,19 +214,39 @@ class Keeping(Upkeep):
         """One pass over the rows of all threads. `settled`: the record number of threads in
         which there was nothing left to prune, and when that was."""
         reader, now = await self._reader(), self._clock.wall()
-        known, seen = dict(settled), set()
+        known = dict(settled)
+        seen: set[ThreadKey] = set()
         work = Pass(policy, now, BATCH_ROWS, dry_run=False)
-        query = ThreadQuery(scope=self._scope)
-        async with aclosing(listing.thread_rows(reader.journal, query)) as rows:
-            async for row in rows:
-                seen.add(row.key)
-                if not policy.expired(row, now) and _is_settled(policy, row, known.get(row.key)):
-                    continue
-                report = await prune_thread(reader, row.key, work)
-                if not report.skipped:
-                    settled[row.key] = (row.record_no, now)
+        async with aclosing(self._pages(reader)) as pages:
+            async for page in pages:
+                seen.update(row.key for row in page)
+                keys = [
+                    row.key
+                    for row in page
+                    if not unconcerned(row, work)
+                    and (
+                        policy.expired(row, now) or not _is_settled(policy, row, known.get(row.key))
+                    )
+                ]
+                async with aclosing(prune_threads(reader, keys, work)) as pruned:
+                    async for row, report in pruned:
+                        if not report.skipped:
+                            settled[row.key] = (row.record_no, now)
         for key in settled.keys() - seen:
             del settled[key]
+
+    def _pages(self, reader: listing.Reader) -> AsyncGenerator[list[ThreadRow], None]:
+        """All threads of this scope, in an order that neither runs nor a pass change."""
+        query = ThreadQuery(scope=self._scope, order="thread_id", descending=False)
+        return listing.thread_pages(reader.journal, query)
+
+    async def _listed(
+        self, reader: listing.Reader, work: Pass
+    ) -> AsyncGenerator[list[ThreadKey], None]:
+        """Of each page of threads, those in which something may go."""
+        async with aclosing(self._pages(reader)) as pages:
+            async for page in pages:
+                yield [row.key for row in page if not unconcerned(row, work)]
 
     async def aset_ttl(self, thread_id: Any, ttl: float | timedelta | None) -> None:
         """Say how long a thread is kept after its last update, whatever the policy says.
@@ -256,6 +280,13 @@ class Keeping(Upkeep):
             return named
         async with aclosing(listing.thread_keys(await self.journal(), self._scope)) as keys:
             return [key async for key in keys]
+
+
+async def _named(keys: Sequence[ThreadKey]) -> AsyncGenerator[list[ThreadKey], None]:
+    """Threads that were named, in pages; each once."""
+    once = list(dict.fromkeys(keys))
+    for start in range(0, len(once), listing.PAGE):
+        yield once[start : start + listing.PAGE]
 
 
 def _check_policy(policy: object) -> None:

@@ -269,10 +269,19 @@ async def thread_keys(journal: Journal, scope: str) -> AsyncGenerator[ThreadKey,
 
 async def thread_rows(journal: Journal, query: ThreadQuery) -> AsyncGenerator[ThreadRow, None]:
     """Rows of all threads that a query asks for, page after page."""
+    async with aclosing(thread_pages(journal, query)) as pages:
+        async for page in pages:
+            for row in page:
+                yield row
+
+
+async def thread_pages(
+    journal: Journal, query: ThreadQuery
+) -> AsyncGenerator[list[ThreadRow], None]:
+    """The same, in pages as they are read."""
     while True:
         page = await journal.threads(query._replace(limit=PAGE))
-        for row in page:
-            yield row
+        yield page
         if len(page) < PAGE:
             return
         query = query._replace(after=standing_of(page[-1], query.order))
@@ -280,10 +289,19 @@ async def thread_rows(journal: Journal, query: ThreadQuery) -> AsyncGenerator[Th
 
 async def thread_info(reader: Reader, row: ThreadRow, order: Order) -> ThreadInfo:
     """A thread that was listed, with what its newest run says."""
-    (run,) = await _newest_runs(reader.journal, [row])
-    known = decode_metadata(run.metadata if run else None, reader.codec)
-    (gone,) = await reader.journal.orphans([row])
-    return _thread_info(reader, row, run, known, order, orphaned=gone)
+    (info,) = await thread_infos(reader, [row], order)
+    return info
+
+
+async def thread_infos(reader: Reader, rows: Sequence[ThreadRow], order: Order) -> list[ThreadInfo]:
+    """The same of many threads, with as many queries as for one."""
+    runs = await _newest_runs(reader.journal, rows)
+    orphaned = await reader.journal.orphans(rows)
+    infos = []
+    for row, run, gone in zip(rows, runs, orphaned, strict=True):
+        known = decode_metadata(run.metadata if run else None, reader.codec)
+        infos.append(_thread_info(reader, row, run, known, order, orphaned=gone))
+    return infos
 
 
 async def get_thread(reader: Reader, key: ThreadKey) -> ThreadInfo | None:

@@ -1,9 +1,17 @@
-"""One pass of retention: thread by thread, under a claim, in transactions of bounded size."""
+"""One pass of retention: looked at a page at a time, done thread by thread.
+
+    listed rows -> those in which something may go -> their rows as they are now, with namespaces
+        -> nothing goes | the thread goes | each namespace is read, and what a rule lets go goes
+
+A page of threads costs its listing, and one more call if any of them remains; only namespaces in
+which something may go are read. What is done is done under a claim, in transactions of bounded
+size, to a thread that still is what was looked at.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Final, NamedTuple
 
 from stepwell._journal.folding import fold_namespace
@@ -14,13 +22,16 @@ from stepwell._journal.pruning import Pruning, is_dead, plan_pruning
 from stepwell.checkpoint import _listing as listing
 from stepwell.checkpoint._results import PruneReport
 from stepwell.checkpoint._retention import Retention
-from stepwell.checkpoint.driver import LoadRequest, ThreadKey, ThreadRow, ThreadStatus
+from stepwell.checkpoint.driver import ThreadKey, ThreadRow, ThreadStatus
 from stepwell.constants import NS_SEP
 from stepwell.errors import StaleWriterError, ThreadBusyError
 from stepwell.observe import Pruned
 
 _RACES_MAX: Final = 10
 """How often another layout may come first before a namespace is left for the next pass."""
+
+
+_SKIPPED: Final = PruneReport(skipped=1)
 
 
 class Pass(NamedTuple):
@@ -46,29 +57,87 @@ class _Totals:
         self.checkpoints = self.bytes = 0
 
 
-async def prune_thread(reader: listing.Reader, key: ThreadKey, work: Pass) -> PruneReport:
-    """Do to one thread what the policy says, or say what would be done.
+async def prune_threads(
+    reader: listing.Reader, keys: Sequence[ThreadKey], work: Pass
+) -> AsyncGenerator[tuple[ThreadRow, PruneReport], None]:
+    """Do to threads what the policy says, or say what would be done: each row as it was looked
+    at, and what became of it. Those that are not there are left out.
+
+    Args:
+        reader: The saver's.
+        keys: A page of threads: all of their rows are held.
+        work: What to do.
 
     Raises:
         CorruptRecordError: A record is damaged; that namespace was left as it is.
         StorageError: The database did not answer; what is done is done.
     """
-    journal, clock = reader.journal, reader.clock
-    row = (await journal.load(LoadRequest(key, "", 0, current=True))).thread
-    if row is None:
-        return PruneReport()
-    began = clock.monotonic()
-    if row.status == ThreadStatus.RUNNING or _held(row):
-        report = PruneReport(skipped=1) if _concerned(row, work) else PruneReport()
-    elif await _goes(reader, row, work):
+    if not keys:
+        return
+    rows = [row for row in await reader.journal.thread_rows(keys) if row is not None]
+    gone = await _expired(reader, rows, work)
+    for row in rows:
+        report = await _prune_thread(reader, row, work, goes=row.key in gone)
+        if report == _SKIPPED and not work.dry_run and not _busy(row):
+            # Others of the page came first: it may have been written since it was looked at.
+            (again,) = await reader.journal.thread_rows([row.key])
+            if again is not None and again.record_no != row.record_no:
+                goes = bool(await _expired(reader, [again], work))
+                yield again, await _prune_thread(reader, again, work, goes=goes)
+                continue
+        yield row, report
+
+
+async def _prune_thread(
+    reader: listing.Reader, row: ThreadRow, work: Pass, *, goes: bool
+) -> PruneReport:
+    began = reader.clock.monotonic()
+    if _busy(row):
+        return PruneReport(skipped=1) if _concerned(row, work) else PruneReport()
+    if goes:
         report = await _delete(reader, row, work)
-    elif work.policy.prunes:
-        report = await _prune(reader, row, work)
+    elif not work.policy.prunes or _has_few(row, work):
+        return PruneReport()
     else:
-        report = PruneReport()
+        report = await _prune(reader, row, work)
     if not work.dry_run and (report.threads or report.checkpoints):
-        tell_pruned(journal, key, report, clock.monotonic() - began)
+        tell_pruned(reader.journal, row.key, report, reader.clock.monotonic() - began)
     return report
+
+
+def unconcerned(row: ThreadRow, work: Pass) -> bool:
+    """Whether a listed row tells that the policy has no use for its thread.
+
+    A listed row does not name the namespaces. Its root has all the checkpoints that the thread
+    has if these are as many as the root ever had; where as many are missing there as tasks that
+    nothing leads to any more have left, fewer than the policy keeps, those stay a while longer.
+    """
+    if not _concerned(row, work):
+        return True
+    if _busy(row) or work.policy.expired(row, work.now):
+        return False
+    few = row.checkpoints <= _staying(work)
+    return few and (work.heads_stay or row.checkpoints in (0, row.namespaces[0][1]))
+
+
+def _staying(work: Pass) -> int:
+    """So many of the newest of a namespace stay, whatever their age."""
+    return work.policy.keep_last or 1
+
+
+def _has_few(row: ThreadRow, work: Pass) -> bool:
+    """Whether the row of a thread, read with its namespaces, tells that none of these has more
+    checkpoints than stay, nor any that nothing leads to any more."""
+    last = _staying(work)
+    if row.checkpoints <= last and (work.heads_stay or not row.checkpoints):
+        return True
+    if row.more_namespaces:
+        return False
+    heads = [head for _, head in row.namespaces.values()]
+    if len(heads) == 1:
+        return row.checkpoints <= last
+    # None has ever gone: so each has as many as its head says, and what led to it is there.
+    return sum(heads) == row.checkpoints and 0 < min(heads) <= max(heads) <= last
 
 
 def tell_pruned(journal: Journal, key: ThreadKey, report: PruneReport, duration_s: float) -> None:
@@ -85,8 +154,9 @@ def tell_pruned(journal: Journal, key: ThreadKey, report: PruneReport, duration_
         )
 
 
-def _held(row: ThreadRow) -> bool:
-    return row.owner is not None and row.lease_left_s is not None and row.lease_left_s > 0
+def _busy(row: ThreadRow) -> bool:
+    held = row.owner is not None and row.lease_left_s is not None and row.lease_left_s > 0
+    return held or row.status == ThreadStatus.RUNNING
 
 
 def _concerned(row: ThreadRow, work: Pass) -> bool:
@@ -94,13 +164,14 @@ def _concerned(row: ThreadRow, work: Pass) -> bool:
     return work.policy.prunes or work.policy.expired(row, work.now)
 
 
-async def _goes(reader: listing.Reader, row: ThreadRow, work: Pass) -> bool:
-    if not work.policy.expired(row, work.now):
-        return False
-    if work.policy.where is None:
-        return True
-    info = await listing.get_thread(reader, row.key)
-    return info is not None and bool(work.policy.where(info))
+async def _expired(reader: listing.Reader, rows: Sequence[ThreadRow], work: Pass) -> set[ThreadKey]:
+    """The threads that are to go as a whole."""
+    policy = work.policy
+    found = [row for row in rows if not _busy(row) and policy.expired(row, work.now)]
+    if policy.where is None or not found:
+        return {row.key for row in found}
+    infos = await listing.thread_infos(reader, found, "updated")
+    return {row.key for row, info in zip(found, infos, strict=True) if policy.where(info)}
 
 
 async def _claim(reader: listing.Reader, row: ThreadRow) -> ThreadHandle | None:
@@ -186,7 +257,10 @@ async def _look(reader: listing.Reader, row: ThreadRow, work: Pass) -> list[tupl
     If the thread is folded meanwhile, the first of these changes will be refused.
     """
     journal, key = reader.journal, row.key
-    names = ["", *await journal.namespaces(key)]
+    if row.more_namespaces:
+        names = ["", *await journal.namespaces(key)]
+    else:
+        names = [name for name, _ in row.namespaces.values()]
     names.sort(key=lambda name: (name.count(NS_SEP) + 1) if name else 0)
     oldest: dict[str, int | None] = {}
     planned: list[tuple[str, Pruning]] = []
@@ -206,4 +280,4 @@ async def _look(reader: listing.Reader, row: ThreadRow, work: Pass) -> list[tupl
     return planned
 
 
-__all__ = ["Pass", "prune_thread", "tell_pruned"]
+__all__ = ["Pass", "prune_threads", "tell_pruned", "unconcerned"]

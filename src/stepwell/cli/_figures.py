@@ -1,12 +1,12 @@
-"""The verbs that count: stats, report, health."""
+"""The verbs that count and measure: stats, report, health, bench."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from stepwell.cli._codes import FINE, PROBLEM
-from stepwell.cli._options import OPTIONS, Options, opened
-from stepwell.cli._output import chosen, listing, one, write
+from stepwell.cli._options import OPTIONS, Options, address_of, opened, refuse_missing_file
+from stepwell.cli._output import chosen, listing, note, one, write
 from stepwell.errors import UsageError
 
 
@@ -64,6 +64,39 @@ async def health(*, common: Options = OPTIONS) -> int:
     return PROBLEM if found.verdict == "fail" else FINE
 
 
-COUNTING = (stats, report, health)
+async def bench(
+    *, runs: int = 50, threads: int = 64, turns: int = 200, common: Options = OPTIONS
+) -> int:
+    """Measure durable work where the database is. Writes only into a scratch place beside it (a
+    folder, or a schema of its own), which is removed again.
+
+    Args:
+        runs: Runs of one client, one after the other.
+        threads: Clients that run at once.
+        turns: Turns of a conversation.
+    """
+    from stepwell.testing import abench  # engine and workloads, which no other verb needs
+
+    if common.scope:
+        raise UsageError("No threads of the database are measured: leave --scope out.")
+    refuse_missing_file(common)
+    url, options = address_of(common, migrate="auto")
+    note("Works in a scratch place beside the database, and removes it; your threads stay as is.")
+    result = await abench(
+        url,
+        runs=runs,
+        threads=threads,
+        turns=turns,
+        progress=lambda name: note(f"  {name} ..."),
+        **options,
+    )
+    if chosen(common.format) == "table":
+        write(result.to_text())
+    else:
+        one(result.to_dict(), common.format)
+    return FINE
+
+
+COUNTING = (stats, report, health, bench)
 
 __all__ = ["COUNTING"]

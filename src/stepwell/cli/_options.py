@@ -14,6 +14,7 @@ from cyclopts import Parameter
 
 from stepwell._db._sqlite_address import IN_MEMORY, sqlite_address
 from stepwell.checkpoint._open import DSN, from_environment, open_saver
+from stepwell.checkpoint._options import OpenOptions
 from stepwell.checkpoint.base import Saver
 from stepwell.cli._output import Format
 from stepwell.errors import UsageError
@@ -51,8 +52,8 @@ async def opened(
 
     A verb that only reads brings no schema up to date: it refuses an older one.
     """
-    if migrate == "check" and missing_file(common.dsn):
-        raise UsageError(f"There is no file {common.dsn!r}. To make a database: stepwell migrate")
+    if migrate == "check":
+        refuse_missing_file(common)
     async with saver_of(common, migrate=migrate) as saver:
         yield saver.scoped(common.scope) if common.scope else saver
 
@@ -60,13 +61,32 @@ async def opened(
 def saver_of(common: Options, *, migrate: Literal["auto", "check"]) -> Saver:
     """The saver of the database named, with the options that the environment names; it opens at
     first use."""
+    url, options = address_of(common, migrate=migrate)
+    return open_saver(url, **options)
+
+
+def address_of(common: Options, *, migrate: Literal["auto", "check"]) -> tuple[str, OpenOptions]:
+    """The URL of the database named, and options for it: those that the environment names too.
+
+    Raises:
+        UsageError: None is named, or an option has a value it cannot have.
+    """
     dsn = common.dsn
     if dsn is not None and not ("://" in dsn or dsn.startswith("file:")):
         dsn = f"sqlite:///{quote(dsn)}"
-    if dsn is None:
-        return open_saver(migrate=migrate)  # it knows what to say
-    url, options = from_environment({**os.environ, DSN: dsn}, {"migrate": migrate})
-    return open_saver(url, **options)
+    # Without one, it knows what to say.
+    environment = os.environ if dsn is None else {**os.environ, DSN: dsn}
+    return from_environment(environment, {"migrate": migrate})
+
+
+def refuse_missing_file(common: Options) -> None:
+    """Refuse to make a file.
+
+    Raises:
+        UsageError: An SQLite file is named that is not there.
+    """
+    if missing_file(common.dsn):
+        raise UsageError(f"There is no file {common.dsn!r}. To make a database: stepwell migrate")
 
 
 def missing_file(dsn: str | None) -> bool:
@@ -80,4 +100,14 @@ def missing_file(dsn: str | None) -> bool:
 OPTIONS = Options()
 PAGE = Page()
 
-__all__ = ["OPTIONS", "PAGE", "Options", "Page", "missing_file", "opened", "saver_of"]
+__all__ = [
+    "OPTIONS",
+    "PAGE",
+    "Options",
+    "Page",
+    "address_of",
+    "missing_file",
+    "opened",
+    "refuse_missing_file",
+    "saver_of",
+]

@@ -178,11 +178,20 @@ def confirmed(question: str, *, yes: bool) -> bool:
     """
     if yes:
         return True
-    if not sys.stdin.isatty():
-        raise UsageError("This deletes; without a terminal to ask on, say --yes (or --dry-run).")
+    must_be_asked()
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def must_be_asked() -> None:
+    """Refuse to go on where nobody can be asked.
+
+    Raises:
+        UsageError: There is no terminal.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError("This deletes; without a terminal to ask on, say --yes (or --dry-run).")
 
 
 class Bar:
@@ -211,6 +220,6 @@ def bar() -> Iterator[Bar]:
 
 
 __all__ = [
-    "Bar", "Format", "as_json", "bar", "chosen", "confirmed", "console", "listing", "note", "one",
-    "shown", "write",
+    "Bar", "Format", "as_json", "bar", "chosen", "confirmed", "console", "listing", "must_be_asked",
+    "note", "one", "shown", "write",
 ]  # fmt: skip

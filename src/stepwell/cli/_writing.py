@@ -17,7 +17,7 @@ from stepwell.checkpoint.base import Saver
 from stepwell.cli._codes import FINE, PROBLEM
 from stepwell.cli._migrations import latest, pending_sql
 from stepwell.cli._options import OPTIONS, Options, missing_file, opened, saver_of
-from stepwell.cli._output import bar, confirmed, note, one, write
+from stepwell.cli._output import bar, confirmed, must_be_asked, note, one, write
 from stepwell.errors import NotFoundError, SchemaVersionError, UsageError
 from stepwell.types import Command
 
@@ -126,7 +126,8 @@ async def prune(
     if keep_last is None and max_age is None and thread_ttl is None:
         raise UsageError("Say what may go: --keep-last, --max-age or --thread-ttl.")
     async with opened(common) as saver:
-        if not dry_run:
+        if not (dry_run or yes):
+            must_be_asked()  # before looking at every thread
             planned = await saver.aprune(thread_ids or None, policy, dry_run=True)
             question = f"Delete {planned.threads} threads and {planned.checkpoints} checkpoints?"
             if not confirmed(question, yes=yes):

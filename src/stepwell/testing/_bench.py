@@ -113,6 +113,7 @@ async def abench(
     threads: int = 64,
     turns: int = 200,
     clock: Clock = SYSTEM_CLOCK,
+    progress: Callable[[str], None] | None = None,
     **options: Any,
 ) -> BenchResult:
     """Measure durable work where a database is, in a scratch place that is removed again.
@@ -123,6 +124,7 @@ async def abench(
         threads: Clients that run at once; at least 2.
         turns: Turns of a conversation; at least 20.
         clock: What times are measured on.
+        progress: Called with what is to be measured next.
         options: As for `open_saver`; `schema` is ignored, a scratch schema takes its place.
 
     Raises:
@@ -137,9 +139,15 @@ async def abench(
         kind = (await saver.journal()).driver.name
         probe = _probe_of(saver, folder, clock)
         figures = {} if probe is None else await probe
-        figures |= await _one_client(saver, runs, clock)
-        figures |= await _crowd(saver, threads, clock)
-        figures |= await _conversation(saver, turns, clock)
+        workloads: dict[str, Callable[[], Awaitable[dict[str, Any]]]] = {
+            "one client": lambda: _one_client(saver, runs, clock),
+            f"{threads:,} clients": lambda: _crowd(saver, threads, clock),
+            f"{turns:,} turns": lambda: _conversation(saver, turns, clock),
+        }
+        for name, workload in workloads.items():
+            if progress is not None:
+                progress(name)
+            figures |= await workload()
     figures = {"probe": None, "probe_ms": None} | figures
     return BenchResult(database=kind, runs=runs, threads=threads, turns=turns, **figures)
 
