@@ -7,8 +7,15 @@ import sys
 import obstore.store
 import pytest
 
-from stepwell import Retention, open_saver
-from stepwell.errors import CorruptRecordError, NotFoundError, StorageError, UsageError
+from stepwell import Keyring, Retention, open_saver
+from stepwell.errors import (
+    CorruptRecordError,
+    KeyMissingError,
+    NotFoundError,
+    StorageError,
+    UsageError,
+)
+from stepwell.types import Command
 from tests.engine._whole import KINDS, config, graph_of, logical, populate
 
 PLACES = {
@@ -62,6 +69,42 @@ async def test_into_another_database_and_under_another_name(database, tmp_path):
     with pytest.raises(NotFoundError):
         await view.arestore_archive(tmp_path / "a", "none")
     assert await other.aget_thread("new") is None
+
+
+RINGS = {name: Keyring({name: bytes([ord(name)]) * 32}, current=name) for name in "ab"}
+BOTH = Keyring({name: bytes([ord(name)]) * 32 for name in "ab"}, current="b")
+
+
+async def test_a_sealed_thread_under_another_name_is_sealed_anew(tmp_path):
+    async with open_saver("memory://", keyring=RINGS["a"]) as source:
+        await populate(source)
+        names = (await source.aarchive(tmp_path / "a", thread_ids=["asked", "long"])).archives
+        here = [s.values async for s in graph_of(source).aget_state_history(config("long"))]
+        view = source.scoped("shop")
+        for name in names:
+            await view.arestore_archive(tmp_path / "a", name)
+            new = await source.arestore_archive(tmp_path / "a", name, as_thread=name)
+            assert (await source.averify(thread_ids=[new])).ok
+        assert (await source.averify()).ok
+        there = [s.values async for s in graph_of(view).aget_state_history(config("long"))]
+        assert there == here
+        again = await graph_of(view).ainvoke(
+            {"log": [], "goal": -1}, config("asked"), idempotency_key="once"
+        )
+        assert "__interrupt__" in again  # it was asked under that key: nothing runs again
+        out = await graph_of(view).ainvoke(Command(resume="yes"), config("asked"))
+        assert out["log"][-1] == "yes"
+
+    async with open_saver("memory://", keyring=BOTH) as other:
+        new = await other.arestore_archive(tmp_path / "a", names[0], as_thread="new")
+        assert (await other.arotate_keys()).current == 1  # it is under the current key already
+        assert (await other.averify(thread_ids=[new])).ok
+
+    for ring in (None, RINGS["b"]):
+        async with open_saver("memory://", keyring=ring) as other:
+            with pytest.raises(KeyMissingError, match="'a'"):
+                await other.arestore_archive(tmp_path / "a", names[0], as_thread="new")
+            assert await other.aget_thread("new") is None
 
 
 async def test_without_ids_what_is_finished_goes(database, tmp_path):

@@ -7,13 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from stepwell import open_saver
+from stepwell import Retention, open_saver
 from stepwell._journal.checking import Stored
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import NamespaceRow, RowKind, ThreadPart
 from stepwell.errors import UsageError
+from stepwell.graph import START, StateGraph
+from stepwell.types import Command, interrupt
 from tests._postgres import execute, fresh_schema, server_dsn
-from tests.engine._whole import KINDS, config, graph_of, logical, populate
+from tests.engine._whole import KINDS, State, config, graph_of, logical, populate
 
 
 async def stored_of(saver: Saver, name: str) -> Stored:
@@ -164,6 +166,42 @@ async def test_a_sound_database_has_no_problems(database, kind):
     assert (await saver.averify(thread_ids=["t0", "none"])).threads == 1
     assert (await saver.scoped("other/€").averify()).threads == 1
     assert (await saver.scoped("nobody").averify()).threads == 0
+
+
+def nests() -> StateGraph:
+    """A graph whose inner graph waits for an answer: each task of it has a namespace."""
+    inner = StateGraph(State).add_node("ask", lambda _: {"log": [interrupt("more?")]})
+    within = inner.add_edge(START, "ask").compile()
+    return StateGraph(State).add_node("inner", within).add_edge(START, "inner")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_pruning_has_emptied_is_no_damage(database, kind):
+    saver = await database(kind)
+    graph = nests().compile(checkpointer=saver)
+    for _ in range(4):
+        await graph.ainvoke({"log": [], "goal": 1}, config("t"))
+        await graph.ainvoke(Command(resume="yes"), config("t"))
+    full = await stored_of(saver, "t")
+    own = max(row.ns for row in full.checkpoints)
+    assert ":" in full.spaces()[own].name
+
+    def emptied(stored):
+        stored.checkpoints = [row for row in stored.checkpoints if row.ns != own]
+        stored.writes = [row for row in stored.writes if row.ns != own]
+
+    await saver.aprune(["t"], Retention(keep_last=1))
+    left = await stored_of(saver, "t")
+    assert {row.ns for row in left.checkpoints} < set(left.spaces())
+    assert (await saver.averify(repair="heads")).problems == ()
+
+    # The same in a thread of which nothing was pruned is damage.
+    await graph.ainvoke({"log": [], "goal": 1}, config("u"))
+    await graph.ainvoke(Command(resume="yes"), config("u"))
+    own = 1
+    await plant(saver, "u", emptied)
+    [problem] = (await saver.averify()).problems
+    assert (problem.kind, problem.thread_id) == ("head", "u")
 
 
 @pytest.mark.parametrize("kind", KINDS)

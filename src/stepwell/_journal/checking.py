@@ -39,6 +39,7 @@ from stepwell.checkpoint.driver import (
     WriteRow,
     at_rest,
 )
+from stepwell.constants import NS_END, NS_SEP
 from stepwell.errors import CodecError
 
 Damage = (CodecError, KeyError, IndexError, TypeError, AttributeError, ValueError)
@@ -125,6 +126,7 @@ def check_thread(stored: Stored, *, deep: bool = True) -> Checked:
     runs = {run.run for run in stored.runs}
     for space in spaces.values():
         findings += _Namespace(space, stored.thread, runs, deep=deep).check()
+    findings += _heads(spaces)
     findings += _writes(stored, spaces)
     if stored.thread.run and stored.thread.run not in runs:
         message = f"The thread's newest run has number {stored.thread.run}, which is not there."
@@ -178,7 +180,6 @@ class _Namespace:
         rows.sort(key=lambda row: row.seq)
         self._named_things(rows)
         self._chain(rows, whole, lost)
-        self._head()
         return self._found
 
     def _named_things(self, rows: Sequence[CheckpointRow]) -> None:
@@ -261,12 +262,28 @@ class _Namespace:
             )  # fmt: skip
             self._space.before[segment.seq_from] = before
 
-    def _head(self) -> None:
-        space = self._space
+
+def _heads(spaces: Mapping[int, Space]) -> list[Finding]:
+    named = {space.row.name: space for space in spaces.values()}
+    found = []
+    for space in spaces.values():
         head, newest = space.row.head, max(space.there, default=0)
-        if head != newest:
-            what = "is not there" if head not in space.there else "is not the newest"
-            self._add("head", head, f"The head is checkpoint {head}, which {what} ({newest} is).")
+        if head == newest or (not newest and _pruned_away(space.row.name, named)):
+            continue
+        what = "is not there" if head not in space.there else "is not the newest"
+        message = f"The head is checkpoint {head}, which {what} ({newest} is)."
+        found.append(Finding("head", space.row.name, head, message))
+    return found
+
+
+def _pruned_away(name: str, named: Mapping[str, Space]) -> bool:
+    """Whether pruning may have left an empty namespace: its task's checkpoint went before it.
+
+    That was one of the namespace around it, which is then without its oldest checkpoints.
+    """
+    around, _, own = name.rpartition(NS_SEP)
+    space = named.get(around)
+    return NS_END in own and (space is None or 1 not in space.there)
 
 
 def _writes(stored: Stored, spaces: Mapping[int, Space]) -> list[Finding]:

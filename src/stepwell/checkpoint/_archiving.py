@@ -21,6 +21,7 @@ from stepwell.checkpoint._backup import Backing, backup_driver
 from stepwell.checkpoint._places import Place, place_of_archives
 from stepwell.checkpoint._results import ArchiveInfo, ArchiveReport
 from stepwell.checkpoint._retention import Retention
+from stepwell.checkpoint._rotating import place_for
 from stepwell.checkpoint._upkeep import listed
 from stepwell.checkpoint.driver import (
     BackupDriver,
@@ -218,6 +219,8 @@ class Archiving(Backing):
         Raises:
             NotFoundError: There is no such archive.
             CorruptRecordError: It is damaged.
+            KeyMissingError: It is encrypted, gets another id or scope, and this saver does not
+                have its key.
             UsageError: The thread exists.
             ThreadBusyError: Somebody is just making it.
         """
@@ -232,8 +235,10 @@ class Archiving(Backing):
                 raise CorruptRecordError(f"The archive {name!r} is damaged: other bytes.")
             part = unpacked(data, name)
             key = self.key(part.thread.key.thread_id if as_thread is None else as_thread)
-            driver = backup_driver((await self.journal()).driver)
-            handle = await (await self.journal()).acquire(key, wait=False)
+            journal = await self.journal()
+            backup_driver(journal.driver)
+            driver, part = place_for(journal.driver, part, key)
+            handle = await journal.acquire(key, wait=False)
             try:
                 await _put_back(driver, handle, part)
             finally:

@@ -147,6 +147,42 @@ def check_keys(rows: Iterable[Any]) -> None:
             raise KeyMissingError(msg)
 
 
+def place_for(driver: Driver, part: ThreadPart, key: ThreadKey) -> tuple[BackupDriver, ThreadPart]:
+    """Where a whole thread as it was stored goes, and as what, if its name is to be `key`.
+
+    Sealed records are bound to their thread: under another name they are opened and sealed anew.
+
+    Raises:
+        KeyMissingError: They cannot be opened for want of a key.
+        CorruptRecordError: One does not open.
+    """
+    plain = cast("BackupDriver", driver)
+    rows: list[Any] = [*part.checkpoints, *part.writes, *part.segments]
+    if key == part.thread.key or all(row.key_id is None for row in rows):
+        return plain, part
+    if isinstance(driver, SealedDriver):
+        part, plain = _opened(part, driver.seal), unsealed(driver)
+        rows = [*part.checkpoints, *part.writes, *part.segments]
+    check_keys(rows)
+    for row in rows:
+        refusal = getattr(row, "refusal", None)
+        if refusal is not None:
+            raise refusal
+    return plain, part
+
+
+def _opened(part: ThreadPart, seal: Seal) -> ThreadPart:
+    key = part.thread.key
+    return replace(
+        part,
+        thread=seal.open_thread(part.thread),
+        runs=[seal.open_run(key, row) for row in part.runs],
+        checkpoints=[seal.open_checkpoint(key, row) for row in part.checkpoints],
+        writes=[seal.open_write(key, row) for row in part.writes],
+        segments=[seal.open_segment(key, row) for row in part.segments],
+    )
+
+
 class Rotating(Keeping):
     """The part of a saver that seals what is stored with another key."""
 
@@ -253,4 +289,4 @@ async def _seal_anew(inner: BackupDriver, seal: Seal, key: ThreadKey) -> bool:
     return True
 
 
-__all__ = ["Rotating", "check_keys", "unsealed"]
+__all__ = ["Rotating", "check_keys", "place_for", "unsealed"]
