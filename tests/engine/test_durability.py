@@ -10,7 +10,9 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 import stepwell
+from stepwell.channels import EphemeralValue, LastValue
 from stepwell.checkpoint.base import Saver
+from stepwell.constants import TAG_HIDDEN
 from stepwell.errors import (
     EmptyInputError,
     InvalidUpdateError,
@@ -19,7 +21,8 @@ from stepwell.errors import (
     UnsupportedTypeError,
 )
 from stepwell.graph import END, START, StateGraph
-from stepwell.types import Command, Send, interrupt
+from stepwell.pregel import NodeBuilder, Pregel
+from stepwell.types import Command, Durability, Send, interrupt
 
 
 class State(TypedDict, total=False):
@@ -63,6 +66,28 @@ async def test_input_is_durable_before_the_first_node_starts(saver: Saver) -> No
     info = await saver.aget_thread("t")
     assert info is not None
     assert (info.status, info.owner, info.next) == ("done", None, ())
+
+
+@pytest.mark.parametrize("durability", ["sync", "async"])
+async def test_input_is_durable_before_a_first_node_that_is_hidden(
+    saver: Saver, durability: Durability
+) -> None:
+    """A node that the user keeps off the stream is a node like others."""
+    seen = []
+
+    async def look(n: int) -> int:
+        info = await saver.aget_thread("t")
+        seen.append((info.status, info.checkpoints))  # type: ignore[union-attr]
+        return n + 1
+
+    node = NodeBuilder().subscribe_only("n").do(look).write_to("out").meta(TAG_HIDDEN)
+    graph = Pregel(
+        nodes={"look": node},
+        channels={"n": EphemeralValue(int), "out": LastValue(int)},
+        input_channels="n", output_channels="out", checkpointer=saver,
+    )  # fmt: skip
+    assert await graph.ainvoke(7, thread(), durability=durability) == 8
+    assert seen == [("running", 1)]
 
 
 async def test_sync_commits_every_superstep_before_the_next_starts(saver: Saver) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import threading
 from typing import Annotated, TypedDict
@@ -11,9 +12,10 @@ import pytest
 from stepwell._codec import Codec
 from stepwell._codec.large import LARGE_BYTES
 from stepwell.checkpoint.base import Saver
-from stepwell.errors import UnsupportedTypeError
+from stepwell.errors import GraphInterrupt, UnsupportedTypeError
+from stepwell.func import entrypoint, task
 from stepwell.graph import START, StateGraph
-from stepwell.types import KEEP, Send
+from stepwell.types import KEEP, Command, Send, interrupt
 
 CONFIG = {"configurable": {"thread_id": "large"}}
 MANY = [{"n": i, "text": "river stone " * 40} for i in range(LARGE_BYTES // 400)]
@@ -118,3 +120,36 @@ async def test_a_filter_is_asked_on_the_loop(saver: Saver) -> None:
     out = await graph.ainvoke({"small": 0}, CONFIG)
     assert asked == {threading.get_ident()}
     assert (await graph.aget_state(CONFIG)).values == out
+
+
+async def test_large_results_that_do_not_count_are_taken_for_no_others(saver: Saver) -> None:
+    """A task that goes on without the answer to a question has no result, however large what it
+    returns; what comes after it is stored as it is."""
+
+    @task
+    async def ask() -> str:
+        return interrupt("which?")
+
+    @task
+    async def deaf() -> str:
+        with contextlib.suppress(GraphInterrupt):
+            await ask()
+        return "x" * (LARGE_BYTES * 2)
+
+    @task
+    async def work(number: int) -> int:
+        ran.append(number)
+        return number
+
+    @entrypoint(saver)
+    async def flow(_: int) -> list[int]:
+        with contextlib.suppress(GraphInterrupt):
+            await deaf()
+        return [await work(number) for number in range(8)]
+
+    ran: list[int] = []
+    await flow.ainvoke(0, CONFIG)
+    await flow.ainvoke(None, CONFIG)
+    assert ran == list(range(8))  # what they returned is stored
+    assert await flow.ainvoke(Command(resume="this"), CONFIG) == ran
+    assert ran == list(range(8))

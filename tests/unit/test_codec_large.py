@@ -97,3 +97,21 @@ def test_a_long_list_is_encoded_in_many_calls(monkeypatch):
 def test_what_cannot_be_stored_is_refused():
     with pytest.raises(UnsupportedTypeError, match="object"):
         encode_in_slices(Codec(), [1, 2, object()])
+
+
+@pytest.mark.parametrize(
+    "change", [list.clear, lambda items: items.extend(["late"] * COUNT)], ids=["less", "more"]
+)
+def test_a_list_that_changes_meanwhile_is_what_it_was_at_first(monkeypatch, change):
+    """Another thread may change it between two slices: the document is whole all the same."""
+    codec, value = Codec(), list(LARGE["list"])
+    before = list(value)
+    encode = Codec.encode
+
+    def changed(self, part, **options):
+        encoded = encode(self, part, **options)
+        change(value)
+        return encoded
+
+    monkeypatch.setattr(Codec, "encode", changed)
+    assert codec.decode(*encode_in_slices(codec, value)) == before

@@ -54,15 +54,18 @@ def weight(value: Any, levels: int = _LEVELS) -> float:
 def encode_in_slices(codec: Codec, value: Any, *, channel: str | None = None) -> Encoded:
     """The document that `codec.encode` makes of a value, byte for byte; a list slice by slice.
 
+    It is the list as it was at the beginning, whatever another thread does to it meanwhile.
+
     Raises:
         UnsupportedTypeError: As there; but the path begins anew in each slice.
     """
     if type(value) is not list or len(value) < 2:
         return codec.encode(value, channel=channel)
-    step = max(1, int(len(value) * _SLICE_BYTES / max(weight(value), 1)))
+    items = value.copy()
+    step = max(1, int(len(items) * _SLICE_BYTES / max(weight(items), 1)))
     parts = [
-        codec.encode(value[start : start + step], channel=channel)
-        for start in range(0, len(value), step)
+        codec.encode(items[start : start + step], channel=channel)
+        for start in range(0, len(items), step)
     ]
     inner = b",".join([part.data[1:-1] for part in parts])
     return Encoded(b"[%b]" % inner, any(part.tagged for part in parts))

@@ -343,11 +343,13 @@ async def drive(
 def _takes_in(run: Run) -> bool:
     """Whether the first superstep only makes the input a part of the state, and nobody looks on.
 
-    No node runs in it; with "sync" it is committed together with the input, and waited for.
+    No node of the user's runs in it; with "sync" it is committed together with the input, and
+    waited for.
     """
     if run.source != Source.INPUT or run.publisher.sink is not None:
         return False
-    return all(task.node.hidden for task in run.plan())
+    # What is hidden and is given state instead is a node that the user does not want to see.
+    return all(task.node.hidden and task.node.takes_input for task in run.plan())
 
 
 def _watch(run: Run, opened: Opened) -> None:

@@ -38,7 +38,7 @@ async def execute(task: TaskRun) -> None:
     try:
         writes = await (once(task) if plain else attempts(task))
         if writes and task.run.rec is not None:
-            await task.run.rec.encode_aside(writes)
+            task.encoded = await task.run.rec.encode_aside(writes)
         task.writes = writes
     except GraphInterrupt as signal:
         task.interrupts = tuple(signal.args[0]) if signal.args else ()

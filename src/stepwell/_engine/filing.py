@@ -23,7 +23,7 @@ def keep(rec: Recorder, task: TaskRun, others: bool) -> asyncio.Future[None] | N
         What to wait for before another task takes its place; see `Run.settle`.
     """
     run = task.run
-    if task.writes is not None:
+    if task.writes is not None and task.encoded is None:
         try:
             task.encoded = rec.encode(task.writes)
         except Exception as exc:  # noqa: BLE001  # the codec refuses it, or a filter fails

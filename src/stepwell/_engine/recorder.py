@@ -95,7 +95,6 @@ class Recorder(TaskRecords):
         self.strict = strict
         self._codec = program.codec
         self._spec = program.spec
-        self._aside = {}
         self._ns_name = ns
         self._ns_number = 0 if ns == "" else -1
         self._parents: Mapping[str, str] | None = None

@@ -38,13 +38,11 @@ class TaskRecords:
     the checkpoint that they were planned at."""
 
     __slots__ = (
-        "_aside", "_codec", "_encoder", "_last", "_ns_name", "_ns_number", "handle", "seq",
+        "_codec", "_encoder", "_last", "_ns_name", "_ns_number", "handle", "seq",
     )  # fmt: skip
 
     handle: ThreadHandle
     seq: int
-    _aside: dict[int, list[Encoded | None]]
-    """What was encoded before it was asked for, by the identity of the writes."""
     _codec: Codec
     _encoder: BodyEncoder
     _last: Ticket | None
@@ -64,20 +62,16 @@ class TaskRecords:
         Raises:
             UnsupportedTypeError: A value cannot be stored.
         """
-        if self._aside:
-            encoded = self._aside.pop(id(writes), None)
-            if encoded is not None:
-                return encoded
         return self._encoder.writes(writes)
 
-    async def encode_aside(self, writes: Sequence[Write]) -> None:
-        """Where writes are large, encode them in a worker thread, so that the loop goes on: the
-        next `encode` of this very object has it done. What cannot be stored is its to say."""
-        if not (self._encoder.in_threads and any(is_large(value) for _, value in writes)):
-            return
-        with suppress(CodecError):
-            encoded = await in_thread(partial(self._encoder.writes, writes, sliced=True))
-            self._aside[id(writes)] = encoded
+    async def encode_aside(self, writes: Sequence[Write]) -> list[Encoded | None] | None:
+        """Where writes are large, encode them in a worker thread, so that the loop goes on. None:
+        they are not, or this failed: it is for `encode` to do then, and to say why it cannot."""
+        if self._encoder.in_threads and any(is_large(value) for _, value in writes):
+            # A dict that changes meanwhile makes whoever goes through it raise RuntimeError.
+            with suppress(CodecError, RuntimeError):
+                return await in_thread(partial(self._encoder.writes, writes, sliced=True))
+        return None
 
     def finished(
         self, task_id: bytes, path: str, writes: Sequence[Write], encoded: Sequence[Encoded | None]

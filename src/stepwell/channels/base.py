@@ -190,8 +190,13 @@ class OneValue(BaseChannel[Value, Value, Value]):
         self.value: Any = MISSING
 
     def from_checkpoint(self, checkpoint: Any) -> OneValue[Value]:
+        kind = self.__class__
+        if kind.__init__ is not OneValue.__init__:  # it has more to set up
+            fresh = kind(self.typ, self.key)
+            fresh.value = checkpoint
+            return fresh
         # Every run makes all channels of its state anew: `__init__` would cost more than this.
-        fresh = self.__class__.__new__(self.__class__)
+        fresh = kind.__new__(kind)
         fresh.typ = self.typ
         fresh.key = self.key
         fresh.value = checkpoint

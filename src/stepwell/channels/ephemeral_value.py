@@ -29,7 +29,12 @@ class EphemeralValue(OneValue[Value]):
     __hash__ = None  # type: ignore[assignment]
 
     def from_checkpoint(self, checkpoint: Any) -> EphemeralValue[Value]:
-        fresh = self.__class__.__new__(self.__class__)
+        kind = self.__class__
+        if kind.__init__ is not EphemeralValue.__init__:  # it has more to set up
+            fresh = kind(self.typ, self.guard, self.key)
+            fresh.value = checkpoint
+            return fresh
+        fresh = kind.__new__(kind)
         fresh.typ = self.typ
         fresh.key = self.key
         fresh.value = checkpoint

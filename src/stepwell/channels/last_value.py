@@ -40,7 +40,9 @@ class LastValue(OneValue[Value]):
         return True
 
     def preview(self, values: Sequence[Value]) -> Any:
-        return values[0] if len(values) == 1 else super().preview(values)
+        if len(values) == 1 and self.__class__.update is LastValue.update:
+            return values[0]
+        return super().preview(values)
 
 
 class LastValueAfterFinish(BaseChannel[Value, Value, Any]):
