@@ -305,6 +305,35 @@ async def test_what_has_settled_is_not_read_again() -> None:
     assert reads == 1
 
 
+async def test_what_was_written_since_its_page_was_looked_at(
+    saver: Saver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at again, and pruned as it is then; nothing new is lost."""
+    graph = build(saver)
+
+    def config(name: str) -> dict[str, Any]:
+        return {"configurable": {"thread_id": name}}
+
+    for name in ("a", "b"):
+        await graph.ainvoke({"n": 0, "log": [], "goal": 5}, config(name))
+    journal = await saver.journal()
+    real, written = journal.history, []
+
+    async def history_read(key: Any, *args: Any, **options: Any) -> Any:
+        if key.thread_id == "a" and not written:
+            written.append(await graph.ainvoke({"goal": 8}, config("b")))
+        return await real(key, *args, **options)
+
+    monkeypatch.setattr(journal, "history", history_read)
+    report = await saver.aprune(policy=Retention(keep_last=2))
+    assert written[0]["log"] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert report.skipped == 0
+    for name, goal in (("a", 5), ("b", 8)):
+        after = await history(graph, config(name))
+        assert [s.values["n"] for s in after.values()] == [goal, goal - 1]
+        await counters_are_right(saver, name)
+
+
 async def test_langgraphs_forms(saver: Saver) -> None:
     """Strategies by name; ids without a strategy keep the newest; the rest is refused."""
     graph = build(saver)

@@ -35,9 +35,12 @@ from stepwell.checkpoint.driver import (
     Renewed,
     RunRow,
     Slice,
+    Tally,
+    TallyQuery,
     ThreadKey,
     ThreadQuery,
     ThreadRow,
+    Vitals,
 )
 from stepwell.errors import StorageError, StorageUnavailableError
 from stepwell.observe import Event, Observers
@@ -274,6 +277,14 @@ class Process:
         await self._call("threads")
         return await self.database.rows.threads(query)
 
+    async def tally(self, query: TallyQuery) -> list[Tally]:
+        await self._call("tally")
+        return await self.database.rows.tally(query)
+
+    async def vitals(self) -> Vitals:
+        await self._call("vitals")
+        return await self.database.rows.vitals()
+
     async def namespaces(
         self, key: ThreadKey, *, after: int | None = None, limit: int = 100
     ) -> list[tuple[int, str, int]]:
@@ -285,6 +296,10 @@ class Process:
     ) -> list[RunRow]:
         await self._call("runs")
         return await self.database.rows.runs(key, after=after, limit=limit)
+
+    async def runs_numbered(self, names: Sequence[tuple[ThreadKey, int]]) -> list[RunRow | None]:
+        await self._call("runs_numbered")
+        return await self.database.rows.runs_numbered(names)
 
     async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
         await self._call("keyed_run")
