@@ -472,8 +472,7 @@ async def test_every_verb_has_both_forms():
         "with_filter",
     }
     for verb in set(verbs) - one_form:
-        twin = verb[1:] if verb.startswith("a") else f"a{verb}"
-        assert twin in verbs, verb
+        assert f"a{verb}" in verbs or (verb[0] == "a" and verb[1:] in verbs), verb
 
 
 @pytest.mark.parametrize("schema", [5, "", "\ud800", "a\0b", "x" * 64])

@@ -28,7 +28,6 @@ from stepwell.checkpoint._options import (
 )
 from stepwell.checkpoint._results import DrainReport
 from stepwell.checkpoint._retention import retention_of
-from stepwell.checkpoint._sealed_driver import SealedDriver
 from stepwell.checkpoint.driver import Driver, ThreadKey
 from stepwell.errors import UsageError
 
@@ -62,6 +61,8 @@ class Opening:
         async def make() -> Journal:
             found = await driver() if callable(driver) else driver
             if seal is not None:
+                from stepwell.checkpoint._sealed_driver import SealedDriver
+
                 found = SealedDriver(found, seal)
             return Journal(
                 found, options=settings, clock=clock, ids=ids, observers=watchers,

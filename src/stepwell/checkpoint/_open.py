@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal, Unpack
 
 from stepwell._codec.crypt import Keyring
@@ -137,7 +136,7 @@ def _open_other(where: str, /, *, is_path: bool, exists: bool) -> Saver:
     path, uri = sqlite_address(where)
     if path == IN_MEMORY:
         raise _gone(where)
-    if exists and not uri and not Path(path).is_file():
+    if exists and not uri and not os.path.isfile(path):  # noqa: PTH113  # pathlib is slow to import
         raise UsageError(f"There is no file {path!r}.")
     return SqliteSaver.from_conn_string(where, migrate=migrate)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from stepwell.errors import NotFoundError, StorageError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _STORES: Final = (
     "AzureStore", "GCSStore", "HTTPStore", "LocalStore", "MemoryStore", "S3Store",
@@ -129,6 +131,8 @@ def place_of_archives(target: Any) -> Place:
     """
     is_url = isinstance(target, str) and "://" in target
     if isinstance(target, str | os.PathLike) and not is_url:
+        from pathlib import Path
+
         return Folder(Path(target))
     try:
         import obstore.store

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 from stepwell._journal.checking import Stored
 from stepwell._journal.copying import thread_pages
 from stepwell.checkpoint._keeping import Keeping
 from stepwell.checkpoint._results import RotateReport
-from stepwell.checkpoint._sealed_driver import SealedDriver
 from stepwell.checkpoint._sealing import Seal
 from stepwell.checkpoint.driver import (
     UNENDED,
@@ -26,6 +25,9 @@ from stepwell.checkpoint.driver import (
     at_rest,
 )
 from stepwell.errors import KeyMissingError, ThreadBusyError, UsageError
+
+if TYPE_CHECKING:
+    from stepwell.checkpoint._sealed_driver import SealedDriver
 
 _OPENS: Final = {
     RowKind.RUNS: Seal.open_run,
@@ -115,6 +117,12 @@ class OpenedSnapshot:
         ]
 
 
+def _is_sealed(driver: Driver) -> TypeGuard[SealedDriver]:
+    from stepwell.checkpoint._sealed_driver import SealedDriver  # only who encrypts needs it
+
+    return isinstance(driver, SealedDriver)
+
+
 def unsealed(driver: Driver) -> BackupDriver:
     """A driver whose snapshots can be read, whether it seals or not.
 
@@ -123,7 +131,7 @@ def unsealed(driver: Driver) -> BackupDriver:
     """
     if Capability.ONLINE_BACKUP not in driver.capabilities:
         raise UsageError(f"The driver {driver.name!r} does not declare online_backup.")
-    if isinstance(driver, SealedDriver):
+    if _is_sealed(driver):
         return cast("BackupDriver", Unsealed(cast("BackupDriver", driver.inner), driver.seal))
     return cast("BackupDriver", driver)
 
@@ -160,7 +168,7 @@ def place_for(driver: Driver, part: ThreadPart, key: ThreadKey) -> tuple[BackupD
     rows: list[Any] = [*part.checkpoints, *part.writes, *part.segments]
     if key == part.thread.key or all(row.key_id is None for row in rows):
         return plain, part
-    if isinstance(driver, SealedDriver):
+    if _is_sealed(driver):
         part, plain = _opened(part, driver.seal), unsealed(driver)
         rows = [*part.checkpoints, *part.writes, *part.segments]
     check_keys(rows)
@@ -210,7 +218,7 @@ class Rotating(Keeping):
         async def rotate() -> RotateReport:
             journal = await self.journal()
             driver = journal.driver
-            if not isinstance(driver, SealedDriver) or driver.seal.keyring is None:
+            if not _is_sealed(driver) or driver.seal.keyring is None:
                 raise UsageError("arotate_keys() needs a saver that was opened with keyring=.")
             seal = driver.seal.admitting_clear() if clear_too else driver.seal
             inner = cast("BackupDriver", driver.inner)

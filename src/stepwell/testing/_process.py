@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from dataclasses import dataclass, field, replace
-from types import CodeType
+from types import CodeType, CoroutineType
 from typing import Any, Final, TypeVar
 
 from stepwell._ids import RandomIds
@@ -106,7 +107,9 @@ def _where(coroutine: Any) -> str:
 def _stepped(generator: Any) -> Any:
     """The coroutine that the engine steps by hand where it awaits a task in place."""
     frame = getattr(generator, "gi_frame", None)
-    return None if frame is None else frame.f_locals.get("steps")
+    steps = None if frame is None else frame.f_locals.get("steps")
+    # It holds what `__await__` has made of the coroutine, which does not say of what.
+    return next((c for c in gc.get_referents(steps) if isinstance(c, CoroutineType)), None)
 
 
 async def _turn() -> None:
