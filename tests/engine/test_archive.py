@@ -71,6 +71,28 @@ async def test_into_another_database_and_under_another_name(database, tmp_path):
     assert await other.aget_thread("new") is None
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_another_archiver_has_just_deleted_is_no_empty_archive(
+    database, kind, tmp_path, monkeypatch
+):
+    saver = await database(kind)
+    await populate(saver)
+    cls = type(await saver.journal())
+    acquire = cls.acquire
+
+    async def late(self, key, **options):
+        monkeypatch.setattr(cls, "acquire", acquire)
+        await saver.aarchive(tmp_path / "a", thread_ids=["t0"], delete=True)
+        return await acquire(self, key, **options)
+
+    monkeypatch.setattr(cls, "acquire", late)
+    report = await saver.aarchive(tmp_path / "a", thread_ids=["t0"], delete=True)
+    assert (report.threads, report.skipped) == (0, 1)
+    assert await saver.aget_thread("t0") is None
+    [info] = [info async for info in saver.alist_archives(tmp_path / "a")]
+    assert info.checkpoints
+
+
 RINGS = {name: Keyring({name: bytes([ord(name)]) * 32}, current=name) for name in "ab"}
 BOTH = Keyring({name: bytes([ord(name)]) * 32 for name in "ab"}, current="b")
 

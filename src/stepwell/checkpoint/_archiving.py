@@ -153,6 +153,9 @@ class Archiving(Backing):
         except ThreadBusyError:
             return None
         try:
+            if not handle.record_no:  # somebody has deleted it meanwhile; the claim made it anew
+                await handle.delete()
+                return None
             made = await self._write(driver, place, key)
             if made is not None and not await handle.delete():
                 raise StaleWriterError(
