@@ -208,8 +208,9 @@ async def test_bad_targets(database, tmp_path, monkeypatch):
     await populate(saver)
     with pytest.raises(UsageError, match="not to a int"):
         await saver.aarchive(3)
-    with pytest.raises(UsageError, match="names no object store"):
+    with pytest.raises(UsageError, match="names no object store") as caught:
         await saver.aarchive("nowhere://bucket")
+    assert len(str(caught.value).splitlines()) == 1
     with pytest.raises(UsageError, match="named by its name"):
         await saver.arestore_archive(tmp_path, "../x")
     (tmp_path / "file").write_text("")

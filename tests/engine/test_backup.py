@@ -288,6 +288,8 @@ async def test_what_cannot_be_a_target_is_refused(database, tmp_path):
     source = await database("memory")
     with pytest.raises(UsageError, match="would be gone"):
         await source.abackup("memory://")
+    with pytest.raises(UsageError, match="names no database"):
+        await source.abackup("")
     with pytest.raises(UsageError, match="by URL or path"):
         await source.abackup(3)
     with pytest.raises(UsageError, match="another database"):

@@ -142,6 +142,8 @@ def _open_other(where: str, /, *, is_path: bool, exists: bool) -> Saver:
 
 
 def _gone(where: str) -> UsageError:
+    if not where:
+        return UsageError("An empty text names no database: give a path, a URL or an open saver.")
     return UsageError(f"{where} would be gone after the call: give an open saver instead.")
 
 

@@ -120,7 +120,7 @@ class ObjectStore:
         except (Missing, FileNotFoundError) as error:
             raise NotFoundError(f"There is no {name!r} in {self._store!r}.") from error
         except BaseError as error:
-            raise StorageError(f"{self._store!r}, {name}: {error}") from error
+            raise StorageError(f"{self._store!r}, {name}: {_brief(error)}") from error
 
 
 def place_of_archives(target: Any) -> Place:
@@ -149,7 +149,12 @@ def place_of_archives(target: Any) -> Place:
     try:
         return ObjectStore(obstore.store.from_url(target))
     except (obstore.exceptions.BaseError, ValueError) as error:
-        raise UsageError(f"{target!r} names no object store: {error}") from error
+        raise UsageError(f"{target!r} names no object store: {_brief(error)}") from error
+
+
+def _brief(error: Exception) -> str:
+    """What an error of obstore says, without the dump of its parts that follows."""
+    return str(error).partition("\n\nDebug source:")[0]
 
 
 __all__ = ["Place", "place_of_archives"]
