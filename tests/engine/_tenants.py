@@ -90,7 +90,8 @@ class Tenant:
         return [i.value for i in (await self._say(thread, number, "ask"))["__interrupt__"]]
 
     async def _answer(self, thread: str, number: int) -> Any:
-        return await self.graph.ainvoke(Command(resume=number), self._config(thread, number))
+        done = await self.graph.ainvoke(Command(resume=number), self._config(thread, number))
+        return {**done, "__interrupt__": [i.value for i in done.get("__interrupt__", ())]}
 
     async def _crash(self, thread: str, number: int) -> Any:
         return await self._say(thread, number, "crash")
@@ -171,7 +172,8 @@ async def check(saver: Saver, names: Sequence[str], acts: Sequence[tuple[int, Ac
             together.append(Tenant(saver.scoped(name), name))
             apart.append(Tenant(lone, name))
         for at, (who, act) in enumerate(acts):
-            assert await together[who].act(act) == await apart[who].act(act), (at, names[who], act)
+            ours, alone = await together[who].act(act), await apart[who].act(act)
+            assert ours == alone, (at, names[who], act, ours, alone)
         for ours, alone in zip(together, apart, strict=True):
             assert ours.saver.scope == ours.name
             assert await ours.everything() == await alone.everything(), ours.name

@@ -262,11 +262,12 @@ async def test_on_its_own_loop_a_saver_names_the_async_form(kind, make):
         await ause(saver)
         if kind is InMemorySaver:  # what is in memory can be read without waiting
             assert saver.get_thread("a").status == "done"
+            assert [thread.thread_id for thread in saver.list_threads()] == ["a"]
         else:
             with pytest.raises(UsageError, match="aget_thread"):
                 saver.get_thread("a")
-        with pytest.raises(UsageError, match="alist_threads"):
-            saver.list_threads()
+            with pytest.raises(UsageError, match="alist_threads"):
+                saver.list_threads()
         with pytest.raises(UsageError, match="aclose"):
             saver.close()
         with pytest.raises(UsageError, match="async with"):

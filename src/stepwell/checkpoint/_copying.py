@@ -27,6 +27,33 @@ _READS_MAX = 5
 """How often a thread that is being written meanwhile is read before giving up."""
 
 
+class Numbering:
+    """The numbers that rows have in a copy: without a gap, although pruning leaves gaps.
+
+    Where nothing was pruned the numbers and the ids stay what they are. An id leads to its row
+    by the number in it; so a row that gets another number gets another id too, unless tasks
+    that are under way depend on it.
+    """
+
+    def __init__(self, whole: Whole) -> None:
+        self._new: dict[tuple[str, int], int] = {}
+        self._last: dict[str, int] = {}
+        nested = len(whole.namespaces) > 1
+        self._needed = {(ns, row.seq) for ns, row in whole.checkpoints if nested}
+        self._needed |= {(ns, write.seq) for ns, write in whole.writes}
+
+    def add(self, ns: str, row: CheckpointRow) -> tuple[int | None, bool]:
+        """Number the next row: the number of its parent, and whether it keeps its id."""
+        seq = self._last[ns] = self._last.get(ns, 0) + 1
+        parent = row.parent if row.parent is None else self.of(ns, row.parent)
+        self._new[ns, row.seq] = seq
+        return parent, seq == row.seq or (ns, row.seq) in self._needed
+
+    def of(self, ns: str, seq: int) -> int:
+        """The new number of a row; 0, for "nothing", where it is not there any more."""
+        return self._new.get((ns, seq), 0)
+
+
 class Whole(NamedTuple):
     """Everything a thread holds, read while nobody wrote it."""
 
@@ -146,6 +173,7 @@ def _append(handle: ThreadHandle, whole: Whole) -> None:
     records: list[tuple[str, CheckpointRow | WriteRow]] = [*whole.checkpoints, *whole.writes]
     records.sort(key=lambda record: record[1].record_no)
     runs = {number: _ended(run) for number, run in whole.runs.items()}
+    numbers = Numbering(whole)
     for name, row in records:
         while handle.record_no < row.record_no - 1:
             # Ids sort by record number: what left no row keeps its number too. Among it are
@@ -155,15 +183,16 @@ def _append(handle: ThreadHandle, whole: Whole) -> None:
             while any(number < row.run for number in runs):  # they are numbered without a gap
                 handle.append_status(run_row=runs.pop(min(runs)))
             run = runs.pop(row.run, None)
+            parent, same = numbers.add(name, row)
             handle.append_checkpoint(
-                handle.namespace(name), parent=row.parent, step=row.step, source=row.source,
+                handle.namespace(name), parent=parent, step=row.step, source=row.source,
                 run=row.run, format=row.format, crc=row.crc, body=row.body, metadata=row.metadata,
-                meta_index=row.meta_index, key_id=row.key_id, checkpoint_id=whole.id_of(name, row),
-                run_row=run,
+                meta_index=row.meta_index, key_id=row.key_id,
+                checkpoint_id=whole.id_of(name, row) if same else None, run_row=run,
             )  # fmt: skip
         else:
             handle.append_write(
-                handle.namespace(name), row.seq, task_id=row.task_id, idx=row.idx,
+                handle.namespace(name), numbers.of(name, row.seq), task_id=row.task_id, idx=row.idx,
                 task_path=row.task_path, channel=row.channel, format=row.format, crc=row.crc,
                 body=row.body, key_id=row.key_id,
             )  # fmt: skip
