@@ -192,16 +192,24 @@ class Board:
         return any(call.interrupts or (call.over and call.paused) for call in self.made)
 
     async def finish(self, *, cancel: bool) -> None:
-        """Wait for calls that nobody waited for; with `cancel`, stop them first."""
+        """Wait for calls that nobody waited for; with `cancel`, stop them first. Who is
+        cancelled meanwhile stops them, and waits all the same."""
         self.closed = self.closed or cancel
+        stopped: asyncio.CancelledError | None = None
         while self.running:
             if cancel:
                 for steps in self.running:
                     steps.cancel()
-            # Not `gather`: from Python 3.12 on it returns at once if all have ended, before
-            # those callbacks that take them off the board.
-            await asyncio.wait(self.running)
+            try:
+                # Not `gather`: from Python 3.12 on it returns at once if all have ended, before
+                # those callbacks that take them off the board.
+                await asyncio.wait(self.running)
+            except asyncio.CancelledError as exc:
+                self.closed = cancel = True
+                stopped = exc
         self.closed = True
+        if stopped is not None:
+            raise stopped
 
 
 class Calls:
