@@ -22,6 +22,7 @@ from anyio import to_thread
 
 from stepwell._codec import Codec, register_schema
 from stepwell._engine.binding import bind_call
+from stepwell._engine.board import Board
 from stepwell._engine.fanout import execute
 from stepwell._engine.futures import Future, SyncAsyncFuture, deliver, fail
 from stepwell._engine.pending import Called, call_path, call_place
@@ -174,42 +175,6 @@ class CallRun(TaskRun):
             "Task %s of graph %s wrote to unknown channel %s, ignoring it.",
             self.name, self.run.graph.name, channel,
         )  # fmt: skip
-
-
-class Board:
-    """The calls of one superstep, on all levels."""
-
-    __slots__ = ("closed", "made", "running")
-
-    def __init__(self) -> None:
-        self.closed = False
-        self.made: list[CallRun] = []
-        self.running: set[asyncio.Task[None]] = set()
-
-    @property
-    def asks(self) -> bool:
-        """Whether a call has a question without an answer."""
-        return any(call.interrupts or (call.over and call.paused) for call in self.made)
-
-    async def finish(self, *, cancel: bool) -> None:
-        """Wait for calls that nobody waited for; with `cancel`, stop them first. Who is
-        cancelled meanwhile stops them, and waits all the same."""
-        self.closed = self.closed or cancel
-        stopped: asyncio.CancelledError | None = None
-        while self.running:
-            if cancel:
-                for steps in self.running:
-                    steps.cancel()
-            try:
-                # Not `gather`: from Python 3.12 on it returns at once if all have ended, before
-                # those callbacks that take them off the board.
-                await asyncio.wait(self.running)
-            except asyncio.CancelledError as exc:
-                self.closed = cancel = True
-                stopped = exc
-        self.closed = True
-        if stopped is not None:
-            raise stopped
 
 
 class Calls:

@@ -37,7 +37,7 @@ from stepwell.runtime import RunControl
 from stepwell.types import Interrupt
 
 if TYPE_CHECKING:
-    from stepwell._engine.calls import Board
+    from stepwell._engine.board import Board
     from stepwell._engine.open import Opened
     from stepwell._engine.snapshot import View
 
