@@ -120,7 +120,7 @@ def main() -> None:
     if kept.failures:
         print(failures_text(kept.failures), file=sys.stderr)
     ours = any(f["system"] in systems.OURS for f in kept.failures)
-    raise SystemExit(1 if ours or (arguments.smoke and kept.failures) else 0)
+    raise SystemExit(1 if ours else 0)  # a peer that fails is named, and left out
 
 
 if __name__ == "__main__":
