@@ -19,6 +19,8 @@ from stepwell.graph import END, START, StateGraph
 
 OPTIONAL = ("pydantic", "langgraph", "pytest", "hypothesis", "uvloop", "cryptography")
 
+NEED_EXTRAS = ("stepwell.testing", "stepwell.contrib", "stepwell.cli.")
+
 
 class State(TypedDict):
     """One list that grows and one number that is overwritten."""
@@ -56,7 +58,7 @@ def main() -> None:
     present = [name for name in OPTIONAL if importlib.util.find_spec(name)]
     check(that=not present, why=f"installed without extras, but there is {present}")
     for module in pkgutil.walk_packages(stepwell.__path__, "stepwell."):
-        if not module.name.startswith(("stepwell.testing", "stepwell.contrib")):  # need extras
+        if not module.name.startswith(NEED_EXTRAS):
             importlib.import_module(module.name)
 
     config = {"configurable": {"thread_id": "smoke"}}
