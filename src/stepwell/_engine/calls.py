@@ -468,4 +468,4 @@ def _loop_here() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-__all__ = ["Board", "CallRun", "CallSpec", "Calls", "start_call"]
+__all__ = ["CallRun", "CallSpec", "Calls", "start_call"]
