@@ -43,7 +43,7 @@ TITLES = {
     "T15": "16 processes migrate one database at once",
     "T16": "databases of earlier layouts are opened and continued",
     "T19": "retention runs while runs append, fork and read",
-    "T20": "backups beside runs, cut off and gone on with, and restores",
+    "T20": "two processes do everything at once, one is killed again and again; backups, restores",
     "T21": "one hot thread beside a thousand cold ones",
 }
 
