@@ -24,7 +24,8 @@ class SystemClock:
     """The clock of this machine."""
 
     def wall(self) -> float:
-        return time.time()
+        # Whole microseconds: what comes back as a `datetime` names the very same moment.
+        return round(time.time(), 6)
 
     def monotonic(self) -> float:
         return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)

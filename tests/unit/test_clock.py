@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import pytest
 
@@ -22,3 +23,11 @@ def test_time_goes_on_while_the_host_sleeps(monkeypatch: pytest.MonkeyPatch) -> 
     before = _clock.SYSTEM_CLOCK.monotonic()
     slept_s[0] = 3600.0
     assert _clock.SYSTEM_CLOCK.monotonic() - before >= 3600.0
+
+
+def test_a_moment_survives_as_a_datetime(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listings are bounded by the times that they have shown."""
+    for moment in (1796067123.1234567, 1796067123.9999998, 1796067123.0):
+        monkeypatch.setattr(time, "time", lambda moment=moment: moment)
+        now = _clock.SYSTEM_CLOCK.wall()
+        assert datetime.fromtimestamp(now, UTC).timestamp() == now

@@ -9,6 +9,7 @@ import sqlite3
 import time
 import tomllib
 import uuid
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -294,7 +295,8 @@ def test_an_sqlite_connection_of_a_file_gives_its_path(tmp_path):
     connection.close()  # it is not needed any more
     with saver:
         assert saver.get_thread("a") is None
-    assert sqlite3.connect(path).execute("select count(*) from sqlite_master").fetchone()[0] > 0
+    with closing(sqlite3.connect(path)) as opened:
+        assert opened.execute("select count(*) from sqlite_master").fetchone()[0] > 0
 
 
 def test_an_sqlite_connection_in_memory_is_used():

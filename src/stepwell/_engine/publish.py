@@ -13,6 +13,7 @@ from stepwell._engine.ending import finished
 from stepwell._engine.pending import dump_interrupts
 from stepwell._engine.snapshot import applied, checkpoint_chunk
 from stepwell._engine.stream import INTERRUPT, Outlet, task_ended, task_started, update_chunk
+from stepwell._journal.screen import Screen, untracked_screen
 from stepwell._plan.apply import TaskWrites
 from stepwell._plan.output import output_selector, project
 from stepwell._plan.tasks import Task
@@ -23,7 +24,6 @@ from stepwell.types import GraphOutput, Interrupt
 if TYPE_CHECKING:
     from stepwell._engine.run import Run
     from stepwell._engine.task import TaskRun
-    from stepwell._journal.screen import Screen
 
 
 class Publisher:
@@ -193,18 +193,22 @@ class Publisher:
             kept["n"] = 1
         screen = None if run.rec is None else run.rec.handle.screen
         if self._keeps:
-            kept["v"] = self._kept(self._latest, screen)
+            kept["v"] = self._output(self._latest, screen)
         elif beside or run.null_writes:
             state = applied(run.spec, run.state, beside) or run.state
-            kept["v"] = self._kept(project(run.spec, state, keys), screen)
+            kept["v"] = self._output(project(run.spec, state, keys), screen)
         if run.interrupts:
             asked = dump_interrupts(run.interrupts)
-            kept["q"] = self._kept(asked if screen is None else screen.interrupts(asked), None)
+            kept["q"] = self._kept(asked if screen is None else screen.interrupts(asked))
         return kept
 
-    def _kept(self, value: Any, screen: Screen | None) -> list[Any]:
-        if screen is not None:
-            value = screen.output(value, self.output_keys)
+    def _output(self, value: Any, screen: Screen | None) -> list[Any]:
+        for hides in (untracked_screen(self._run.spec.untracked), screen):
+            if hides is not None:
+                value = hides.output(value, self.output_keys)
+        return self._kept(value)
+
+    def _kept(self, value: Any) -> list[Any]:
         encoded = self._run.graph.codec.encode(value, channel="__output__")
         return [orjson.Fragment(encoded.data), int(encoded.tagged)]
 

@@ -16,6 +16,7 @@ import orjson
 from stepwell._codec import Codec
 from stepwell._engine.filing import leave
 from stepwell._ids import digest16
+from stepwell._journal.screen import untracked_screen
 from stepwell._plan.tasks import Write
 from stepwell.cache.base import BaseCache, FullKey, Namespace
 from stepwell.errors import CodecError, UnsupportedTypeError, of_langgraph
@@ -231,9 +232,12 @@ async def remember(run: Run, keys: Mapping[TaskRun, CacheKey]) -> None:
 
 
 def _shows_all(run: Run, task: TaskRun) -> bool:
-    """Whether a result may be kept: of one that is hidden in part, nothing is."""
-    screen = None if run.rec is None else run.rec.handle.screen
-    return screen is None or screen.passes(task.writes or ())
+    """Whether a result may be kept: of one that is hidden or untracked in part, nothing is."""
+    screens = (
+        untracked_screen(run.spec.untracked),
+        None if run.rec is None else run.rec.handle.screen,
+    )
+    return all(s is None or s.passes(task.writes or ()) for s in screens)
 
 
 def use_cache(program: Program, cache: Any) -> None:

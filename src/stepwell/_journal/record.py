@@ -47,11 +47,11 @@ from stepwell._codec import Codec, Encoded
 from stepwell._codec.compress import FORMAT_JSON
 from stepwell._codec.large import encode_in_slices
 from stepwell._codec.splice import make_splice
+from stepwell._journal.screen import untracked_screen
 from stepwell._journal.spelling import cleared, named, opening, quoted
 from stepwell._journal.track import SPLICE_BYTES_MIN, TRACKED, Track
 from stepwell.channels.base import MISSING, Edit, Op, OpKind
-from stepwell.constants import TASKS
-from stepwell.types import Send
+from stepwell.constants import START, TASKS
 
 KIND_PULL: Final = -1
 KIND_UPDATE: Final = -2
@@ -87,7 +87,7 @@ class Entry(NamedTuple):
 class BodyEncoder:
     """Encodes the records of one namespace under one claim; keeps a `Track` per channel."""
 
-    __slots__ = ("_changed", "_codec", "_state_version", "_untracked", "tracks")
+    __slots__ = ("_changed", "_codec", "_parts", "_state_version", "_untracked", "tracks")
 
     in_threads = True
     """Whether `writes` may be called in any thread."""
@@ -103,6 +103,8 @@ class BodyEncoder:
         self._codec = codec
         self._state_version = state_version
         self._untracked = untracked
+        self._parts = untracked_screen(untracked)
+        """What hides untracked keys in values that carry others."""
         self._changed: list[str] = []
         """Channels that were found changed in place while the body was made."""
         self.tracks: dict[str, Track] = {k: Track(v) for k, v in (stored or {}).items()}
@@ -127,17 +129,10 @@ class BodyEncoder:
         ]
 
     def _strip(self, channel: str, value: Any) -> Any:
-        """Sends without the keys that must not reach the disk."""
-        if channel != TASKS or not self._untracked:
+        """The input and arguments of Sends without the keys that must not reach the disk."""
+        if self._parts is None or channel not in (START, TASKS):
             return value
-        if isinstance(value, list):
-            return [self._strip(channel, item) for item in value]
-        if not isinstance(value, Send):
-            return value
-        if not isinstance(value.arg, dict) or self._untracked.isdisjoint(value.arg):
-            return value
-        kept = {k: v for k, v in value.arg.items() if k not in self._untracked}
-        return Send(value.node, kept, timeout=value.timeout)
+        return self._parts.inside(channel, value)
 
     def value_body(self, value: Any, *, channel: str, node: str | None = None) -> bytes:
         """The body of a pending write in a control slot, for a task of `node`."""

@@ -225,6 +225,11 @@ def _fields(value: Any) -> Iterable[str]:
     return getattr(cls, "_fields", ()) if isinstance(value, tuple) else ()
 
 
+def untracked_screen(channels: Collection[str]) -> Screen | None:
+    """What hides channels that are never stored in values that carry others; None: none are."""
+    return Screen(channels, {}, None) if channels else None
+
+
 def screen_of(omit: Any, redact: Any, where: Any, inner: Screen | None) -> Screen:
     """The screen that options of `with_filter` describe, behind `inner`.
 
@@ -249,4 +254,4 @@ def _texts(names: Iterable[Any]) -> bool:
     return all(isinstance(name, str) for name in names)
 
 
-__all__ = ["NOT_STORED", "Screen", "screen_of"]
+__all__ = ["NOT_STORED", "Screen", "screen_of", "untracked_screen"]
