@@ -71,7 +71,7 @@ sys.exit(len(broken) > 0)
 """
 
 
-@pytest.mark.timeout(300)  # one process after the other, beside whatever else runs
+@pytest.mark.timeout(1800)  # one process after the other, beside whatever else runs
 def test_every_public_module_imports_alone():
     """In a process of its own each, so that no order of imports is needed."""
     command = [sys.executable, "-c", EACH_IN_A_CHILD]

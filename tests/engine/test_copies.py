@@ -16,7 +16,7 @@ from stepwell.checkpoint.driver import Driver, RunRow
 from stepwell.checkpoint.memory import InMemorySaver
 from stepwell.checkpoint.postgres import PostgresSaver
 from stepwell.checkpoint.sqlite import SqliteSaver
-from stepwell.errors import NotFoundError, StorageError, UsageError
+from stepwell.errors import NotFoundError, StorageError, ThreadBusyError, UsageError
 from stepwell.graph import START, StateGraph
 from stepwell.testing import FaultPlan, FaultyDriver
 from stepwell.types import Command, interrupt
@@ -318,3 +318,40 @@ async def test_a_copy_that_is_cut_off_is_there_whole_or_not_at_all(
             await saver.acopy_thread("a", "b")
         assert cut_off is (k == 1), "it is one commit"
         assert await history(graph, "b") == await history(graph, "a")
+
+
+async def test_of_a_thread_that_is_written_meanwhile_no_more_is_read_than_needed(
+    saver: Saver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread of many namespaces: the reading begins anew with the first that tells of it, and is
+    given up in words when it never comes to an end. Once it is quiet, it is copied."""
+
+    async def deep(state: State) -> dict[str, Any]:
+        return {"log": ["deep"]}
+
+    inner = StateGraph(State).add_node("deep", deep).add_edge(START, "deep").compile()
+    builder = StateGraph(State).add_node("inner", inner).add_edge(START, "inner")
+    graph = builder.compile(saver)
+    config = {"configurable": {"thread_id": "busy"}}
+    for _ in range(6):
+        await graph.ainvoke({"log": ["in"]}, config)
+    journal = await saver.journal()
+    assert len(list(await journal.namespaces(saver.key("busy")))) == 6
+    real, read = journal.history, []
+
+    async def history(key: Any, ns: str, *rest: Any, **options: Any) -> Any:
+        page = await real(key, ns, *rest, **options)
+        read.append(ns)
+        if not ns:
+            await graph.aupdate_state(config, {"log": ["meanwhile"]}, as_node="inner")
+        return page
+
+    monkeypatch.setattr(journal, "history", history)
+    with pytest.raises(ThreadBusyError, match="written all the time"):
+        await saver.acopy_thread("busy", "copy")
+    attempts = read.count("")
+    assert len(read) == 2 * attempts
+    assert await saver.aget_thread("copy") is None
+    monkeypatch.undo()
+    await saver.acopy_thread("busy", "copy")
+    assert (await saver.aget_tuple({"configurable": {"thread_id": "copy"}})) is not None

@@ -15,11 +15,16 @@ from stepwell.errors import UsageError
 from stepwell.graph import END, START, MessagesState, StateGraph
 from stepwell.testing import EffectLog, crash_at, crash_everywhere
 from stepwell.types import Command
+from tests._postgres import fresh_schema, server_dsn
 from tests.testkit._flows import build, config
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 async def saver(request, tmp_path):
+    if request.param == "postgres":
+        async with fresh_schema() as schema, open_saver(server_dsn(), schema=schema) as opened:
+            yield opened
+        return
     url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/threads.db"
     async with open_saver(url) as opened:
         yield opened

@@ -12,9 +12,11 @@ import asyncio
 import contextlib
 import os
 import random
+import signal
 import statistics
 import sys
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -152,8 +154,14 @@ class Process:
 
     async def heard(self, word: str) -> None:
         assert self.child.stdout is not None
-        async with asyncio.timeout(REPLY_S):
-            line = await self.child.stdout.readline()
+        try:
+            async with asyncio.timeout(REPLY_S):
+                line = await self.child.stdout.readline()
+        except TimeoutError:
+            self.child.send_signal(signal.SIGUSR1)  # it tells where its tasks stand
+            await asyncio.sleep(5)
+            msg = f"a process that should have said {word!r} has said nothing for {REPLY_S:g} s"
+            raise RuntimeError(msg) from None
         if line.strip() != word.encode():
             msg = f"a process should have said {word!r}, and said {line!r}"
             raise RuntimeError(msg)
@@ -185,11 +193,13 @@ class Soak:
                 ):
                     await self._period(source, stayer, period_s)
                 await self._end(source, stayer)
+        except Exception:  # what was seen until then counts, too
+            self.figures.failures.append(traceback.format_exc(limit=-4))
         finally:
             for process in (stayer, self.victim):
                 if process is not None:
                     await process.kill()
-            errors = [p.read_text("utf-8")[-800:] for p in sorted(self.folder.glob("*.err"))]
+            errors = [p.read_text("utf-8")[-3000:] for p in sorted(self.folder.glob("*.err"))]
             self.figures.failures += [f"a process complained: {e}" for e in errors if e.strip()]
         self._judge()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -263,8 +264,20 @@ class Worker:
         self.log.write(done=dict(done))
 
 
+def show_tasks() -> None:
+    """Where every task stands, to the error output."""
+    for task in asyncio.all_tasks():
+        print(task.get_name(), file=sys.stderr)
+        awaited: Any = task.get_coro()
+        while (frame := getattr(awaited, "cr_frame", None)) is not None:
+            code = frame.f_code
+            print(f"  {code.co_filename}:{frame.f_lineno} {code.co_name}", file=sys.stderr)
+            awaited = awaited.cr_await
+
+
 async def main(url: str, folder: str, me: str, seed: int) -> None:
     loop, paused, words = asyncio.get_running_loop(), asyncio.Event(), asyncio.StreamReader()
+    loop.add_signal_handler(signal.SIGUSR1, show_tasks)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(words), sys.stdin)
     async with open_saver(url) as saver:
         worker = Worker(saver, Path(folder), me, random.Random(seed))

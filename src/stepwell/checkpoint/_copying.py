@@ -110,30 +110,44 @@ async def read_whole(journal: Journal, key: ThreadKey) -> Whole:
         ThreadBusyError: It was written during each of several attempts.
     """
     for _ in range(_READS_MAX):
-        page = await journal.history(key, "")
-        thread = page.thread
-        if thread is None:
-            msg = f"There is no thread {key.thread_id!r} to be copied."
-            raise NotFoundError(msg, thread_id=key.thread_id)
-        names = ["", *reversed(await journal.namespaces(key))]
-        checkpoints: list[tuple[str, CheckpointRow]] = []
-        writes: list[tuple[str, WriteRow]] = []
-        for name in names:
-            if name:
-                page = await journal.history(key, name)
-            checkpoints += [(name, row) for row in chain(page.rows, page.segments)]
-            writes += [(name, row) for row in page.writes]
-        sealed = [row for _, row in checkpoints if row.key_id is not None]
-        if sealed:
-            parse(sealed[0])  # bound to its thread: a copy could not be opened
-        runs = await _all_runs(journal, key)
-        now = (await journal.load(LoadRequest(key, "", 0))).thread
-        if now is not None and (now.uid, now.record_no, now.layout_no) == (
-            thread.uid, thread.record_no, thread.layout_no,
-        ):  # fmt: skip
-            return Whole(thread, names, checkpoints, writes, runs)
+        whole = await _read_once(journal, key)
+        if whole is not None:
+            return whole
     msg = f"Thread {key.thread_id!r} is being written all the time; copy it when its run is over."
     raise ThreadBusyError(msg, thread_id=key.thread_id)
+
+
+async def _read_once(journal: Journal, key: ThreadKey) -> Whole | None:
+    """None: it was written meanwhile."""
+    page = await journal.history(key, "")
+    thread = page.thread
+    if thread is None:
+        msg = f"There is no thread {key.thread_id!r} to be copied."
+        raise NotFoundError(msg, thread_id=key.thread_id)
+    names = ["", *reversed(await journal.namespaces(key))]
+    checkpoints: list[tuple[str, CheckpointRow]] = []
+    writes: list[tuple[str, WriteRow]] = []
+    for name in names:
+        if name:
+            page = await journal.history(key, name)
+            if not _same(page.thread, thread):
+                return None  # there may be thousands, and all would be read in vain
+        checkpoints += [(name, row) for row in chain(page.rows, page.segments)]
+        writes += [(name, row) for row in page.writes]
+    sealed = [row for _, row in checkpoints if row.key_id is not None]
+    if sealed:
+        parse(sealed[0])  # bound to its thread: a copy could not be opened
+    runs = await _all_runs(journal, key)
+    if not _same((await journal.load(LoadRequest(key, "", 0))).thread, thread):
+        return None
+    return Whole(thread, names, checkpoints, writes, runs)
+
+
+def _same(now: ThreadRow | None, before: ThreadRow) -> bool:
+    """Whether nothing was written to a thread since, and none of its rows moved."""
+    return now is not None and (now.uid, now.record_no, now.layout_no) == (
+        before.uid, before.record_no, before.layout_no,
+    )  # fmt: skip
 
 
 async def _all_runs(journal: Journal, key: ThreadKey) -> dict[int, RunRow]:
