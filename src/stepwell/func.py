@@ -17,7 +17,7 @@ from warnings import warn
 
 from stepwell._codec import GLOBAL, Registry, register_schema
 from stepwell._context import current_task
-from stepwell._engine.arguments import ON_CONFLICT, OnConflict, flag, one_of, seconds, text, whole
+from stepwell._engine.arguments import OnConflict, flag, run_defaults, seconds, text, whole
 from stepwell._engine.binding import bind, callable_name
 from stepwell._engine.calls import CallSpec, start_call
 from stepwell._engine.futures import SyncAsyncFuture
@@ -28,6 +28,7 @@ from stepwell._engine.task import TaskRun
 from stepwell._engine.timed import sync_timeout
 from stepwell._plan.migrations import Migrations
 from stepwell._plan.spec import PREVIOUS, GraphSpec, NodeSpec
+from stepwell._when import checkpoint_policy
 from stepwell.cache.base import BaseCache
 from stepwell.channels.ephemeral_value import EphemeralValue
 from stepwell.channels.last_value import LastValue
@@ -36,7 +37,7 @@ from stepwell.errors import GraphDefinitionError
 from stepwell.graph._compile import NodeDef, fingerprint, identity_of
 from stepwell.graph._schema import mapper_of
 from stepwell.pregel.main import Pregel
-from stepwell.types import CachePolicy, Durability, RetryPolicy, TimeoutPolicy
+from stepwell.types import CachePolicy, CheckpointWhen, Durability, RetryPolicy, TimeoutPolicy
 from stepwell.warnings import LangGraphDeprecatedSinceV05, LangGraphDeprecatedSinceV10
 
 if TYPE_CHECKING:
@@ -200,6 +201,8 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  # LangGraph's name
             "interrupt" | "rollback".
         lock_timeout: Seconds to wait for a busy thread; None for ever, 0 not at all.
         durability: Default of the runs: "async" | "sync" | "exit".
+        checkpoint_when: Which supersteps of graphs that it calls get a row, where these do not
+            say. It is one superstep itself, whose end always does, and so do results of tasks.
         state_version: Version of the saved value's meaning; a thread of a newer one is refused.
         on_mismatch: What to do when another graph wrote the thread.
         strict: In-place changes of the saved value are errors.
@@ -227,6 +230,7 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  # LangGraph's name
         on_conflict: OnConflict = "wait",
         lock_timeout: float | None = None,
         durability: Durability | None = None,
+        checkpoint_when: CheckpointWhen | None = None,
         state_version: int = 0,
         on_mismatch: Literal["accept", "warn", "refuse"] = "warn",
         strict: bool = False,
@@ -244,13 +248,11 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  # LangGraph's name
         self.retry_policy = _renamed(deprecated, "retry", "retry_policy", retry_policy)
         _no_more(deprecated, "entrypoint")
         self.timeout = TimeoutPolicy.coerce(timeout)
-        one_of("on_conflict", on_conflict, ON_CONFLICT)
-        one_of("on_mismatch", on_mismatch, ("accept", "warn", "refuse"))
-        if durability is not None:
-            one_of("durability", durability, ("sync", "async", "exit"))
+        run_defaults(on_conflict, on_mismatch, durability)
         self.on_conflict = on_conflict
         self.lock_timeout = seconds("lock_timeout", lock_timeout)
         self.durability = durability
+        self.checkpoint_when = checkpoint_policy(checkpoint_when)
         self.state_version = whole("state_version", state_version, 0)
         self.on_mismatch = on_mismatch
         self.strict = flag("strict", strict)
@@ -275,6 +277,7 @@ class entrypoint(Generic[ContextT]):  # noqa: N801  # LangGraph's name
         program.on_conflict = self.on_conflict
         program.lock_timeout = self.lock_timeout
         program.durability = self.durability
+        program.checkpoint_when = self.checkpoint_when
         program.migrations = Migrations({}, self.state_version)
         program.on_mismatch = self.on_mismatch
         program.strict = self.strict

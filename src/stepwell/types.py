@@ -41,6 +41,7 @@ from stepwell._shapes import (
     ValuesStreamPart,
     interrupt_id,
 )
+from stepwell._when import Always, CheckpointWhen, Every, OnExit, When
 from stepwell.config import RunnableConfig
 
 All: TypeAlias = Literal["*"]
@@ -390,12 +391,12 @@ OMIT: Final = Hiding.OMIT
 
 __all__ = [
     "KEEP", "OMIT",
-    "All", "CachePolicy", "CheckpointPayload", "CheckpointStreamPart", "CheckpointTask",
-    "Checkpointer", "Command",
-    "CustomStreamPart", "DebugPayload", "DebugStreamPart", "Durability", "GraphOutput", "Interrupt",
-    "MessagesStreamPart", "Overwrite", "PregelExecutableTask", "PregelTask", "RetryPolicy", "Send",
-    "StateSnapshot", "StateUpdate", "StreamMode", "StreamPart", "StreamWriter", "TaskPayload",
-    "TaskResultPayload", "TasksStreamPart", "TimeoutPolicy", "TracePolicy", "UpdatesStreamPart",
-    "ValuesStreamPart", "default_retry_on", "ensure_valid_checkpointer", "interrupt",
-    "interrupt_id", "omit_payload",
+    "All", "Always", "CachePolicy", "CheckpointPayload", "CheckpointStreamPart", "CheckpointTask",
+    "CheckpointWhen", "Checkpointer", "Command",
+    "CustomStreamPart", "DebugPayload", "DebugStreamPart", "Durability", "Every", "GraphOutput",
+    "Interrupt", "MessagesStreamPart", "OnExit", "Overwrite", "PregelExecutableTask", "PregelTask",
+    "RetryPolicy", "Send", "StateSnapshot", "StateUpdate", "StreamMode", "StreamPart",
+    "StreamWriter", "TaskPayload", "TaskResultPayload", "TasksStreamPart", "TimeoutPolicy",
+    "TracePolicy", "UpdatesStreamPart", "ValuesStreamPart", "When", "default_retry_on",
+    "ensure_valid_checkpointer", "interrupt", "interrupt_id", "omit_payload",
 ]  # fmt: skip

@@ -54,6 +54,18 @@ def one_of(name: str, value: Any, allowed: Collection[str]) -> None:
         raise refuse(name, value, " or ".join(repr(a) for a in allowed))
 
 
+def run_defaults(on_conflict: Any, on_mismatch: Any, durability: Any) -> None:
+    """Refuse what a graph says of its runs if it is none of the words for it.
+
+    Raises:
+        ArgumentError: One is not.
+    """
+    one_of("on_conflict", on_conflict, ON_CONFLICT)
+    one_of("on_mismatch", on_mismatch, ("accept", "warn", "refuse"))
+    if durability is not None:
+        one_of("durability", durability, ("sync", "async", "exit"))
+
+
 def whole(name: str, value: Any, least: int) -> int:
     """A whole number.
 

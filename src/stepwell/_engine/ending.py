@@ -17,6 +17,7 @@ from stepwell.checkpoint.driver import RunStatus, ThreadChange, ThreadStatus
 from stepwell.errors import ErrorCode, GraphRecursionError, create_error_message
 
 if TYPE_CHECKING:
+    from stepwell._engine.recorder import Recorder
     from stepwell._engine.run import Run
 
 
@@ -30,6 +31,35 @@ def end(
     if run.nested:
         hold_back(run)
         return
+    with rec.handle.together():
+        lost = None if rec.exits else _write_held(run)
+        if lost is not None:
+            status, outcome = ThreadStatus.FAILED, RunStatus.FAILED
+        _close(run, rec, status, outcome, error or lost)
+    if lost is None:
+        return
+    if error is None:
+        raise lost
+    error.add_note(f"Supersteps before it could not be stored: {type(lost).__name__}: {lost}")
+
+
+def _write_held(run: Run) -> Exception | None:
+    """Append what a policy has left out; returns why it cannot be stored."""
+    if run.rec is not None:
+        try:
+            run.rec.write_held()
+        except Exception as exc:  # noqa: BLE001  # the codec refuses it, or a filter fails
+            return exc
+    return None
+
+
+def _close(
+    run: Run,
+    rec: Recorder,
+    status: ThreadStatus,
+    outcome: RunStatus,
+    error: BaseException | None,
+) -> None:
     unfinished = tuple(t.task.origin for t in run.tasks if t.writes is None)
     if not unfinished and error is not None:  # the barrier itself failed
         unfinished = tuple(t.name for t in run.tasks if t.error is None)
@@ -39,15 +69,14 @@ def end(
         if not unfinished and status == ThreadStatus.IDLE:
             status = ThreadStatus.DONE  # stopped with nothing left to do
     row = change(run, status, outcome, unfinished, error)
-    with rec.handle.together():
-        leave_finished(run)  # one may end just as its run is cancelled
-        if rec.exits:
-            _leave_all(run, row)
-        if run.kin is not None:
-            run.kin.write_held_back()
-        if row is not None:
-            # One that has come to no barrier leaves an older version's state as it is.
-            rec.status(row._replace(state_version=rec.version), let_go=True)
+    if rec.exits:
+        _leave_all(run, row)
+    leave_finished(run)  # one may end just as its run is cancelled
+    if run.kin is not None:
+        run.kin.write_held_back()
+    if row is not None:
+        # One that has come to no barrier leaves an older version's state as it is.
+        rec.status(row._replace(state_version=rec.version), let_go=True)
 
 
 def _has_finished(run: Run, task: Task) -> bool:
@@ -64,9 +93,18 @@ def hold_back(run: Run, *, finished: bool = False) -> None:
     The next run in its namespace (another attempt of its task, or another call of a graph that
     keeps one history) goes on from it. Where it has finished and its task has too, nothing
     does, and nothing of it is written, as in LangGraph.
+
+    Where a policy left checkpoints out, only one that has finished is kept, and only if its task
+    alone can go on from it.
     """
     rec = run.rec
-    if rec is None or not rec.exits:
+    if rec is None or not rec.holds or rec.handle.failure is not None:
+        return
+    if not rec.exits and (not finished or run.graph.keeps_history):
+        rec.write_held()
+        leave_finished(run)
+        return
+    if not (rec.exits or rec.held_back):
         return
     run.family.at_exit[run.ns] = partial(_leave_if_needed if finished else _leave_all, run)
     if rec.spoiled:  # a barrier has failed half-way: its state is of no use
@@ -82,14 +120,16 @@ def _leave_if_needed(run: Run) -> None:
 
 
 def _leave_all(run: Run, row: ThreadChange | None = None) -> None:
-    """Append what durability="exit" has held back, although the run is not finished.
+    """Append what was held back, although the run is not finished.
 
     `row` tells of it.
     """
     rec = run.rec
     if rec is None:
         return
-    rec.exit_checkpoint(run.state, thread=row, let_go=False)
+    rec.write_held(thread=row)
+    if not rec.exits:
+        return
     rec.command(run.null_writes, None)  # those that no barrier has taken along
     leave_again(run)
     calls = () if run.board is None else run.board.made
@@ -124,7 +164,7 @@ def complete(run: Run) -> None:
             rec.command(run.null_writes, None)  # those that no barrier has taken along
         row = change(run, ThreadStatus.DONE, RunStatus.DONE, ())
         if rec.held_back:
-            rec.exit_checkpoint(run.state, thread=row, let_go=True)
+            rec.write_held(thread=row, let_go=True, looks=True)
         elif row is not None:
             rec.status(row, let_go=True)
 

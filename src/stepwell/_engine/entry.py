@@ -251,6 +251,7 @@ def make_run(
     rec = recorder(
         opened.handle, program, view,
         ns=opened.ns, durability=durability, strict=program.strict, run_row=row,
+        policy=program.checkpoint_when or Recorder.policy,
     )  # fmt: skip
     metadata = dict(config.metadata)
     if config.run_id is not None:

@@ -52,8 +52,8 @@ class Family:
 
     def __init__(self) -> None:
         self.spaces: dict[str, Run] = {}
-        """The last runs of namespaces that may be run in again and whose records are held back
-        (durability="exit"): the next one continues from them."""
+        """The last runs of namespaces that may be run in again and whose records are held back:
+        the next one continues from them."""
         self.at_exit: dict[str, Callable[[], None]] = {}
         """What runs that ended unfinished have to write when the root writes its own record."""
         self.replay: Replay | None = None
@@ -73,8 +73,13 @@ class Family:
             for name in [n for n in held if n.startswith(prefix) and NS_END in n]:
                 del held[name]
 
+    def write_now(self, ns: str) -> None:
+        """Append what the last run in a namespace left, if it is not appended yet."""
+        del self.spaces[ns]
+        self.at_exit.pop(ns)()
+
     def write_held_back(self) -> None:
-        """Append what nested runs left (durability="exit")."""
+        """Append what nested runs left."""
         writers, self.at_exit = self.at_exit, {}
         for write in writers.values():
             write()

@@ -35,8 +35,13 @@ def keep(rec: Recorder, task: TaskRun, others: bool) -> asyncio.Future[None] | N
             task.interrupts, task.failure = (), exc
     if run.nested and task.took_answer and task.writes is not None:
         take_back(task)
-    if rec.exits or not (task.writes is None or others or _broken(run)):
+    if rec.exits:
         return None
+    if task.writes is not None:
+        if not (others or _broken(run)):
+            return None
+        if rec.held_back and not task.is_call:
+            return None  # worth nothing without the checkpoint, and that was left out
     leave(rec, task)
     return rec.settled()
 

@@ -163,6 +163,10 @@ class _Start:
         handle, ns, replay = parent.rec.handle, self.ns, parent.family.replay
         name = self.config.checkpoint_map.get(ns)
         self.replays = name is None and replay is not None
+        if self.known is not None and not parent.rec.exits:
+            # Left out until now, and wanted after all: its task is tried again.
+            parent.family.write_now(self.ns)
+            self.known = None
         if self.known is not None:
             self.rec = self.known.rec
             return
@@ -184,7 +188,8 @@ class _Start:
         self.rec = recorder(
             handle, self.program, self.view,
             ns=ns, durability=parent.rec.durability, strict=parent.rec.strict,
-            run_row=parent.rec.run_row,
+            run_row=parent.rec.run_row, around=parent.rec,
+            policy=self.program.checkpoint_when or parent.rec.policy,
         )  # fmt: skip
         self.rec.keep = True
 

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from stepwell._codec import Codec, Registry
 from stepwell._plan.migrations import Migrations
 from stepwell._plan.spec import GraphSpec
+from stepwell._when import CheckpointWhen
 from stepwell.constants import NS_END, NS_SEP
 from stepwell.types import CachePolicy, Durability, RetryPolicy
 
@@ -27,6 +28,8 @@ class Program:
         "cache_policy",
         "call_results",
         "call_specs",
+        "checkpoint_when",
+        "checkpoint_when_by_node",
         "children",
         "codec",
         "context_mapper",
@@ -67,6 +70,10 @@ class Program:
         self.interrupt_before: Sequence[str] | Literal["*"] = ()
         self.interrupt_after: Sequence[str] | Literal["*"] = ()
         self.durability: Durability | None = None
+        self.checkpoint_when: CheckpointWhen | None = None
+        """Which supersteps get a row; None: those that the graph around this one says, or all."""
+        self.checkpoint_when_by_node: Mapping[str, CheckpointWhen] = {}
+        """The same of supersteps that these nodes ran in."""
         self.on_conflict: str = "wait"
         self.on_mismatch: str = "warn"
         self.lock_timeout: float | None = None

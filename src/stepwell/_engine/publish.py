@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Publisher:
     """Publishes one run. Without a sink it only remembers whether there is output yet."""
 
-    __slots__ = ("_keeps", "_latest", "_shown", "_whose", "output_keys", "sink", "split")
+    __slots__ = ("_keeps", "_latest", "_owed", "_shown", "_whose", "output_keys", "sink", "split")
 
     def __init__(self, run: Run) -> None:
         # No circle: a run that is over is gone at once, and what it holds with it.
@@ -39,6 +39,8 @@ class Publisher:
         self.sink: Outlet | None = None
         self.output_keys: Sequence[str] | str = output_selector(run.spec)
         self._latest: Any = None
+        self._owed: Sequence[Task] | None = None
+        """What is due behind a checkpoint that was left out, and not shown therefore."""
         self._shown = False
         self.split = False
 
@@ -154,8 +156,25 @@ class Publisher:
         if sink is None or run.rec is None or not sink.wants("checkpoints"):
             return
         if not run.rec.exits:
+            if run.rec.held_back:
+                self._owed = due  # nobody would find it in the history either
+                return
             await run.rec.durable()
+        self._owed = None
         sink.put("checkpoints", checkpoint_chunk(run, due), run.step - 1, run.clock.wall())
+
+    async def stopping(self) -> None:
+        """Write the checkpoint that the run stops at, if it was left out, and show it.
+
+        Raises:
+            UnsupportedTypeError: It cannot be stored.
+        """
+        rec = self._run.rec
+        if rec is None or not rec.holds or rec.exits or rec.handle.failure is not None:
+            return
+        rec.write_held()
+        if self._owed is not None:
+            await self.checkpoint(self._owed)
 
     def result(self) -> Any:
         """What `invoke` returns: the last output values, and the questions asked.

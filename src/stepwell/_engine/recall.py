@@ -212,7 +212,7 @@ def _settle(run: Run, task: TaskRun, *, others: bool) -> None:
     """Record and show a task whose result came from the cache."""
     if run.rec is not None:
         task.encoded = run.rec.encode(task.writes or ())
-        if others and not run.rec.exits:
+        if others and not (run.rec.exits or run.rec.held_back):
             leave(run.rec, task)
     run.publisher.recalled(task)
     if run.watch is not None:

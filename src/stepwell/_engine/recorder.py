@@ -12,7 +12,7 @@ import uuid
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -26,8 +26,9 @@ from stepwell._journal.record import (
     Entry,
 )
 from stepwell._journal.unusual import plain, usual
-from stepwell._plan.apply import compose
+from stepwell._plan.apply import TaskWrites, compose
 from stepwell._plan.state import ThreadState
+from stepwell._when import Always, CheckpointWhen
 from stepwell.channels.base import Op
 from stepwell.checkpoint.driver import CheckpointRow, RunRow, Source, ThreadChange
 from stepwell.errors import InvalidUpdateError
@@ -48,18 +49,21 @@ REPAIR_EVERY: Final = 16
 REPAIR_BYTES_MAX: Final = 256 << 10
 """Channels with a larger encoding are looked at only in strict mode."""
 
-Versions: TypeAlias = tuple[int, dict[str, int], dict[str, dict[str, int]]]
-"""(version, versions of channels, who has seen which) of a state."""
-
 
 class Recorder(TaskRecords):
     """Writes the records of one run in one namespace."""
 
     __slots__ = (
-        "_ahead", "_before", "_exit_no", "_exit_ops", "_held_back", "_mended_at", "_migration",
-        "_name", "_named", "_parents", "_spec", "_versions", "durability", "ended", "exits", "home",
-        "keep", "outcome", "run_row", "strict", "waits",
+        "_ahead", "_mended_at", "_migration", "_name", "_named", "_parents", "_spec", "_versions",
+        "durability", "ended", "home", "keep", "outcome", "run_row", "strict", "waits",
     )  # fmt: skip
+
+    holds = False
+    """Whether it leaves checkpoints out; see `HoldingRecorder`."""
+    exits = False
+    """Whether nothing is written before the run's end (durability="exit")."""
+    policy: CheckpointWhen = Always()
+    """Which checkpoints are written; also of graphs inside that do not say."""
 
     def __init__(
         self,
@@ -81,7 +85,6 @@ class Recorder(TaskRecords):
         self.keep = False
         """Whether the claim outlives the run (another one follows under it)."""
         self.durability = durability
-        self.exits = durability == "exit"
         self.waits = durability == "sync"
         """Whether every superstep waits until the one before is durable."""
         self.run_row = run_row
@@ -109,12 +112,6 @@ class Recorder(TaskRecords):
         """What the next record has to say of the state's version."""
         self._ahead: deque[Ticket] = deque()
         self._last: Ticket | None = None
-        self._exit_ops: dict[str, Op] = {}
-        self._before: Versions | None = None
-        """Versions before the barrier that is being applied (durability="exit")."""
-        self._exit_no = 0
-        """The number that the one record of durability="exit" is to have."""
-        self._held_back: tuple[int, int, Sequence[Entry], Mapping[str, Any] | None] | None = None
         self._mended_at = 0
 
     @property
@@ -134,21 +131,30 @@ class Recorder(TaskRecords):
         parents, self._parents = self._parents, None
         return parents
 
-    def remember(self, state: ThreadState) -> None:
-        """A barrier is about to be applied, which may fail half-way (durability="exit": where
-        nothing is written until the end, the last good superstep is what has to be)."""
-        seen = {node: dict(versions) for node, versions in state.seen.items()}
-        self._before = (state.version, dict(state.versions), seen)
+    def remember(self, state: ThreadState, done: Sequence[TaskWrites]) -> None:
+        """A barrier is about to be applied, which may fail half-way: where something is held
+        back, what the last good superstep left is what has to be written."""
 
     @property
     def spoiled(self) -> bool:
         """Whether a barrier has failed half-way, so that the state is not to be used."""
-        return self._before is not None
+        return False
 
     @property
     def held_back(self) -> bool:
-        """Whether there is a checkpoint that durability="exit" has not written yet."""
-        return self._held_back is not None
+        """Whether the checkpoint that the run stands at is not written yet."""
+        return False
+
+    def write_held(
+        self, *, thread: ThreadChange | None = None, let_go: bool = False, looks: bool = False
+    ) -> None:
+        """Append the checkpoint that is held back, if there is one.
+
+        `looks`: no task runs, so it is time to look for values that were changed in place.
+
+        Raises:
+            UnsupportedTypeError: A value cannot be stored.
+        """
 
     @property
     def checkpoint_id(self) -> str:
@@ -178,23 +184,13 @@ class Recorder(TaskRecords):
         thread: ThreadChange | None = None,
         let_go: bool = False,
     ) -> None:
-        """Append the checkpoint that a barrier made (hold it back with durability="exit").
+        """Append the checkpoint that a barrier made, or hold it back.
 
         `drops`: the superstep's pending writes are part of `entries` and need not be kept.
 
         Raises:
             UnsupportedTypeError: A value cannot be stored. Nothing was appended.
         """
-        if self.exits:
-            self._before = None
-            if self._migration is not None and not self._exit_ops:
-                self._exit_ops = dict(self._migration.ops)
-            self._exit_ops = compose(self._exit_ops, dict(ops), state.channels)
-            self._held_back = (int(source), step, entries, metadata)
-            # Each superstep has an id of its own: its tasks are named after it.
-            self._exit_no = max(self._exit_no, self.handle.record_no) + 1
-            self._name = self.name_of(self.handle.head_of(self._ns_name) + 1, self._exit_no)
-            return
         looks = let_go or self.strict or step - self._mended_at >= REPAIR_EVERY
         made = None
         if not looks and self._parents is None and self._migration is None:
@@ -235,36 +231,6 @@ class Recorder(TaskRecords):
             check=state.channels if looks else None,
             check_bytes_max=self._bytes_max,
         )
-
-    def exit_checkpoint(
-        self, state: ThreadState, *, thread: ThreadChange | None, let_go: bool
-    ) -> None:
-        """Write the one checkpoint of a durability="exit" run, if it made any."""
-        if self._held_back is None:
-            return
-        source, step, entries, metadata = self._held_back
-        self._held_back = None
-        ops, self._exit_ops = self._exit_ops, {}
-        # The operands of `ops` are those of the whole run, not of the last superstep: the
-        # entries must not be taken for their source.
-        body, mended = self._encoder.step_body(
-            [Entry(e.name, e.kind, e.triggers, (), control=e.control) for e in entries],
-            ops,
-            migrated=None if self._migration is None else self._migration.told(ops),
-            interrupt_seen=state.interrupt_seen,
-            versions=self._before or (state.version, state.versions, state.seen),
-            parents=self._new_parents(),
-            check=None if self.spoiled else state.channels,
-            check_bytes_max=self._bytes_max,
-        )
-        self._migration = None
-        if mended:
-            self._report(mended)
-        self.handle.number_from(self._exit_no)
-        self._append(
-            Source(source), step, body, drops=False, metadata=metadata, thread=thread,
-            let_go=let_go, known_as=self.checkpoint_id,
-        )  # fmt: skip
 
     def copy(
         self,

@@ -206,14 +206,17 @@ class Run:
             if publisher.sink is not None:
                 await publisher.checkpoint(due)
             if self.step > self.stop:
+                await publisher.stopping()
                 raise out_of_steps(self)
             if not due:
                 return
             self.tasks = self._known(due) if self.opening else [TaskRun(self, t) for t in due]
             if self.interrupt_before and self._stops(self.interrupt_before, due):
+                await publisher.stopping()
                 self._break()
                 return
             if control is not None and control.drain_reason is not None:
+                await publisher.stopping()
                 raise GraphDrained(control.drain_reason or "shutdown")
             if rec is not None:
                 if rec.handle.stopping:
@@ -234,6 +237,7 @@ class Run:
             ran = self.tasks
             done: list[TaskWrites] = [(t.task, t.writes) for t in ran if t.writes is not None]
             if len(done) < len(ran) or (self.board is not None and self.board.asks):
+                await publisher.stopping()
                 self._raise_or_interrupt()
                 return
             due = self._barrier(done)
@@ -245,6 +249,7 @@ class Run:
             publisher.values(done)
             if self.interrupt_after and self._stops(self.interrupt_after, [t.task for t in ran]):
                 await publisher.checkpoint(due)
+                await publisher.stopping()
                 self._break()
                 return
 
@@ -325,8 +330,8 @@ class Run:
 
     def _barrier(self, done: list[TaskWrites]) -> list[Task]:
         """Apply what the tasks wrote, record it, and plan what is due next."""
-        if self.rec is not None and self.rec.exits:
-            self.rec.remember(self.state)
+        if self.rec is not None and self.rec.holds:
+            self.rec.remember(self.state, done)
         try:
             changed = apply(self.spec, self.state, done)
         except Exception:
@@ -348,7 +353,7 @@ class Run:
         if self.watch is not None:
             self.watch.superstep_finished(step, len(self.tasks))
         self.board = None
-        if rec is not None and rec.exits and self.family.spaces:
+        if rec is not None and rec.holds and self.family.spaces:
             self.family.forget_below(self.ns)
         if self.opening:
             self._open()
@@ -368,8 +373,8 @@ class Run:
         ops = deltas(self.state, changed)
         if self.carried:
             ops, self.carried = compose(self.carried, ops, self.state.channels), {}
-        if not rec.exits and self.publisher.sink is not None:  # nobody else looks at it
-            # With durability="exit" all supersteps are one record, whose parent stays.
+        # Nobody else looks at it. While supersteps become one record, its parent stays.
+        if self.publisher.sink is not None and not (rec.exits or rec.held_back):
             self.parent_checkpoint = rec.checkpoint_id or None
         rec.checkpoint(
             self.state,

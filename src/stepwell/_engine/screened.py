@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
+from stepwell._engine.holding import HoldingRecorder
 from stepwell._engine.recorder import Recorder
-from stepwell._journal.metadata import encode_metadata
 from stepwell._journal.screened import ScreenedEncoder
+from stepwell._when import Always, CheckpointWhen
 
 if TYPE_CHECKING:
     from stepwell._engine.program import Program
@@ -17,44 +19,69 @@ if TYPE_CHECKING:
     from stepwell._plan.state import ThreadState
 
 
-class ScreenedRecorder(Recorder):
-    """A recorder whose records hide what the screen of its thread's handle says."""
+class _Screening(Recorder):
+    """What makes a recorder hide what the screen of its thread's handle says."""
 
-    __slots__ = ("_screen", "_shown")
+    __slots__ = ()
 
-    def __init__(
-        self,
-        screen: Screen,
-        handle: ThreadHandle,
-        program: Program,
-        view: View | None,
-        **options: Any,
-    ) -> None:
-        super().__init__(handle, program, view, **options)
-        self._screen = screen
-        self._encoder = self._shown = ScreenedEncoder(
+    def hide(self, screen: Screen, program: Program, view: View | None) -> Recorder:
+        """Hide it from now on."""
+        self._encoder = ScreenedEncoder(
             screen, program.codec,
             untracked=program.spec.untracked, state_version=program.state_version,
             stored={} if view is None else view.stored,
         )  # fmt: skip
+        return self
 
     def checkpoint(self, state: ThreadState, **options: Any) -> None:
-        self._shown.channels = state.channels
+        if isinstance(self._encoder, ScreenedEncoder):
+            self._encoder.channels = state.channels
         super().checkpoint(state, **options)
 
-    def exit_checkpoint(self, state: ThreadState, **options: Any) -> None:
-        self._shown.channels = state.channels
-        super().exit_checkpoint(state, **options)
-
     def metadata(self, metadata: Mapping[str, Any]) -> tuple[bytes, str]:
-        return encode_metadata(self._screen.metadata(metadata), self._codec)
+        screen = self.handle.screen
+        return super().metadata(metadata if screen is None else screen.metadata(metadata))
 
 
-def recorder(handle: ThreadHandle, program: Program, view: View | None, **options: Any) -> Recorder:
-    """The recorder of one run: see `Recorder` for the arguments."""
-    if handle.screen is None:
-        return Recorder(handle, program, view, **options)
-    return ScreenedRecorder(handle.screen, handle, program, view, **options)
+class ScreenedRecorder(_Screening):
+    """A recorder whose records hide something."""
+
+    __slots__ = ()
+
+
+class ScreenedHoldingRecorder(_Screening, HoldingRecorder):
+    """The same, of one that leaves checkpoints out."""
+
+    __slots__ = ()
+
+
+def recorder(
+    handle: ThreadHandle,
+    program: Program,
+    view: View | None,
+    *,
+    policy: CheckpointWhen | None = None,
+    around: Recorder | None = None,
+    **options: Any,
+) -> Recorder:
+    """The recorder of one run: see `Recorder` for the arguments.
+
+    Args:
+        policy: Which supersteps get a row, of a run that may leave some out; None: all of them.
+        around: The recorder of the run around it.
+    """
+    screen = handle.screen
+    if (
+        options["durability"] == "exit"
+        or (around is not None and around.holds)
+        or not isinstance(policy, (Always, NoneType))
+        or (policy is not None and program.checkpoint_when_by_node)
+    ):
+        kind = HoldingRecorder if screen is None else ScreenedHoldingRecorder
+        made: Recorder = kind(handle, program, view, policy=policy, around=around, **options)
+    else:
+        made = (Recorder if screen is None else ScreenedRecorder)(handle, program, view, **options)
+    return made.hide(screen, program, view) if isinstance(made, _Screening) and screen else made
 
 
 __all__ = ["recorder"]

@@ -27,7 +27,14 @@ from stepwell.constants import END, START, TASKS
 from stepwell.errors import GraphDefinitionError
 from stepwell.graph._schema import mapper_of
 from stepwell.pregel._assemble import fingerprint, identity_of
-from stepwell.types import CachePolicy, RetryPolicy, Send, TimeoutPolicy, TracePolicy
+from stepwell.types import (
+    CachePolicy,
+    CheckpointWhen,
+    RetryPolicy,
+    Send,
+    TimeoutPolicy,
+    TracePolicy,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from stepwell.graph.state import StateGraph
@@ -54,6 +61,7 @@ class NodeDef:
     identity: str = ""
     """Module and qualified name of its function."""
     trace: TracePolicy | None = None
+    checkpoint_when: CheckpointWhen | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -158,6 +166,12 @@ def assemble(builder: StateGraph, name: str) -> Program:
     program = Program(spec, registry)
     program.context_mapper = mapper_of(builder.context_schema, [])
     program.fingerprint = fingerprint(spec)
+    program.checkpoint_when_by_node = {
+        name: policy
+        for key, node in described.items()
+        if (policy := node.checkpoint_when) is not None
+        for name in (key, f"__error_handler__{key}")
+    }
     return program
 
 

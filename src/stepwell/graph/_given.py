@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import typing
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from stepwell._engine.binding import NotCallableError
+from stepwell.constants import END, START
 from stepwell.errors import GraphDefinitionError, of_langgraph
 from stepwell.types import CachePolicy, RetryPolicy, TimeoutPolicy
 from stepwell.warnings import LangGraphDeprecatedSinceV05, LangGraphDeprecationWarning
@@ -96,6 +97,31 @@ def step_of_sequence(node: Any, known: Mapping[str, Any]) -> tuple[str, Any]:
         )
         raise GraphDefinitionError(msg, node=name)
     return name, action
+
+
+def check_name(name: str, taken: Collection[str]) -> None:
+    """Refuse a name that a node cannot have.
+
+    Raises:
+        GraphDefinitionError: It is taken, reserved, or not usable.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        msg = f"Node {name!r} has a lone surrogate in its name, which cannot be stored."
+        raise GraphDefinitionError(msg, node=name) from None
+    if name in taken:
+        msg = f"Node `{name}` already present: give every node a name of its own."
+    elif name in (START, END):
+        msg = f"Node `{name}` is reserved."
+    elif reserved := [c for c in "|:" if c in name]:
+        msg = (
+            f"'{reserved[0]}' is a reserved character and is not allowed in the node names. "
+            f"Got {name!r}."
+        )
+    else:
+        return
+    raise GraphDefinitionError(msg, node=name)
 
 
 def policies(given: RetryPolicy | Sequence[RetryPolicy] | None) -> tuple[RetryPolicy, ...]:
@@ -225,7 +251,7 @@ def check_schema(schema: Any) -> None:
 
 
 __all__ = [
-    "MissingActionError", "WrongKindError", "branch_name", "caching", "check_schema", "flag",
-    "former", "function_of", "labelled", "labels", "limits", "name_and_action", "name_of",
+    "MissingActionError", "WrongKindError", "branch_name", "caching", "check_name", "check_schema",
+    "flag", "former", "function_of", "labelled", "labels", "limits", "name_and_action", "name_of",
     "policies", "step_of_sequence", "steps", "storing",
 ]  # fmt: skip

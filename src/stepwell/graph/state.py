@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from stepwell._engine.arguments import ON_CONFLICT, OnConflict, nodes, one_of, seconds, text, whole
+from stepwell._engine.arguments import OnConflict, nodes, run_defaults, seconds, text, whole
 from stepwell._engine.binding import bind
 from stepwell._engine.recall import use_cache
 from stepwell._plan.migrations import Migration, Migrations
+from stepwell._when import checkpoint_policy
 from stepwell.cache.base import BaseCache
 from stepwell.channels.last_value import LastValue
 from stepwell.constants import END, START
@@ -28,6 +29,7 @@ from stepwell.graph._compiled_graph import CompiledStateGraph, without
 from stepwell.graph._given import (
     branch_name,
     caching,
+    check_name,
     check_schema,
     flag,
     former,
@@ -48,10 +50,18 @@ from stepwell.graph._schema import (
     command_targets,
     input_schema_of,
     literal_targets,
-)
+)  # fmt: skip
 from stepwell.graph._versions import Versions
 from stepwell.pregel._generic import ContextT, InputT, OutputT, Parametric, StateT
-from stepwell.types import All, CachePolicy, Durability, RetryPolicy, TimeoutPolicy, TracePolicy
+from stepwell.types import (
+    All,
+    CachePolicy,
+    CheckpointWhen,
+    Durability,
+    RetryPolicy,
+    TimeoutPolicy,
+    TracePolicy,
+)  # fmt: skip
 from stepwell.warnings import LangGraphDeprecatedSinceV10
 
 if TYPE_CHECKING:
@@ -164,6 +174,7 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
         destinations: Mapping[str, str] | Sequence[str] | None = None,
         timeout: float | timedelta | TimeoutPolicy | None = None,
         trace_policy: TracePolicy | None = None,
+        checkpoint_when: CheckpointWhen | None = None,
         **deprecated: Any,
     ) -> Self:
         """Add a node.
@@ -184,6 +195,7 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
             destinations: Nodes its commands may name; for drawing and validation only.
             timeout: Limit of one attempt in seconds (async nodes only).
             trace_policy: Accepted and kept; nothing is traced here.
+            checkpoint_when: Whether supersteps that it ran in get a row; None: as the graph says.
             deprecated: `retry` and `input`, former names of `retry_policy` and `input_schema`.
 
         Raises:
@@ -197,7 +209,7 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
             raise TypeError(msg)
         self._note_change("a node")
         name, action = name_and_action(node, action)
-        self._check_name(name)
+        check_name(name, self.nodes)
         bound = bind(action, name)
         schema = input_schema or input_schema_of(action)
         if schema is not None:
@@ -218,6 +230,7 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
             error_handler=handler,
             identity=identity_of(action),
             trace=trace_policy,
+            checkpoint_when=checkpoint_policy(checkpoint_when),
         )
         return self
 
@@ -261,25 +274,6 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
         if timeout is not None:
             defaults.timeout = limits(timeout)
         return self
-
-    def _check_name(self, name: str) -> None:
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            msg = f"Node {name!r} has a lone surrogate in its name, which cannot be stored."
-            raise GraphDefinitionError(msg, node=name) from None
-        if name in self.nodes:
-            msg = f"Node `{name}` already present: give every node a name of its own."
-        elif name in (START, END):
-            msg = f"Node `{name}` is reserved."
-        elif reserved := [c for c in "|:" if c in name]:
-            msg = (
-                f"'{reserved[0]}' is a reserved character and is not allowed in the node names. "
-                f"Got {name!r}."
-            )
-        else:
-            return
-        raise GraphDefinitionError(msg, node=name)
 
     def add_edge(self, start_key: str | list[str], end_key: str) -> Self:
         """Run `end_key` after `start_key`; after all of them, if it is a list.
@@ -438,6 +432,7 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
         on_conflict: OnConflict = "wait",
         lock_timeout: float | None = None,
         durability: Durability | None = None,
+        checkpoint_when: CheckpointWhen | None = None,
         state_version: int = 0,
         on_mismatch: Literal["accept", "warn", "refuse"] = "warn",
         strict: bool = False,
@@ -458,6 +453,8 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
                 `ThreadBusyError`), "interrupt" or "rollback" the run that holds it.
             lock_timeout: Seconds to wait for a busy thread; None for ever, 0 not at all.
             durability: Default of the runs: "async" | "sync" | "exit".
+            checkpoint_when: Which supersteps get a row: `Always()`, `Every(n)`, `OnExit()` or
+                `When(predicate)`. None: all; inside another graph, as that one says.
             state_version: Version of the state's meaning; see `add_migration`.
             on_mismatch: What to do when another graph wrote the thread.
             strict: Unknown keys and in-place changes of the state are errors.
@@ -465,21 +462,16 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
         Raises:
             GraphDefinitionError: The graph cannot run as it is.
             TypeError: The checkpointer is no saver, or the cache no cache.
+            ValueError: An option is none of those it can be.
             UsageError: `transformers` are given.
         """
         without(transformers)
-        for label, names in (
-            ("interrupt_before", interrupt_before),
-            ("interrupt_after", interrupt_after),
-        ):
-            nodes(label, names, self.nodes)
+        nodes("interrupt_before", interrupt_before, self.nodes)
+        nodes("interrupt_after", interrupt_after, self.nodes)
         named = [n for names in (interrupt_before, interrupt_after) if names and names != "*"
                  for n in names]  # fmt: skip
         self.validate(named)
-        one_of("on_conflict", on_conflict, ON_CONFLICT)
-        one_of("on_mismatch", on_mismatch, ("accept", "warn", "refuse"))
-        if durability is not None:
-            one_of("durability", durability, ("sync", "async", "exit"))
+        run_defaults(on_conflict, on_mismatch, durability)
         program = assemble(self, text("name", name or "LangGraph"))
         use_cache(program, cache)
         program.store = storing(store)
@@ -488,6 +480,7 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
         program.on_conflict = on_conflict
         program.lock_timeout = seconds("lock_timeout", lock_timeout)
         program.durability = durability
+        program.checkpoint_when = checkpoint_policy(checkpoint_when)
         program.migrations = Migrations(self.migrations, whole("state_version", state_version, 0))
         program.on_mismatch = on_mismatch
         program.strict = flag("strict", strict)

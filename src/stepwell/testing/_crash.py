@@ -21,7 +21,7 @@ from stepwell.testing._check import acheck_history
 from stepwell.testing._contents import read_database
 from stepwell.testing._effects import EffectLog
 from stepwell.testing._process import Ending, Process
-from stepwell.testing._recording import History, durability_of
+from stepwell.testing._recording import History, durability_of, told_durability
 
 if TYPE_CHECKING:
     from stepwell.graph.state import CompiledStateGraph
@@ -235,7 +235,8 @@ class _Trials:
         self, graph: CompiledStateGraph, given: Any, place: Config, history: History
     ) -> None:
         """Run it without asking for each superstep, which would wait until that is durable."""
-        operation = history.invoke("run", place[CONF]["thread_id"], durability=self.durability)
+        durability = told_durability(graph, self.durability)
+        operation = history.invoke("run", place[CONF]["thread_id"], durability=durability)
         try:
             await graph.ainvoke(given, place, **self.options)
         except Exception as error:

@@ -46,7 +46,8 @@ class Event:
         done: Of a read: ids of tasks whose results were seen.
         from_checkpoint: The operation goes back to this checkpoint instead of the head.
         parts: Scalars, of this operation alone, that its one write puts into the state.
-        durability: Of a run.
+        durability: Of a run; "left out" if its graph has a policy (`checkpoint_when`) that does
+            not write every superstep.
         error: Of a fail or an unknown.
         at: Seconds since the host booted.
         pid: The process.

@@ -7,11 +7,13 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from stepwell._portal import run_sync
+from stepwell._when import Always
 from stepwell.constants import CONF
 from stepwell.errors import StepwellError
 from stepwell.testing._history import EventLog, OpenOperation
 
 if TYPE_CHECKING:
+    from stepwell._engine.program import Program
     from stepwell.checkpoint.base import Saver
     from stepwell.graph.state import CompiledStateGraph
     from stepwell.types import StateSnapshot
@@ -74,7 +76,7 @@ class History(EventLog):
             BaseException: What the run raised, after it was written down.
         """
         parts = tuple(options.pop("parts", ()))
-        durability = options.get("durability") or durability_of(graph)
+        durability = told_durability(graph, options.get("durability"))
         place = config.get(CONF, {})
         operation = self.invoke(
             "run", str(place.get("thread_id")), value=input, parts=parts, durability=durability,
@@ -211,10 +213,28 @@ def durability_of(graph: CompiledStateGraph) -> str:
     return graph._program.durability or "async"  # noqa: SLF001  # nothing public tells
 
 
+LEFT_OUT = "left out"
+"""What a history calls the durability of runs that do not write every superstep."""
+
+
+def told_durability(graph: CompiledStateGraph, given: str | None) -> str:
+    """What a history says of a run's durability."""
+    durability = given or durability_of(graph)
+    return LEFT_OUT if durability != "exit" and _leaves_out(graph._program) else durability  # noqa: SLF001
+
+
+def _leaves_out(program: Program) -> bool:
+    """Whether a graph, or one inside it, leaves checkpoints out."""
+    policies = (program.checkpoint_when, *program.checkpoint_when_by_node.values())
+    if any(policy not in (None, Always()) for policy in policies):
+        return True
+    return any(_leaves_out(inner) for inner in program.children().values())
+
+
 def _now(graph: CompiledStateGraph, call: Any, name: str) -> Any:
     saver = graph.checkpointer
     loop = None if saver is None or isinstance(saver, bool) else saver.home()
     return run_sync(call, loop=loop, name=name)
 
 
-__all__ = ["History", "durability_of"]
+__all__ = ["LEFT_OUT", "History", "durability_of", "told_durability"]
