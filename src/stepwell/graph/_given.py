@@ -99,6 +99,17 @@ def step_of_sequence(node: Any, known: Mapping[str, Any]) -> tuple[str, Any]:
     return name, action
 
 
+def no_more(left: Mapping[str, Any], call: str) -> None:
+    """Refuse keywords that a call does not know.
+
+    Raises:
+        TypeError: There are some.
+    """
+    if left:
+        msg = f"{call}() got an unexpected keyword argument {next(iter(left))!r}"
+        raise TypeError(msg)
+
+
 def check_name(name: str, taken: Collection[str]) -> None:
     """Refuse a name that a node cannot have.
 
@@ -253,5 +264,6 @@ def check_schema(schema: Any) -> None:
 __all__ = [
     "MissingActionError", "WrongKindError", "branch_name", "caching", "check_name", "check_schema",
     "flag", "former", "function_of", "labelled", "labels", "limits", "name_and_action", "name_of",
+    "no_more",
     "policies", "step_of_sequence", "steps", "storing",
 ]  # fmt: skip

@@ -38,6 +38,7 @@ from stepwell.graph._given import (
     labels,
     limits,
     name_and_action,
+    no_more,
     policies,
     step_of_sequence,
     steps,
@@ -106,9 +107,7 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
         )
         input_schema = former(deprecated, "input", "input_schema", input_schema)
         output_schema = former(deprecated, "output", "output_schema", output_schema)
-        if deprecated:
-            msg = f"StateGraph() got an unexpected keyword argument {next(iter(deprecated))!r}"
-            raise TypeError(msg)
+        no_more(deprecated, "StateGraph")
         self.nodes: dict[str, NodeDef] = {}
         self.edges: dict[tuple[str, str], None] = {}
         self.waiting_edges: dict[tuple[tuple[str, ...], str], None] = {}
@@ -204,9 +203,7 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
         """
         retry_policy = former(deprecated, "retry", "retry_policy", retry_policy)
         input_schema = former(deprecated, "input", "input_schema", input_schema)
-        if deprecated:
-            msg = f"add_node() got an unexpected keyword argument {next(iter(deprecated))!r}"
-            raise TypeError(msg)
+        no_more(deprecated, "add_node")
         self._note_change("a node")
         name, action = name_and_action(node, action)
         check_name(name, self.nodes)
@@ -214,6 +211,7 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
         schema = input_schema or input_schema_of(action)
         if schema is not None:
             self._add_schema(schema)
+        shown = command_targets(action) if destinations is None else destinations
         handler = self._add_handler(name, error_handler, schema or self.state_schema)
         self.nodes[name] = NodeDef(
             bound=bound,
@@ -222,9 +220,7 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
             defer=flag("defer", defer),
             retry=policies(retry_policy),
             timeout=limits(timeout),
-            destinations=labelled(
-                command_targets(action) if destinations is None else destinations
-            ),
+            destinations=labelled(shown),
             action=action,
             cache=caching(cache_policy),
             error_handler=handler,
