@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Protocol
 
 
@@ -23,12 +24,15 @@ _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)  # Linux
 class SystemClock:
     """The clock of this machine."""
 
+    def __init__(self) -> None:
+        # Asked four times a superstep: not by way of a method.
+        self.monotonic = (
+            time.monotonic if _BOOTTIME is None else partial(time.clock_gettime, _BOOTTIME)
+        )
+
     def wall(self) -> float:
         # Whole microseconds: what comes back as a `datetime` names the very same moment.
         return round(time.time(), 6)
-
-    def monotonic(self) -> float:
-        return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
 
 
 SYSTEM_CLOCK: Clock = SystemClock()

@@ -172,8 +172,9 @@ async def test_a_superstep_is_one_row_and_with_sync_one_commit(
         assert counted["claim"] == 1
         assert set(counted) == {"claim", "commit", "slices", "checkpoints", "runs", "bytes"}
         if durability == "sync":
-            # The input and what takes it in are one commit.
-            assert counted["commit"] == counted["slices"] == counted["checkpoints"] - 1
+            # The input and what takes it in are one commit, where a commit costs anything.
+            shared = 0 if isinstance(saver, InMemorySaver) else 1
+            assert counted["commit"] == counted["slices"] == counted["checkpoints"] - shared
         else:
             assert counted["commit"] <= counted["checkpoints"]
     assert costs.unlocks <= 3
@@ -255,9 +256,9 @@ async def test_a_crowd_shares_its_commits(costs: Costs, saver: Saver) -> None:
     graph = chain(saver, 6)
     calls = (graph.ainvoke({"n": 7}, thread(f"c{i}"), durability="sync") for i in range(30))
     counted = await cost(costs, asyncio.gather(*calls))
-    assert counted["slices"] == 30 * 7
     assert counted["checkpoints"] == 30 * 8
     if not isinstance(saver, InMemorySaver):
+        assert counted["slices"] == 30 * 7
         assert counted["claim"] == 1
         assert counted["commit"] == 7
 

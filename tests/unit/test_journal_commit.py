@@ -171,7 +171,8 @@ async def test_a_new_namespace_rides_on_the_next_slice():
         assert (one, two, handle.namespace("a")) == (1, 2, 1)
         await step(handle).ticket
         await step(handle, ns=two).ticket
-        assert [piece.namespaces for [piece] in process.commits] == [[(1, "a"), (2, "b")], []]
+        named = [list(piece.namespaces) for [piece] in process.commits]
+        assert named == [[(1, "a"), (2, "b")], []]
         await handle.release()
         again = await journal.acquire(key())
         assert (again.namespace("b"), again.head(2), again.namespace("c")) == (2, 1, 3)

@@ -74,7 +74,7 @@ async def test_a_slice_that_was_sent_is_frozen():
         await handle.flushed()
         assert sent.done()
         assert [len(piece.writes) for [piece] in process.commits] == [0, 1, 0]
-        assert process.commits[-1][0].drop_writes == [(0, 1)]
+        assert list(process.commits[-1][0].drop_writes) == [(0, 1)]
 
 
 @simulated

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 import orjson
 from orjson import dumps
 
-from stepwell._codec.lowering import LEVELS_MAX, OPTIONS, Lowering, default
+from stepwell._codec.lowering import INT_MAX, INT_MIN, LEVELS_MAX, OPTIONS, Lowering, default
 from stepwell._codec.refusal import Refusal, too_deep, unsupported
 from stepwell._codec.registry import GLOBAL, Registry
 from stepwell._codec.reviving import Reviving
@@ -62,6 +62,9 @@ class Codec:
         """
         if value is None:
             return _NULL
+        kind = type(value)
+        if (kind is str and value.isascii()) or (kind is int and INT_MIN <= value <= INT_MAX):
+            return _new(Encoded, (dumps(value), False))  # without a walk
         try:
             lowered = self._lower(value)
         except (Refusal, RuntimeError) as exc:

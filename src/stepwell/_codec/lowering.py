@@ -22,8 +22,8 @@ from stepwell._messages.shape import Message
 LEVELS_MAX: Final = 200
 """Deepest document written. A list or dict is one level, anything tagged two or three. orjson
 writes up to 254: the rest is for what a document is embedded in."""
-_INT_MIN: Final = -(1 << 63)
-_INT_MAX: Final = (1 << 64) - 1
+INT_MIN: Final = -(1 << 63)
+INT_MAX: Final = (1 << 64) - 1
 _FLOAT_MAX: Final = 1e16
 """From here on releases of orjson spell floats differently (1e16, 1e+16). A stored document
 must be the one that any release writes, or a splice made by one does not fit in another."""
@@ -78,7 +78,7 @@ class Lowering:
         if kind is bool or value is None:
             return value
         if kind is int:
-            return value if _INT_MIN <= value <= _INT_MAX else _tagged(BIG_INT, value)
+            return value if INT_MIN <= value <= INT_MAX else _tagged(BIG_INT, value)
         if kind is float:
             return value if -_FLOAT_MAX < value < _FLOAT_MAX else _tagged(ODD_FLOAT, value)
         return self._lower_other(value, kind, depth)
@@ -104,7 +104,7 @@ class Lowering:
                         continue
                     low = self.lower(item, depth)
                 elif kind is int:
-                    if _INT_MIN <= item <= _INT_MAX:
+                    if INT_MIN <= item <= INT_MAX:
                         continue
                     low = self.lower(item, depth)
                 elif kind is bool or item is None:
@@ -235,4 +235,4 @@ def _is_plain_run(items: list[Any]) -> bool:
     if kind is float:
         # Where the sum is finite, no item is NaN: then min and max tell the truth.
         return isfinite(sum(items)) and min(items) > -_FLOAT_MAX and max(items) < _FLOAT_MAX
-    return kind is int and min(items) >= _INT_MIN and max(items) <= _INT_MAX
+    return kind is int and min(items) >= INT_MIN and max(items) <= INT_MAX

@@ -37,8 +37,9 @@ async def execute(task: TaskRun) -> None:
     plain = planned.node.policy is None and planned.timeout is None
     try:
         writes = await (once(task) if plain else attempts(task))
-        if writes and task.run.rec is not None:
-            task.encoded = await task.run.rec.encode_aside(writes)
+        rec = task.run.rec
+        if rec is not None and rec.take_long(writes):
+            task.encoded = await rec.encode_aside(writes)
         task.writes = writes
     except GraphInterrupt as signal:
         task.interrupts = tuple(signal.args[0]) if signal.args else ()

@@ -282,13 +282,14 @@ class Recorder(TaskRecords):
             None if thread is None else self._run_row_at(number[0]),
             thread,
             let_go=let_go and not self.keep,
+            at_once=self.waits,
         )
         if let_go:
             self.ended = True
         self.seq = number[0]
         self._name, self._named = known_as, number
         self._last = ticket
-        if not self.waits:
+        if ticket is not None and not self.waits:
             self._ahead.append(ticket)
 
     @property

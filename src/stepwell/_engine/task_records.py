@@ -64,13 +64,19 @@ class TaskRecords:
         """
         return self._encoder.writes(writes)
 
+    def take_long(self, writes: Sequence[Write]) -> bool:
+        """Whether writes are so large that a worker thread should encode them."""
+        for _, value in writes:
+            if value is not None and is_large(value):
+                return self._encoder.in_threads
+        return False
+
     async def encode_aside(self, writes: Sequence[Write]) -> list[Encoded | None] | None:
-        """Where writes are large, encode them in a worker thread, so that the loop goes on. None:
-        they are not, or this failed: it is for `encode` to do then, and to say why it cannot."""
-        if self._encoder.in_threads and any(is_large(value) for _, value in writes):
-            # A dict that changes meanwhile makes whoever goes through it raise RuntimeError.
-            with suppress(CodecError, RuntimeError):
-                return await in_thread(partial(self._encoder.writes, writes, sliced=True))
+        """Encode large writes in a worker thread, so that the loop goes on. None: this failed,
+        and it is for `encode` to say why it cannot be done."""
+        # A dict that changes meanwhile makes whoever goes through it raise RuntimeError.
+        with suppress(CodecError, RuntimeError):
+            return await in_thread(partial(self._encoder.writes, writes, sliced=True))
         return None
 
     def finished(

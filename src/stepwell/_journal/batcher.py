@@ -52,7 +52,7 @@ class Lane:
 
     __slots__ = (
         "_around", "_backoff", "_busy", "_bytes_max", "_clock", "_commit_now", "_loop", "_parked",
-        "_put_off", "_ready", "_rows_max", "_scheduled", "_tasks",
+        "_put_off", "_ready", "_rows_max", "_scheduled", "_tasks", "now",
     )  # fmt: skip
 
     def __init__(self, surroundings: Surroundings) -> None:
@@ -64,6 +64,7 @@ class Lane:
         driver = surroundings.driver
         self._commit_now = driver.commit_now if isinstance(driver, InlineCommit) else None
         self._backoff = Backoff(surroundings, "commit")
+        self.now = surroundings.clock.monotonic
         self._ready: deque[Outbox] = deque()
         self._scheduled = False
         self._put_off = False
@@ -88,11 +89,49 @@ class Lane:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
-    def push(self) -> None:
-        """Commit what is queued at once, if the driver can without waiting: nothing is gained
-        there by letting more of it gather."""
-        if self._commit_now is not None and not self._busy:
-            self._send()
+    def push(self, outbox: Outbox) -> None:
+        """Commit what this claim has appended at once, if the driver can without waiting: nothing
+        is gained there by letting more of it gather."""
+        if self._commit_now is None or self._busy or not outbox.queued or outbox.sent is not None:
+            return
+        sent = self._take_of(outbox, self._rows_max, self._bytes_max)
+        if sent is not None:
+            self._commit_here([sent])
+
+    def _take_of(self, outbox: Outbox, rows: int, size: int) -> Sent | None:
+        """The next slice of one claim that is queued; None: it is for `_take`."""
+        sent = outbox.take(rows, size)
+        if sent is not None:
+            if self._ready[-1] is outbox:  # as nearly always
+                self._ready.pop()
+            else:
+                self._ready.remove(outbox)
+            outbox.queued = False
+        return sent
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether a checkpoint cannot be committed past the queue: a batch that failed is being
+        sorted out, or there is somebody to be told of each commit."""
+        return self._busy or bool(self._around.observers)
+
+    def tried(
+        self,
+        outbox: Outbox,
+        error: Exception | None,
+        outcome: CommitOutcome | None,
+        sent_at: float,
+    ) -> None:
+        """The one record that this claim has queued was sent already: this is what became of it."""
+        sent = self._take_of(outbox, 1, sys.maxsize)
+        if sent is None:
+            raise InternalError("What was sent was not queued.")
+        sent.first_sent_at = sent_at
+        if outcome is not None:
+            self._settle([sent], [outcome], sent_at)
+        else:
+            self._busy = True
+            self._spawn(self._run([sent], error))
 
     async def idle(self) -> None:
         """Wait until nothing is queued, parked or under way."""
@@ -157,17 +196,24 @@ class Lane:
         if self._commit_now is None:
             self._busy = True
             self._spawn(self._run(batch))
-            return
+        else:
+            self._commit_here(batch)
+
+    def _commit_here(self, batch: list[Sent]) -> None:
+        """Commit a batch where the driver does it without waiting."""
+        commit = self._commit_now
+        if commit is None:
+            raise InternalError("This driver cannot commit at once.")
         sent_at = self._mark(batch)
         try:
-            outcomes = self._commit_now([sent.slice for sent in batch])
+            outcomes = commit([sent.slice for sent in batch])
             _check(outcomes, batch)
         except Exception as error:  # noqa: BLE001  # sorted out by `_run`
             self._busy = True
             self._spawn(self._run(batch, error))
         else:
             self._settle(batch, outcomes, sent_at)
-            if self._ready:
+            if self._ready and not self._scheduled:
                 self._wake()  # whatever did not fit
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -307,7 +353,7 @@ class Lane:
         if not self._backoff.fresh:
             self._backoff.reset()
         refused = 0
-        for sent, outcome in zip(part, outcomes, strict=True):
+        for sent, outcome in zip(part, outcomes):  # noqa: B905  # `_check` has counted them
             outbox = sent.outbox
             if outbox.sent is not sent:
                 continue  # the journal was told to forget

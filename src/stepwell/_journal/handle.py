@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from stepwell._journal.bound import Bound
@@ -14,6 +15,7 @@ from stepwell._journal.outage import current_outage
 from stepwell._journal.outbox import Outbox
 from stepwell._journal.screen import Screen
 from stepwell._journal.slices import Ticket
+from stepwell._journal.straight import Straight
 from stepwell.checkpoint.driver import (
     CheckpointRow,
     Claim,
@@ -55,8 +57,12 @@ class Keeper(Protocol):
         """Whether that would have to wait for the database."""
 
     @property
-    def push(self) -> Callable[[], None]:
-        """Commits what is queued, where that needs no waiting."""
+    def straight(self) -> Straight | None:
+        """The short way of a checkpoint, where the driver commits without waiting."""
+
+    @property
+    def push(self) -> Callable[[Outbox], None]:
+        """Commits what a claim has appended, where that needs no waiting."""
 
     def delete(self, handle: ThreadHandle) -> Coroutine[Any, Any, bool]:
         """Delete the thread under its claim."""
@@ -77,9 +83,9 @@ class ThreadHandle:
     """
 
     __slots__ = (
-        "_bound", "_heads", "_keeper", "_more", "_namespaces", "_outbox", "budget", "deleting",
-        "epoch", "held", "key", "loaded", "on_drain", "push", "releasing", "screen", "stopping",
-        "taken_over", "turn", "uid",
+        "_bound", "_heads", "_keeper", "_more", "_namespaces", "_outbox", "_straight", "budget",
+        "deleting", "epoch", "held", "key", "loaded", "on_drain", "push", "releasing", "screen",
+        "stopping", "taken_over", "turn", "uid",
     )  # fmt: skip
 
     def __init__(
@@ -109,7 +115,8 @@ class ThreadHandle:
         self._outbox = outbox
         self._bound = bound
         self._keeper = keeper
-        self.push = keeper.push
+        self._straight = keeper.straight
+        self.push = partial(keeper.push, outbox)
         """Commits what was appended at once, where the driver can do that without waiting."""
         known = {0: ("", 0)} if row is None else {0: ("", 0), **row.namespaces}
         self._namespaces = {name: no for no, (name, _) in known.items()}
@@ -281,7 +288,10 @@ class ThreadHandle:
             ns, seq, parent, step, source, run, self.epoch, no, format, crc, body, metadata,
             meta_index, checkpoint_id, key_id,
         )  # fmt: skip
-        return Appended(seq, no, self.append_row(row, drops, run_row, thread, let_go=let_go))
+        ticket = self.append_row(row, drops, run_row, thread, let_go=let_go)
+        if ticket is None:
+            raise InternalError("Nobody asked for a commit at once.")
+        return Appended(seq, no, ticket)
 
     def append_row(
         self,
@@ -291,31 +301,40 @@ class ThreadHandle:
         thread: ThreadChange | None,
         *,
         let_go: bool,
-    ) -> Ticket:
+        at_once: bool = False,
+    ) -> Ticket | None:
         """The same, of a row that was made with the numbers that come next.
+
+        Args:
+            at_once: Whoever appends waits for it before anything else.
+
+        Returns:
+            None: it is durable already, which happens only `at_once`.
 
         Raises:
             BaseException: The failure of the claim.
             InternalError: Others come next.
         """
-        outbox = self._open()
-        ns, seq = row[0], row[1]
-        metadata = row.metadata
-        size = _ROW_BYTES + len(row.body) + (0 if metadata is None else len(metadata))
-        record = outbox.record(size)
-        if seq != self._heads[ns] + 1 or row.record_no != record.record_no:
+        outbox = self._outbox
+        if outbox.closed:
+            self._open()
+        ns, seq, metadata = row.ns, row.seq, row.metadata
+        if seq != self._heads[ns] + 1 or row.record_no != outbox.record_no + 1:
             msg = f"Checkpoint {seq}, record {row.record_no}, does not come next."
             raise InternalError(msg, thread_id=self.key.thread_id)
+        size = _ROW_BYTES + len(row.body)
+        if metadata is not None:
+            size += len(metadata)
+        drop = None if drops is None else (ns, drops)
+        ticket: Ticket | None
+        if at_once and self._straight is not None:
+            ticket = self._straight.append(outbox, size, row, drop, run_row, thread, let_go=let_go)
+        else:
+            ticket = outbox.append(size, row, drop, None, run_row, thread, let_go=let_go)
         self._heads[ns] = seq
-        record.checkpoint = row
-        if drops is not None:
-            record.drop = (ns, drops)
         if run_row is not None:
-            record.run = run_row
             self._note_run(run_row)
-        record.thread = thread
-        record.let_go = let_go
-        return outbox.put(record)
+        return ticket
 
     def append_write(
         self,
@@ -337,12 +356,11 @@ class ThreadHandle:
             BaseException: The failure of the claim.
         """
         outbox = self._open()
-        record = outbox.record(_ROW_BYTES + len(body))
-        record.write = WriteRow(
-            ns, seq, task_id, idx, task_path, channel, self.epoch, record.record_no, format,
+        row = WriteRow(
+            ns, seq, task_id, idx, task_path, channel, self.epoch, outbox.record_no + 1, format,
             crc, body, key_id,
         )  # fmt: skip
-        return outbox.put(record)
+        return outbox.append(_ROW_BYTES + len(body), None, None, row, None, None, let_go=False)
 
     def append_status(
         self,
@@ -360,13 +378,10 @@ class ThreadHandle:
         size = _ROW_BYTES
         if run_row is not None:
             size += len(run_row.input or b"") + len(run_row.outcome or b"")
-        record = outbox.record(size)
-        record.run = run_row
+        ticket = outbox.append(size, None, None, None, run_row, thread, let_go=let_go)
         if run_row is not None:
             self._note_run(run_row)
-        record.thread = thread
-        record.let_go = let_go
-        return outbox.put(record)
+        return ticket
 
     def _open(self) -> Outbox:
         outbox = self._outbox

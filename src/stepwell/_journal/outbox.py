@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -17,8 +17,16 @@ from stepwell._journal.bound import Bound
 from stepwell._journal.demand import outranks
 from stepwell._journal.folding import Growth
 from stepwell._journal.outage import Backoff, Outage
-from stepwell._journal.slices import Filed, Record, Ticket, elide, freeze
-from stepwell.checkpoint.driver import Loaded, Slice, ThreadKey
+from stepwell._journal.slices import Filed, Place, Record, Ticket, elide, freeze
+from stepwell.checkpoint.driver import (
+    CheckpointRow,
+    Loaded,
+    RunRow,
+    Slice,
+    ThreadChange,
+    ThreadKey,
+    WriteRow,
+)
 from stepwell.errors import StepwellError, StorageError
 
 _log = logging.getLogger("stepwell.journal")
@@ -61,12 +69,11 @@ class Outbox:
     """
 
     __slots__ = (
-        "_apart", "_bound", "_dropped", "_enqueue", "_filed", "_flushers", "_loop",
-        "_pending_size", "claimed_at", "closed", "durable_no", "durable_seq", "epoch",
-        "failure", "growth", "key", "let_go_done", "on_failure", "on_request", "outage", "owner",
-        "pending",
-        "queued", "ready_at", "record_no", "renewed_at", "request", "sent", "ttl_s",
-        "unsent_namespaces", "wanted",
+        "_apart", "_bound", "_dropped", "_enqueue", "_filed", "_flushers", "_joining",
+        "_new_ticket", "_pending_size", "claimed_at", "closed", "durable_no", "durable_seq",
+        "epoch", "failure", "growth", "key", "let_go_done", "on_failure", "on_request", "outage",
+        "owner", "pending", "queued", "ready_at", "record_no", "renewed_at", "request", "sent",
+        "ttl_s", "unsent_namespaces", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -115,11 +122,12 @@ class Outbox:
         self._pending_size = 0
         self._bound = bound
         self._enqueue = enqueue
-        self._loop = asyncio.get_running_loop()
+        self._new_ticket = asyncio.get_running_loop().create_future
         self._flushers: list[tuple[int, asyncio.Future[None]]] = []
         self._filed = Filed(loaded)
         self._dropped: dict[int, int] = {}
         self._apart = 0
+        self._joining = 0
 
     def learn(self, ns: int, head: int) -> None:
         """A namespace that the claim did not come with had this head then."""
@@ -127,8 +135,18 @@ class Outbox:
 
     # -- appending
 
-    def record(self, size: int) -> Record:
-        """Number a new record.
+    def append(
+        self,
+        size: int,
+        checkpoint: CheckpointRow | None,
+        drop: Place | None,
+        write: WriteRow | None,
+        run: RunRow | None,
+        thread: ThreadChange | None,
+        *,
+        let_go: bool,
+    ) -> Ticket:
+        """Queue the next record behind all earlier ones; see `Record` for what it may hold.
 
         Raises:
             BaseException: The failure of an earlier record of this claim.
@@ -136,33 +154,59 @@ class Outbox:
         if self.failure is not None:
             raise self.failure.with_traceback(None)
         self.record_no = no = self.record_no + 1
-        return Record(no, self._loop.create_future(), size)
-
-    def put(self, record: Record) -> Ticket:
-        """Queue a record behind all earlier ones."""
-        if (place := record.drop) is not None:
-            ns, seq = place
+        ticket = self._new_ticket()
+        record = Record(
+            no, ticket, size, checkpoint, drop, write, run=run, thread=thread, let_go=let_go
+        )
+        if drop is not None:
+            ns, seq = drop
             if seq > self._dropped.get(ns, 0):
                 self._dropped[ns] = seq
-        elif (
-            self._dropped
-            and (write := record.write) is not None
-            and write.seq <= self._dropped.get(write.ns, -1)
-        ):
+        elif write is not None and self._dropped and write.seq <= self._dropped.get(write.ns, -1):
             # A slice deletes and inserts in no stated order: a write that is filed where a
             # barrier has just cleared (a replay) must come in a later slice than the barrier.
             record.apart = True
             self._apart += 1
-        if record.let_go:
+        if let_go:
             self.closed = True
         self.pending.append(record)
-        self._pending_size += record.size
+        self._pending_size += size
         bound = self._bound
         bound.rows += 1
-        bound.bytes += record.size
+        bound.bytes += size
         if not self.queued and self.sent is None:
             self._enqueue(self)
-        return record.ticket
+        return ticket
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether what is appended next is all that is on its way, and may travel alone."""
+        return not (
+            self.pending
+            or self.sent is not None
+            or self.unsent_namespaces
+            or self._joining
+            or self.failure is not None
+        )
+
+    def may_be_filed(self, place: Place) -> bool:
+        """May there be pending writes under `place`?"""
+        return self._filed.possible(place)
+
+    def append_durable(
+        self, row: CheckpointRow, drop: Place | None, sent_at: float, *, let_go: bool
+    ) -> None:
+        """Append a checkpoint that is in the database already; its commit was sent then."""
+        self.record_no = self.durable_no = row.record_no
+        self.durable_seq = (row.ns, row.seq)
+        self.renewed_at = sent_at
+        self.outage.since = None
+        if drop is not None:
+            self._filed.clear(drop)
+        if let_go:
+            self.closed = self.let_go_done = True
+        if self.growth is not None:
+            self.growth.add(row)
 
     # -- sending
 
@@ -182,6 +226,8 @@ class Outbox:
         pending = self.pending
         if len(pending) <= rows_max and self._pending_size <= bytes_max and not self._apart:
             count, size = len(pending), self._pending_size
+            if count == 1 and pending[0].checkpoint is not None:
+                return self._take_one(pending[0], size)
         else:
             count, size = self._within(rows_max, bytes_max)
         if not count:
@@ -193,6 +239,19 @@ class Outbox:
             del pending[:count]
         self._pending_size -= size
         elide(records, self._filed)
+        self.sent = sent = Sent(self, records, self._freeze(records), self.ready_at, size)
+        return sent
+
+    def _take_one(self, record: Record, size: int) -> Sent:
+        """The same, of the one record that is pending, a checkpoint: what one client at a time
+        appends with durability="sync"."""
+        self.pending = []
+        self._pending_size = 0
+        drop, filed = record.drop, self._filed
+        if drop is not None and filed.possible(drop):
+            record.must_drop = True
+            filed.clear(drop)
+        records = [record]
         self.sent = sent = Sent(self, records, self._freeze(records), self.ready_at, size)
         return sent
 
@@ -226,38 +285,38 @@ class Outbox:
         """What is appended in this block, which must not wait for anything, travels in one
         slice: it is found whole after a crash, or not at all."""
         began = len(self.pending)
+        self._joining += 1
         try:
             yield
         finally:
+            self._joining -= 1
             for record in self.pending[began + 1 :]:
                 record.joined = True
 
     def _freeze(self, records: list[Record]) -> Slice:
-        namespaces, self.unsent_namespaces = self.unsent_namespaces, []
+        namespaces: Sequence[tuple[int, str]] = ()
+        if self.unsent_namespaces:
+            namespaces, self.unsent_namespaces = self.unsent_namespaces, []
         return freeze(
-            records,
-            self._filed,
-            key=self.key,
-            epoch=self.epoch,
-            owner=self.owner,
-            record_no=self.durable_no,
-            lease_ttl_s=self.ttl_s,
-            namespaces=namespaces,
-        )
+            records, self._filed, self.durable_no, namespaces, key=self.key, epoch=self.epoch,
+            owner=self.owner, lease_ttl_s=self.ttl_s,
+        )  # fmt: skip
 
     # -- what became of it
 
     def complete(self, sent: Sent, upto: int) -> None:
         """Records up to number `upto` of a slice are durable; what remains of it is due again."""
         self.sent = None
-        if upto < sent.slice.record_no_after:
+        frozen = sent.slice
+        if upto < frozen.record_no_after:
             self._complete_part(sent, upto)
         else:
-            self.durable_no = upto = sent.slice.record_no_after
-            for record in sent.records:
+            self.durable_no = upto = frozen.record_no_after
+            records = sent.records
+            for record in records:
                 self._acknowledge(record)
-            self._bound.give_back(len(sent.records), sent.size)
-            if sent.slice.let_go:
+            self._bound.give_back(len(records), sent.size)
+            if frozen.let_go:
                 self.let_go_done = True
         if self.failure is not None and isinstance(self.failure, StepwellError):
             self.failure.context["durable_record_no"] = upto
@@ -270,8 +329,9 @@ class Outbox:
             self.durable_seq = (row.ns, row.seq)
             if self.growth is not None:
                 self.growth.add(row)
-        if not record.ticket.done():
-            record.ticket.set_result(None)
+        ticket = record.ticket
+        if not ticket.done():
+            ticket.set_result(None)
 
     def _complete_part(self, sent: Sent, upto: int) -> None:
         """An earlier attempt had fewer records: those behind `upto` are still to be sent."""
@@ -367,7 +427,7 @@ class Outbox:
     async def settled(self) -> None:
         """Wait until everything appended so far is durable or has failed."""
         if self.durable_no < self.record_no and (self.failure is None or self.sent is not None):
-            future: asyncio.Future[None] = self._loop.create_future()
+            future = self._new_ticket()
             self._flushers.append((self.record_no, future))
             await future
 

@@ -48,7 +48,7 @@ from stepwell._codec.compress import FORMAT_JSON
 from stepwell._codec.large import encode_in_slices
 from stepwell._codec.splice import make_splice
 from stepwell._journal.screen import untracked_screen
-from stepwell._journal.spelling import cleared, named, opening, quoted
+from stepwell._journal.spelling import cleared, named, opening, quoted, signalled
 from stepwell._journal.track import SPLICE_BYTES_MIN, TRACKED, Track
 from stepwell.channels.base import MISSING, Edit, Op, OpKind
 from stepwell.constants import START, TASKS
@@ -69,6 +69,7 @@ SLOT_PASSED: Final = -5
 
 _CLEAR: Final = OpKind.CLEAR  # looked up once: a member of an enum is not found in no time
 _APPEND: Final = OpKind.APPEND
+_SET: Final = OpKind.SET
 _EDIT: Final = OpKind.EDIT
 
 
@@ -212,18 +213,23 @@ class BodyEncoder:
         Most are of this kind. It is joined from pieces, which are the same bytes.
         """
         # An encoder that does more (it hides something, say) has to take the long way.
-        if type(self) is not BodyEncoder or len(entries) != 1 or (entry := entries[0]).control:
+        if type(self) is not BodyEncoder or len(entries) != 1:
             return None
-        encoded = entry.encoded if entry.encoded is not None else self.writes(entry.writes)
-        known = {
-            w[0]: (w[1], e) for w, e in zip(entry.writes, encoded, strict=True) if e is not None
-        }
-        if len(known) != len(encoded) - encoded.count(None):
+        node, kind_of_task, triggers, writes, encoded, control = entries[0]
+        if control:
             return None
+        if encoded is None:
+            encoded = self.writes(writes)
+        known: dict[str, tuple[Any, Encoded]] = {}
+        for (name, value), document in zip(writes, encoded, strict=True):
+            if document is not None:
+                if name in known:
+                    return None
+                known[name] = value, document
         tracks = self.tracks
         self._changed = []
         pieces: list[bytes] = []
-        folded: list[str] = []
+        folded: set[str] = set()
         for name, (kind, operand) in ops.items():
             if kind is _CLEAR:
                 if name in tracks:
@@ -233,13 +239,16 @@ class BodyEncoder:
             source = known.get(name)
             if source is not None and source[0] is operand and kind is not _EDIT:
                 data, tagged = source[1]
-                folded.append(name)
+                folded.add(name)
+                if operand is None and kind is _SET and name not in tracks:
+                    pieces.append(signalled(name))
+                    continue
             elif kind is _EDIT:
                 pieces.append(quoted(name) + b":" + orjson.dumps(self._edit(name, operand)))
                 continue
             elif source is not None and kind is _APPEND and source[0] == operand:
                 data, tagged = source[1]
-                folded.append(name)
+                folded.add(name)
             else:
                 data, tagged = self._codec.encode(self._strip(name, operand), channel=name)
             if kind is _APPEND:
@@ -253,14 +262,17 @@ class BodyEncoder:
                     del tracks[name]
                 op = b'%b:["S",%b]' if tagged else b'%b:["s",%b]'
             pieces.append(op % (quoted(name), data))
-        writes = [
-            named(name)
-            if name in folded
-            else b"[%b,%b%b]" % (quoted(name), document.data, b",1" if document.tagged else b"")
-            for name, (_, document) in known.items()
-        ]
-        beginning = opening(entry.name, entry.kind, tuple(entry.triggers))
-        body = b'%b%b]]],"c":{%b}}' % (beginning, b",".join(writes), b",".join(pieces))
+        if len(folded) == len(known):
+            told = [named(name) for name in known]
+        else:
+            told = [
+                named(name)
+                if name in folded
+                else b"[%b,%b%b]" % (quoted(name), document.data, b",1" if document.tagged else b"")
+                for name, (_, document) in known.items()
+            ]
+        beginning = opening(node, kind_of_task, tuple(triggers))
+        body = b'%b%b]]],"c":{%b}}' % (beginning, b",".join(told), b",".join(pieces))
         return body, self._changed
 
     def _entry(

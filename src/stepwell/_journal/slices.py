@@ -31,23 +31,35 @@ class Record:
         "size", "thread", "ticket", "write",
     )  # fmt: skip
 
-    def __init__(self, record_no: int, ticket: Ticket, size: int) -> None:
+    def __init__(
+        self,
+        record_no: int,
+        ticket: Ticket,
+        size: int,
+        checkpoint: CheckpointRow | None,
+        drop: Place | None,
+        write: WriteRow | None,
+        *,
+        run: RunRow | None,
+        thread: ThreadChange | None,
+        let_go: bool,
+    ) -> None:
         self.record_no = record_no
         self.ticket = ticket
         self.size = size
-        self.checkpoint: CheckpointRow | None = None
-        self.write: WriteRow | None = None
-        self.drop: Place | None = None
+        self.checkpoint = checkpoint
+        self.drop = drop
         """Whose pending writes this checkpoint takes the place of."""
         self.must_drop = False
         """Some of them are, or may be, in the database."""
+        self.write = write
+        self.run = run
+        self.thread = thread
+        self.let_go = let_go
         self.apart = False
         """Must not share a slice with what was appended before it."""
         self.joined = False
         """Belongs to what was appended before it: no bound may come between them."""
-        self.run: RunRow | None = None
-        self.thread: ThreadChange | None = None
-        self.let_go = False
 
 
 class Filed:
@@ -123,13 +135,13 @@ def elide(records: Sequence[Record], filed: Filed) -> None:
 def freeze(
     records: Sequence[Record],
     filed: Filed,
+    record_no: int,
+    namespaces: Sequence[tuple[int, str]],
     *,
     key: ThreadKey,
     epoch: int,
     owner: bytes,
-    record_no: int,
     lease_ttl_s: float,
-    namespaces: Sequence[tuple[int, str]],
 ) -> Slice:
     """The slice that carries `records` behind record `record_no`.
 
@@ -138,11 +150,12 @@ def freeze(
     last = records[-1]
     row = last.checkpoint
     if row is not None and len(records) == 1:  # what one client at a time sends
-        drop = [] if last.drop is None or not last.must_drop else [last.drop]
+        run = last.run
         return Slice(
             key, epoch, owner, record_no, last.record_no, lease_ttl_s,
-            [row], [], [] if last.run is None else [last.run], namespaces,
-            drop, {row.ns: row.seq}, last.thread, last.let_go,
+            (row,), (), () if run is None else (run,), namespaces,
+            (last.drop,) if last.must_drop and last.drop is not None else (),
+            {row.ns: row.seq}, last.thread, last.let_go,
         )  # fmt: skip
     drops: list[Place] = []
     checkpoints: list[CheckpointRow] = []

@@ -26,10 +26,16 @@ def cleared(channel: str) -> bytes:
 
 
 @lru_cache(maxsize=_NAMES_MAX)
+def signalled(channel: str) -> bytes:
+    """The JSON of the op of a channel that was set to None, as signals are, with its name."""
+    return orjson.dumps({channel: ["s", None]})[1:-1]
+
+
+@lru_cache(maxsize=_NAMES_MAX)
 def opening(name: str, kind: int, triggers: tuple[str, ...]) -> bytes:
     """How the body of a superstep of one task begins, up to the task's writes."""
     own = None if triggers == (f"branch:to:{name}",) else triggers
     return b'{"t":[%b,[' % orjson.dumps([name, kind, own])[:-1]
 
 
-__all__ = ["cleared", "named", "opening", "quoted"]
+__all__ = ["cleared", "named", "opening", "quoted", "signalled"]

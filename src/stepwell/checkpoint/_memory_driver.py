@@ -212,12 +212,12 @@ class MemoryDriver:
             or thread.record_no != piece.record_no
         ):
             return _not_written(thread, piece)
-        if not thread.follows(piece):
+        if not thread.write_next(piece, wall):
             try:
                 thread.check(piece)
             except SequenceConflictError as error:
                 return Failed(error)
-        thread.write(piece, wall)
+            thread.write(piece, wall)
         if piece.let_go:
             thread.owner = thread.lease_until = None
         else:

@@ -274,16 +274,32 @@ class Thread:
 
     # --- writing ------------------------------------------------------------------------------
 
-    def follows(self, piece: Slice) -> bool:
-        """Whether a slice is the next checkpoint of the root and little else, as most are: then it
-        fits. False: `check` tells."""
+    def write_next(self, piece: Slice, now: float) -> bool:
+        """Apply a slice that is the next checkpoint of the root and little else, as most are:
+        it fits. False: it is another one, for `check` and `write`, and nothing was done."""
         rows = piece.checkpoints
         if len(rows) != 1 or piece.writes or piece.runs or piece.namespaces:
             return False
-        row = rows[0]
-        seq = row[1]
-        next_one = row[0] == 0 and row[2] is None and seq == self.root.last + 1
-        return next_one and piece.heads == {0: seq}
+        row, root = rows[0], self.root
+        ns, seq, parent = row[:3]
+        if ns or parent is not None or seq != root.last + 1 or piece.heads != {0: seq}:
+            return False
+        if row.created_at is None:
+            row = _new(CheckpointRow, (*row[:-1], now))
+        root.rows.append(row)
+        root.last = root.head = seq
+        self.bytes += len(row.body)
+        if row.metadata:
+            self.bytes += len(row.metadata)
+        self.checkpoints += 1
+        if self.writes and piece.drop_writes:
+            self._drop(self.writes, piece.drop_writes)
+        if piece.thread is not None:
+            self.change = piece.thread
+        self.record_no = piece.record_no_after
+        self.beat += 1
+        self.updated_at = now
+        return True
 
     def check(self, piece: Slice) -> None:
         """Refuse a slice that does not fit behind what is there.
@@ -363,10 +379,8 @@ class Thread:
         self.checkpoints += len(piece.checkpoints)
         if piece.writes:
             self._file(piece.writes)
-        if piece.drop_writes and self.writes:
-            for place in piece.drop_writes:
-                self.writes.pop(place, None)
-            self.writes = self.writes or None
+        if self.writes and piece.drop_writes:
+            self._drop(self.writes, piece.drop_writes)
         for number, head in piece.heads.items():
             space = self.root if number == 0 else (self.spaces or {})[number]
             space.head = head
@@ -399,6 +413,15 @@ class Thread:
                 filed[place] = {(row.task_id, row.idx): row}
             else:
                 slots[row.task_id, row.idx] = row
+
+    def _drop(
+        self,
+        filed: dict[tuple[int, int], dict[tuple[bytes, int], WriteRow]],
+        places: Sequence[tuple[int, int]],
+    ) -> None:
+        for place in places:
+            filed.pop(place, None)
+        self.writes = filed or None
 
     def _put_run(self, run: RunRow, now: float) -> None:
         finished = None if run.status == RunStatus.RUNNING else now
