@@ -4,6 +4,7 @@ import dataclasses
 from contextlib import suppress
 
 from stepwell.checkpoint._memory_driver import MemoryDriver
+from stepwell.checkpoint.driver import LoadRequest
 from stepwell.errors import StorageError
 from tests.contract._mistakes import caught_by
 
@@ -91,6 +92,43 @@ class DetailIsNeverRead(MemoryDriver):
 class HistoryBeginsAtTheBeginning(MemoryDriver):
     async def history(self, key, ns_name, upto, *, since=1, current=False):
         return await super().history(key, ns_name, upto)
+
+
+@caught_by("test_a_page_comes_with_what_it_is_made_of", folded=[], upto=7, limit=2, expected=[6, 7])
+class PagesForgetOtherBranches(MemoryDriver):
+    async def page(self, key, ns_name, upto, limit, *, current=False):
+        page = await super().page(key, ns_name, upto, limit)
+        chain = {
+            row.seq for row in (await self.load([LoadRequest(key, ns_name, page.last)]))[0].rows
+        }
+        return dataclasses.replace(page, rows=[row for row in page.rows if row.seq in chain])
+
+
+@caught_by("test_a_page_comes_with_what_it_is_made_of", folded=[], upto=4, limit=1, expected=[4])
+class PagesForgetWhatFollows(MemoryDriver):
+    async def page(self, key, ns_name, upto, limit, *, current=False):
+        page = await super().page(key, ns_name, upto, limit)
+        return dataclasses.replace(page, rows=[row for row in page.rows if row.seq <= page.last])
+
+
+@caught_by("test_a_page_leaps_over_gaps")
+class PagesCountNumbers(MemoryDriver):
+    async def page(self, key, ns_name, upto, limit, *, current=False):
+        page = await super().page(key, ns_name, upto, limit)
+        return dataclasses.replace(page, first=max(1, page.last - limit + 1))
+
+
+@caught_by("test_a_page_of_nothing_is_empty")
+class PagesEndAtTheirBound(MemoryDriver):
+    async def page(self, key, ns_name, upto, limit, *, current=False):
+        page = await super().page(key, ns_name, upto, limit)
+        return dataclasses.replace(page, last=upto or page.last)
+
+
+@caught_by("test_runs_come_with_a_page")
+class PagesHaveNoRuns(MemoryDriver):
+    async def page(self, key, ns_name, upto, limit, *, current=False):
+        return dataclasses.replace(await super().page(key, ns_name, upto, limit), runs={})
 
 
 @caught_by("test_segments_make_room_for_others")

@@ -30,7 +30,7 @@ from tests._postgres import fresh_schema, server_dsn
 
 VERBS = (
     "claim", "renew", "release", "unlock", "want", "ask", "delete", "landed", "load", "history",
-    "layout", "write_segments", "prune", "threads", "namespaces", "runs", "keyed_run",
+    "page", "layout", "write_segments", "prune", "threads", "namespaces", "runs", "keyed_run",
     "runs_numbered",
 )  # fmt: skip
 

@@ -34,6 +34,13 @@ class Lagging(MemoryDriver):
             return HistoryPage(thread=None)
         return await super().history(key, ns_name, upto)
 
+    async def page(
+        self, key: ThreadKey, ns_name: str, upto: int | None, limit: int, *, current: bool = False
+    ) -> HistoryPage:
+        if not current:
+            return HistoryPage(thread=None)
+        return await super().page(key, ns_name, upto, limit)
+
 
 class State(TypedDict, total=False):
     """What was done."""

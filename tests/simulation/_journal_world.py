@@ -253,6 +253,12 @@ class Process:
         await self._call("history")
         return await self.database.rows.history(key, ns_name, upto, since=since)
 
+    async def page(
+        self, key: ThreadKey, ns_name: str, upto: int | None, limit: int, *, current: bool = False
+    ) -> HistoryPage:
+        await self._call("page")
+        return await self.database.rows.page(key, ns_name, upto, limit)
+
     async def layout(self, key: ThreadKey, ns_name: str) -> Layout:
         await self._call("layout")
         return await self.database.rows.layout(key, ns_name)

@@ -468,16 +468,37 @@ JOIN {schema}.stepwell_tail c ON c.key = w.key AND c.ns = w.ns AND c.seq BETWEEN
 ORDER BY w.i, c.seq;
 
 -- name: segments
--- As rows: every segment that a stretch touches, once. $6: whether the detail of all is wanted,
--- or only that of the one in which the stretch ends.
+-- As rows: every segment that a stretch touches, once. $6: detail is wanted of those that hold
+-- this seq or end behind it.
 SELECT DISTINCT ON (w.i, g.seq_from) w.i, g.ns, g.seq_from, g.seq_to, g.parent, g.format, g.crc,
-  g.body, CASE WHEN w.whole OR g.seq_to >= w.hi THEN g.detail ELSE ''::bytea END, g.key_id,
+  g.body, CASE WHEN g.seq_to >= w.whole THEN g.detail ELSE ''::bytea END, g.key_id,
   g.run_from, g.run_to
-FROM unnest($1::int8[], $2::uuid[], $3::int4[], $4::int8[], $5::int8[], $6::bool[])
+FROM unnest($1::int8[], $2::uuid[], $3::int4[], $4::int8[], $5::int8[], $6::int8[])
   AS w(i, key, ns, lo, hi, whole)
 JOIN {schema}.stepwell_segment g
   ON g.key = w.key AND g.ns = w.ns AND g.seq_from <= w.hi AND g.seq_to >= w.lo
 ORDER BY w.i, g.seq_from, w.hi DESC;
+
+-- name: page_places
+-- $1 thread key, $2 namespace, $3 the last seq, $4 how many. Where the newest checkpoints up to it
+-- are: one by one, or a folded stretch of them.
+SELECT x.low, x.high FROM (
+  (SELECT c.seq AS low, c.seq AS high FROM {schema}.stepwell_tail c
+   WHERE c.key = $1::uuid AND c.ns = $2::int4 AND c.seq <= $3::int8
+   ORDER BY c.seq DESC LIMIT $4::int8)
+  UNION ALL
+  (SELECT g.seq_from, least(g.seq_to, $3) FROM {schema}.stepwell_segment g
+   WHERE g.key = $1 AND g.ns = $2 AND g.seq_from <= $3 ORDER BY g.seq_from DESC LIMIT $4)
+) x ORDER BY x.low DESC LIMIT $4;
+
+-- name: branches
+-- $1 thread key, $2 namespace, $3 and $4 first and last seq of a page: of rows and segments behind
+-- it, those that name a parent in it.
+SELECT c.seq, false FROM {schema}.stepwell_tail c
+WHERE c.key = $1::uuid AND c.ns = $2::int4 AND c.seq > $4::int8 AND c.parent BETWEEN $3::int8 AND $4
+UNION ALL
+SELECT g.seq_from, true FROM {schema}.stepwell_segment g
+WHERE g.key = $1 AND g.ns = $2 AND g.seq_from > $4 AND g.parent BETWEEN $3 AND $4;
 
 -- name: row_places
 -- $1 thread key, $2 namespace. In the order of RowPlace; no body is read.

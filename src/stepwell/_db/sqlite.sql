@@ -250,6 +250,26 @@ SELECT ns, seq_from, seq_to, parent, format, crc, body,
 FROM stepwell_segment WHERE t = ? AND ns = ? AND seq_from <= ? AND seq_to >= ?
 ORDER BY seq_from;
 
+-- name: page_places
+-- Where the newest checkpoints up to a seq are: one by one, or a folded stretch of them.
+SELECT low, high FROM (
+  SELECT * FROM (
+    SELECT seq AS low, seq AS high FROM stepwell_tail
+    WHERE t = ? AND ns = ? AND seq <= ? ORDER BY seq DESC LIMIT ?)
+  UNION ALL
+  SELECT * FROM (
+    SELECT seq_from, min(seq_to, ?) FROM stepwell_segment
+    WHERE t = ? AND ns = ? AND seq_from <= ? ORDER BY seq_from DESC LIMIT ?)
+) ORDER BY low DESC LIMIT ?;
+
+-- name: branches
+-- Of rows and segments behind a seq, those that name a parent in a range.
+SELECT seq, 0 FROM stepwell_tail
+WHERE t = ? AND ns = ? AND seq > ? AND parent IS NOT NULL AND parent BETWEEN ? AND ?
+UNION ALL
+SELECT seq_from, 1 FROM stepwell_segment
+WHERE t = ? AND ns = ? AND seq_from > ? AND parent IS NOT NULL AND parent BETWEEN ? AND ?;
+
 -- name: row_places
 -- Columns in the order of RowPlace; no body is read.
 SELECT seq, parent, length(body) + coalesce(length(metadata), 0)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from stepwell._journal.load import chain
+from stepwell._journal.pages import Sheet
 from stepwell.constants import NS_END, NS_SEP
 
 if TYPE_CHECKING:
     from stepwell._engine.open import Opened
     from stepwell._engine.run import Run
+
+_PAGE: Final = 20
+"""How many checkpoints are looked at in one go."""
 
 
 class Replay:
@@ -40,9 +43,14 @@ class Replay:
 
     async def seq(self, opened: Opened, ns: str) -> int:
         """The newest checkpoint of a namespace that is older than the root's; 0 = none."""
-        page = await opened.journal.history(opened.key, ns, current=True)
-        rows = chain(page.rows, page.segments)
-        return max((row.seq for row in rows if row.record_no < self._bound), default=0)
+        upto: int | None = None
+        while upto != 0:
+            page = await opened.journal.page(opened.key, ns, upto, _PAGE, current=True)
+            older = [row.seq for row in Sheet(page).rows() if row.record_no < self._bound]
+            if older:
+                return older[-1]
+            upto = max(page.first - 1, 0)
+        return 0
 
 
 class Family:

@@ -205,7 +205,7 @@ class _Start:
         self.addressed = name is not None
         self.superseded = view is not None and view.row.seq != opened.handle.head_of(ns)
         if view is not None and self.superseded:
-            page = await opened.journal.history(key, ns, current=True)
+            page = await opened.journal.page(key, ns, view.row.seq, 1, current=True)
             view.pending = past_pending(program, program.codec, view, page)
 
     def resumes(self, given: Any, run: Run) -> bool:

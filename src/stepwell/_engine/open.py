@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stepwell._codec import Codec
 from stepwell._context import current_task
@@ -17,7 +17,6 @@ from stepwell._ids import parse_checkpoint_id
 from stepwell._journal.load import (
     Contribution,
     Folded,
-    add_row,
     chain,
     contributions,
     fold,
@@ -26,6 +25,7 @@ from stepwell._journal.load import (
     parse,
     trail,
 )
+from stepwell._journal.pages import Sheet
 from stepwell._journal.record import KIND_COMMAND, KIND_UPDATE
 from stepwell._plan.tasks import Task, plan
 from stepwell.checkpoint.driver import (
@@ -180,7 +180,7 @@ class Opened:
             return
         self.superseded = self.view.row.seq != self.handle.head_of(self.ns)
         if self.superseded:
-            page = await self.journal.history(self.key, self.ns, current=True)
+            page = await self.journal.page(self.key, self.ns, self.view.row.seq, 1, current=True)
             self.view.pending = past_pending(self.program, self.codec, self.view, page)
 
 
@@ -312,7 +312,7 @@ def check_graph(program: Program, thread: ThreadRow | None) -> None:
     logger.warning("%s", msg)
 
 
-def _check_due(program: Program, folded: Folded, thread_id: str) -> None:
+def check_due(program: Program, folded: Folded, thread_id: str) -> None:
     """Refuse a thread whose next node, or half-full join, the graph does not have."""
     for channel in folded.values:
         if channel in program.spec.channels or not channel.startswith(("branch:to:", "join:")):
@@ -356,20 +356,38 @@ def revive(
         run=loaded.runs.get(row.run),
         track=track,
     )
-    _check_due(program, folded, key.thread_id)
+    check_due(program, folded, key.thread_id)
     return view
 
 
 def past_pending(program: Program, codec: Codec, view: View, page: HistoryPage) -> Pending:
-    """What the tasks of a checkpoint in the past left: in its rows, and in its first child's."""
-    pending = Pending.from_rows((w for w in page.writes if w.seq == view.row.seq), codec)
-    for row in chain(page.rows, page.segments):
-        if shows_tasks(row) and parent_of(row) == view.row.seq:
-            folded = fold(trail(page, view.row.seq))
-            document = add_row(folded, row)
-            found = told(row, contributions(document, folded, codec))
-            add_contributions(program, view, pending, found, folded.state_version)
+    """What the tasks of a checkpoint in the past left: in its rows, and in its first child's.
+
+    `page`: that of this one checkpoint.
+    """
+    seq = view.row.seq
+    pending = Pending.from_rows((w for w in page.writes if w.seq == seq), codec)
+    children = Children(codec)
+    Sheet(page).states({seq}, children)
+    for found, version in children.found.get(seq, ()):
+        add_contributions(program, view, pending, found, version)
     return pending
+
+
+class Children:
+    """What the checkpoints that extend others tell of the tasks of these, while all are folded."""
+
+    __slots__ = ("_codec", "found")
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self.found: dict[int, list[tuple[list[Contribution], int]]] = {}
+        """Contributions by the seq of the checkpoint extended, with the state version of each."""
+
+    def __call__(self, row: CheckpointRow, document: dict[str, Any], after: Folded) -> None:
+        if shows_tasks(row):
+            found = told(row, contributions(document, after, self._codec))
+            self.found.setdefault(parent_of(row), []).append((found, after.state_version))
 
 
 def shows_tasks(row: CheckpointRow) -> bool:
@@ -424,8 +442,10 @@ def add_contributions(
 
 
 __all__ = [
+    "Children",
     "Opened",
     "add_contributions",
+    "check_due",
     "check_graph",
     "claim_thread",
     "give_back",

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from typing import Any
 
-from stepwell._codec import Codec
 from stepwell._engine.arguments import RunConfig
-from stepwell._engine.open import (
-    add_contributions,
-    parent_of,
-    past_pending,
-    revive,
-    shows_tasks,
-    told,
-)
+from stepwell._engine.open import Children, add_contributions, check_due, revive
 from stepwell._engine.pending import Pending
 from stepwell._engine.program import Program
 from stepwell._engine.snapshot import (
@@ -27,11 +19,11 @@ from stepwell._engine.snapshot import (
     snapshot,
 )
 from stepwell._ids import parse_checkpoint_id
-from stepwell._journal.load import Contribution, Folded, add_row, chain, contributions
+from stepwell._journal.journal import Journal
+from stepwell._journal.pages import Sheet, page_sizes, runs_of
 from stepwell.checkpoint.base import Saver
-from stepwell.checkpoint.driver import CheckpointRow, HistoryPage, LoadRequest
+from stepwell.checkpoint.driver import CheckpointRow, LoadRequest, RunRow, ThreadKey
 from stepwell.config import RunnableConfig
-from stepwell.errors import CorruptRecordError
 from stepwell.types import StateSnapshot
 
 
@@ -62,19 +54,33 @@ async def get_state(
     ns = program.own_namespace(config.checkpoint_ns)
     journal = await saver.journal()
     await journal.settled(key)
-    seq = parsed[1] if parsed else None
-    loaded = await journal.load(LoadRequest(key, ns, seq))
-    view = revive(program, program.codec, key, loaded, seq, ns=ns)
+    if parsed is None:
+        loaded = await journal.load(LoadRequest(key, ns))
+        view = revive(program, program.codec, key, loaded, None, ns=ns)
+    else:
+        view = await _past(program, journal, key, ns, parsed[1])
     if view is None or (config.checkpoint_id and view.name != config.checkpoint_id):
         return nothing
     inside = await _inside(program, saver, view, subgraphs=subgraphs)
-    if seq is None:
-        return snapshot(program.spec, view, live=True, inside=inside)
-    heads = dict(loaded.thread.namespaces.values()) if loaded.thread else {}
-    if seq != heads.get(ns):
-        page = await journal.history(key, ns, None)
-        view.pending = past_pending(program, program.codec, view, page)
-    return snapshot(program.spec, view, live=False, inside=inside)
+    return snapshot(program.spec, view, live=parsed is None, inside=inside)
+
+
+async def _past(
+    program: Program, journal: Journal, key: ThreadKey, ns: str, seq: int
+) -> View | None:
+    """A checkpoint by its number; None if it is not there.
+
+    Raises:
+        CorruptRecordError: A record is damaged.
+        GraphMismatchError: It goes on at a node that the graph does not have.
+    """
+    sheet = Sheet(await journal.page(key, ns, seq, 1))
+    if sheet.page.last != seq:
+        return None
+    rows = sheet.rows()
+    runs = await runs_of(journal, key, sheet, rows)
+    (view,) = _views(program, key.thread_id, ns, sheet, runs, rows, strict=True)
+    return view
 
 
 async def _inside(
@@ -120,110 +126,79 @@ async def history(
     key = saver.key(thread_id)
     journal = await saver.journal()
     await journal.settled(key)
-    upto = _upto(config.checkpoint_id, before)
-    if upto == 0 or (limit is not None and limit < 1):
-        return
+    upto, single = _upto(config.checkpoint_id, before), config.checkpoint_id is not None
     ns = program.own_namespace(config.checkpoint_ns)
-    page = await journal.history(key, ns, upto)
-    if page.thread is None:
-        return
-    place = Place(thread_id, ns, page.thread.uid)
-    rows = [r for r in chain(page.rows, page.segments) if upto is None or r.seq <= upto]
-    chosen = _choose(page, rows, program.codec, wanted, limit)
-    if config.checkpoint_id is not None:
-        chosen = {s for s in chosen if s == upto}
-    views = _views(program, place, page, rows, chosen)
-    for seq in sorted(views, reverse=True):
-        view = views[seq]
-        inside = await _inside(program, saver, view, subgraphs=False)
-        yield snapshot(program.spec, view, live=False, inside=inside)
+    left = min(1 if limit is None else limit, 1) if single else limit
+    sizes = page_sizes(None if wanted else left)
+    while upto != 0 and (left is None or left > 0):
+        sheet = Sheet(await journal.page(key, ns, upto, next(sizes)))
+        if not sheet.page.last or (single and sheet.page.last != upto):
+            return
+        rows = sheet.rows()
+        runs = await runs_of(journal, key, sheet, rows)
+        if wanted:
+            known = {r.seq: row_metadata(r, runs.get(r.run), program.codec) for r in rows}
+            rows = [r for r in rows if _has(known[r.seq], wanted)]
+        for view in _views(program, thread_id, ns, sheet, runs, rows[-left:] if left else rows):
+            inside = await _inside(program, saver, view, subgraphs=False)
+            yield snapshot(program.spec, view, live=False, inside=inside)
+        if single:
+            return
+        left = None if left is None else left - len(rows)
+        upto = sheet.page.first - 1
+
+
+def _has(metadata: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return all(name in metadata and metadata[name] == value for name, value in wanted.items())
 
 
 def _upto(checkpoint: str | None, before: str | None) -> int | None:
-    """The newest seq to look at; None = no bound."""
+    """The newest seq to look at; 0: there is nothing to look at; None: no bound."""
+    bound = None
     if before is not None:
         parsed = parse_checkpoint_id(before)
-        return 0 if parsed is None else parsed[1] - 1
-    if checkpoint is not None:
-        parsed = parse_checkpoint_id(checkpoint)
-        return 0 if parsed is None else parsed[1]
-    return None
-
-
-def _choose(
-    page: HistoryPage,
-    rows: list[CheckpointRow],
-    codec: Codec,
-    wanted: Mapping[str, Any] | None,
-    limit: int | None,
-) -> set[int]:
-    chosen: set[int] = set()
-    for row in reversed(rows):
-        if limit is not None and len(chosen) >= limit:
-            break
-        if wanted:
-            metadata = row_metadata(row, page.runs.get(row.run), codec)
-            if any(k not in metadata or metadata[k] != v for k, v in wanted.items()):
-                continue
-        chosen.add(row.seq)
-    return chosen
+        bound = 0 if parsed is None else parsed[1] - 1
+    if checkpoint is None:
+        return bound
+    parsed = parse_checkpoint_id(checkpoint)
+    return 0 if parsed is None or (bound is not None and parsed[1] > bound) else parsed[1]
 
 
 def _views(
     program: Program,
-    place: Place,
-    page: HistoryPage,
-    rows: list[CheckpointRow],
-    chosen: set[int],
-) -> dict[int, View]:
-    """Fold every row once, oldest first, and revive the chosen ones.
+    thread_id: str,
+    ns: str,
+    sheet: Sheet,
+    runs: Mapping[int, RunRow],
+    rows: Sequence[CheckpointRow],
+    *,
+    strict: bool = False,
+) -> Iterator[View]:
+    """Some checkpoints of a page, newest first, with what their tasks did.
 
     Raises:
         CorruptRecordError: A record is damaged, or missing.
+        GraphMismatchError: `strict`, and one goes on at a node that the graph does not have.
     """
-    codec = program.codec
-    by_seq = {r.seq: r for r in rows}
-    branch_points = {r.parent for r in rows if r.parent is not None}
-    saved: dict[int, Folded] = {}
-    kept: dict[int, Folded] = {}
-    children: dict[int, list[tuple[list[Contribution], int]]] = {}
-    current, at = Folded(), 0
-    for row in rows:
-        parent = parent_of(row)
-        if parent != at:
-            current = _branched(saved, row, parent)
-        document = add_row(current, row)
-        at = row.seq
-        if parent in chosen and shows_tasks(row):
-            found = told(row, contributions(document, current.snapshot(), codec))
-            children.setdefault(parent, []).append((found, current.state_version))
-        if row.seq in branch_points:
-            saved[row.seq] = current.snapshot()
-        if row.seq in chosen:
-            kept[row.seq] = current.snapshot()
-    views = {}
-    for seq, folded in kept.items():
-        row = by_seq[seq]
+    codec, page = program.codec, sheet.page
+    if page.thread is None:
+        return
+    place = Place(thread_id, ns, page.thread.uid)
+    children = Children(codec)
+    states = sheet.states({row.seq for row in rows}, children)
+    for row in reversed(rows):
+        standing = states[row.seq]
         view = View(
             program, place,
-            row=row, parent=by_seq.get(parent_of(row)), folded=folded,
-            pending=Pending.from_rows((w for w in page.writes if w.seq == seq), codec),
-            run=page.runs.get(row.run),
+            row=row, parent=standing.parent, folded=standing.folded,
+            pending=Pending.from_rows((w for w in page.writes if w.seq == row.seq), codec),
+            run=runs.get(row.run),
         )  # fmt: skip
-        for found, version in children.get(seq, ()):
+        for found, version in children.found.get(row.seq, ()):
             add_contributions(program, view, view.pending, found, version)
-        views[seq] = view
-    return views
-
-
-def _branched(saved: Mapping[int, Folded], row: CheckpointRow, parent: int) -> Folded:
-    """The state that a row extends which does not extend the one before it."""
-    if not parent:
-        return Folded()
-    if parent not in saved:
-        msg = f"Record {row.record_no} continues checkpoint {parent}, which is not there."
-        raise CorruptRecordError(msg, seq=row.seq)
-    return saved[parent].snapshot()
+        if strict:
+            check_due(program, standing.folded, thread_id)
+        yield view
 
 
 __all__ = ["get_state", "history"]

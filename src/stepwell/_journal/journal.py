@@ -322,6 +322,25 @@ class Journal:
             self._tell("history", key, ns_name, page, began)
         return page
 
+    async def page(
+        self,
+        key: ThreadKey,
+        ns_name: str,
+        upto: int | None,
+        limit: int,
+        *,
+        current: bool = False,
+    ) -> HistoryPage:
+        """The newest `limit` checkpoints with seq <= `upto`, and what their states are made of."""
+        driver = self._around.driver
+        began = self.clock.monotonic() if self.observers else None
+        page = await self._read(
+            "page", lambda: driver.page(key, ns_name, upto, limit, current=current)
+        )
+        if began is not None:
+            self._tell("history", key, ns_name, page, began)
+        return page
+
     def _tell(
         self,
         verb: Literal["load", "history"],

@@ -209,12 +209,13 @@ def _write_value(write: list[Any], ops: dict[str, Any], after: Folded, codec: Co
     if len(write) > 1:
         return _value(write[1:], codec)
     op = ops[channel]
-    if op[0] in "sa":
-        return op[1]
-    if op[0] in "SA":
-        return codec.revive(op[1], channel=channel)
-    value = after.values[channel]
-    return codec.revive(value, channel=channel) if channel in after.tagged else value
+    if op[0] in "saSA":
+        tagged, value = op[0] in "SA", op[1]
+    else:
+        tagged, value = channel in after.tagged, after.values[channel]
+    value = codec.revive(value, channel=channel) if tagged else value
+    # A list may be the state's own, which is extended in place by what is folded next.
+    return list(value) if type(value) is list else value
 
 
 def pending_writes(row: WriteRow, codec: Codec) -> tuple[list[tuple[str, Any]], int]:

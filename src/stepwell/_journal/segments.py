@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 import orjson
@@ -197,15 +198,19 @@ def last_row(segment: SegmentRow) -> CheckpointRow:
     Raises:
         CorruptRecordError: The segment is damaged.
     """
-    document = segment_body(segment)
+    return row_at_end(segment, segment_body(segment))
+
+
+def row_at_end(segment: SegmentRow, document: dict[str, Any]) -> CheckpointRow:
+    """The same, given the parsed body."""
     try:
         return _row(segment, document["h"], b"")
     except (ValueError, TypeError, AttributeError) as exc:
         raise damaged(segment, "It does not tell of its last row") from exc
 
 
-def unpack_segment(segment: SegmentRow) -> list[CheckpointRow]:
-    """The rows that a segment holds, byte for byte.
+def unpack_segment(segment: SegmentRow, upto: int | None = None) -> list[CheckpointRow]:
+    """The rows that a segment holds, byte for byte; up to one of them, if that is given.
 
     Raises:
         CorruptRecordError: The segment is damaged, or was read without its detail.
@@ -214,10 +219,13 @@ def unpack_segment(segment: SegmentRow) -> list[CheckpointRow]:
         segment = usual(segment)
     if zlib.crc32(segment.body) != segment.crc:
         raise damaged(segment, "The checksum does not match")
+    last = segment.seq_to if upto is None else min(upto, segment.seq_to)
+    number = last - segment.seq_from + 1
     rows: list[CheckpointRow] = []
     try:
         document = orjson.loads(inflate(segment.detail))
-        for header, text, cuts in zip(document["h"], document["b"], document["x"], strict=True):
+        wanted = zip(document["h"], document["b"], document["x"], strict=True)
+        for header, text, cuts in islice(wanted, number):
             own, done = text.encode(), 0
             pieces: list[bytes] = []
             for at, start, length in cuts:
@@ -227,7 +235,7 @@ def unpack_segment(segment: SegmentRow) -> list[CheckpointRow]:
             rows.append(_row(segment, header, b"".join(pieces)))
     except (CorruptRecordError, ValueError, LookupError, TypeError, AttributeError) as exc:
         raise damaged(segment, "Its detail cannot be read") from exc
-    if [row.seq for row in rows] != list(range(segment.seq_from, segment.seq_to + 1)):
+    if [row.seq for row in rows] != list(range(segment.seq_from, last + 1)):
         raise damaged(segment, "It does not hold the rows it names")
     for row in rows:
         if zlib.crc32(row.body) != row.crc:
@@ -397,5 +405,5 @@ def _renames(row: CheckpointRow) -> bool:
 
 __all__ = [
     "Body", "Column", "damaged", "header_after", "header_of", "last_row",
-    "pack_segment", "segment_body", "stretches", "unpack_segment", "write_body",
+    "pack_segment", "row_at_end", "segment_body", "stretches", "unpack_segment", "write_body",
 ]  # fmt: skip

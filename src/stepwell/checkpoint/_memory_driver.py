@@ -14,6 +14,7 @@ from typing import Literal
 
 from stepwell._clock import SYSTEM_CLOCK, Clock
 from stepwell.checkpoint._memory_backup import MemorySnapshot, put
+from stepwell.checkpoint._memory_page import between, page
 from stepwell.checkpoint._memory_rows import Thread
 from stepwell.checkpoint.driver import (
     Ask,
@@ -45,7 +46,6 @@ from stepwell.checkpoint.driver import (
     ThreadQuery,
     ThreadRow,
     Vitals,
-    WriteRow,
 )
 from stepwell.errors import SequenceConflictError
 
@@ -281,25 +281,22 @@ class MemoryDriver:
         thread = self._threads.get(key)
         if thread is None:
             return HistoryPage(thread=None)
-        row = thread.row(self._clock.monotonic(), ns_name)
-        found = thread.named(ns_name)
-        if found is None:
-            return HistoryPage(thread=row, runs=thread.runs_of(()))
-        number, space = found
-        last = space.last if upto is None else max(upto, 0)
-        rows, segments = space.between(since, last), space.folded(since, last)
-        writes: list[WriteRow] = []
-        for ns, at in sorted(thread.writes) if thread.writes else ():
-            if ns == number and (since if since > 1 else 0) <= at <= last:
-                writes += thread.writes_under(number, at)
-        return HistoryPage(
-            thread=row,
-            ns=number,
-            rows=rows,
-            segments=segments,
-            writes=writes,
-            runs=thread.runs_of(rows, segments),
-        )
+        return between(thread, ns_name, since, upto, self._clock.monotonic())
+
+    async def page(
+        self,
+        key: ThreadKey,
+        ns_name: str,
+        upto: int | None,
+        limit: int,
+        *,
+        current: bool = False,  # noqa: ARG002  # there is no replica
+    ) -> HistoryPage:
+        """Read the newest checkpoints up to a seq, and what their states are made of."""
+        thread = self._threads.get(key)
+        if thread is None:
+            return HistoryPage(thread=None)
+        return page(thread, ns_name, upto, limit, self._clock.monotonic())
 
     async def layout(self, key: ThreadKey, ns_name: str) -> Layout:
         """Say how one namespace is stored."""

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from stepwell._db.postgres import TIMEOUTS, Postgres, Timeouts
 from stepwell._ids import RANDOM_IDS, Ids
 from stepwell.checkpoint import _postgres_backup as whole
+from stepwell.checkpoint import _postgres_page as paging
 from stepwell.checkpoint import _postgres_read as reading
 from stepwell.checkpoint._postgres_claim import PAUSE_S, ROUNDS, Claims, held_by
 from stepwell.checkpoint._postgres_commit import CommitStatements, outcomes
@@ -372,6 +373,12 @@ class PostgresDriver:
     ) -> HistoryPage:
         """Rows of one namespace with `since` <= seq <= `upto` (None = all), one snapshot."""
         return await reading.history(self._db, key, ns_name, since, upto, primary=current)
+
+    async def page(
+        self, key: ThreadKey, ns_name: str, upto: int | None, limit: int, *, current: bool = False
+    ) -> HistoryPage:
+        """The newest `limit` checkpoints up to a seq, and what their states are made of."""
+        return await paging.page(self._db, key, ns_name, upto, limit, primary=current)
 
     async def layout(self, key: ThreadKey, ns_name: str) -> Layout:
         """How one namespace is stored, one snapshot."""

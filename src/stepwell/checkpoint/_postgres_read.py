@@ -38,7 +38,7 @@ _NEWEST: Final = 1 << 32
 """Larger than every number of a namespace."""
 
 
-class _Link(Protocol):
+class Link(Protocol):
     """What is used of a connection."""
 
     async def fetch(self, query: str, *args: Any) -> Sequence[Any]:
@@ -73,8 +73,9 @@ class _Chain:
     """The checkpoint asked for; 0: before the first."""
     folded: bool = False
     pending: bool = False
-    whole: bool = False
-    """The detail of every segment is wanted."""
+    whole: int | None = None
+    """Detail is wanted of segments that hold this seq or end behind it; None: of the one in which
+    a stretch ends."""
     writes_from: int = 0
     """Pending writes are wanted from this seq up to `at`."""
     stretches: list[tuple[int, int]] = field(default_factory=list)
@@ -87,7 +88,7 @@ class _Chain:
         """Runs that the rows name, and segments that are wanted whole, and the newest."""
         numbers = {row.run for row in self.rows}
         for segment in self.segments:
-            if self.whole or segment.seq_to >= self.at:
+            if self.whole is not None or segment.seq_to >= self.at:
                 numbers.update(range(segment.run_from, segment.run_to + 1))
         if self.thread is not None:
             numbers |= {self.thread.run, self.thread.runs}
@@ -116,10 +117,10 @@ async def load(db: Postgres, requests: Sequence[LoadRequest], *, primary: bool) 
         asked = [
             (chain.key, request.ns_name) for chain, request in zip(chains, requests, strict=True)
         ]
-        threads = await _threads(db.sql, link, asked)
+        found = await threads(db.sql, link, asked)
         forked: dict[int, _Chain] = {}
         for i, (request, chain) in enumerate(zip(requests, chains, strict=True)):
-            thread = threads.get(chain.key)
+            thread = found.get(chain.key)
             if thread is None:
                 continue
             chain.thread = thread.row
@@ -164,9 +165,9 @@ async def history(
     primary: bool = False,
 ) -> HistoryPage:
     """Read every row of a namespace between two seqs, over all branches, in one snapshot."""
-    chain = _Chain(key_of(key), whole=True, writes_from=since if since > 1 else 0)
+    chain = _Chain(key_of(key), whole=0, writes_from=since if since > 1 else 0)
     async with db.snapshot(primary=primary) as link:
-        thread = (await _threads(db.sql, link, [(chain.key, ns_name)])).get(chain.key)
+        thread = (await threads(db.sql, link, [(chain.key, ns_name)])).get(chain.key)
         if thread is None:
             return HistoryPage(thread=None)
         chain.thread = thread.row
@@ -191,7 +192,7 @@ async def layout(db: Postgres, key: ThreadKey, ns_name: str) -> Layout:
     """How a namespace is stored, in one snapshot."""
     name = key_of(key)
     async with db.snapshot(primary=True) as link:
-        thread = (await _threads(db.sql, link, [(name, ns_name)])).get(name)
+        thread = (await threads(db.sql, link, [(name, ns_name)])).get(name)
         if thread is None:
             return Layout(thread=None)
         space = thread.space(ns_name)
@@ -207,8 +208,8 @@ async def layout(db: Postgres, key: ThreadKey, ns_name: str) -> Layout:
     )
 
 
-async def _threads(
-    sql: Mapping[str, str], link: _Link, asked: Sequence[tuple[UUID, str]]
+async def threads(
+    sql: Mapping[str, str], link: Link, asked: Sequence[tuple[UUID, str]]
 ) -> dict[UUID, _Thread]:
     """The threads named, each with its newest namespaces and those that were asked for."""
     keys = list(dict.fromkeys(key for key, _ in asked))
@@ -241,7 +242,7 @@ async def namespaces(
     return [(number, text_of(name) or "", head) for number, name, head in rows]
 
 
-async def _legs(sql: Mapping[str, str], link: _Link, forked: Mapping[int, _Chain]) -> None:
+async def _legs(sql: Mapping[str, str], link: Link, forked: Mapping[int, _Chain]) -> None:
     """Find the stretches of chains in threads that have forks."""
     if not forked:
         return
@@ -250,7 +251,7 @@ async def _legs(sql: Mapping[str, str], link: _Link, forked: Mapping[int, _Chain
         forked[i].stretches.append((low, high))
 
 
-async def _fill(sql: Mapping[str, str], link: _Link, chains: Sequence[_Chain]) -> None:
+async def _fill(sql: Mapping[str, str], link: Link, chains: Sequence[_Chain]) -> None:
     """Read what stands in the stretches of `chains`. Empty questions are not asked."""
     stretches = [
         (i, chain.key, chain.ns, low, high)
@@ -261,7 +262,11 @@ async def _fill(sql: Mapping[str, str], link: _Link, chains: Sequence[_Chain]) -
         columns = list(zip(*stretches, strict=True))
         for record in await link.fetch(sql["rows"], *columns):
             chains[record[0]].rows.append(checkpoint_row(record[1:]))
-    folded = [(*s, chains[s[0]].whole) for s in stretches if chains[s[0]].folded]
+    folded = [
+        (*s, s[4] if chains[s[0]].whole is None else chains[s[0]].whole)
+        for s in stretches
+        if chains[s[0]].folded
+    ]
     if folded:
         columns = list(zip(*folded, strict=True))
         for record in await link.fetch(sql["segments"], *columns):

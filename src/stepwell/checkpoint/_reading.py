@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from stepwell._codec import Codec
@@ -13,8 +14,6 @@ from stepwell._journal.load import (
     Folded,
     Piece,
     Revived,
-    add_row,
-    chain,
     fold,
     parent_in,
     parse,
@@ -23,6 +22,7 @@ from stepwell._journal.load import (
     trail,
 )
 from stepwell._journal.metadata import decode_metadata
+from stepwell._journal.pages import Sheet, Standing, page_sizes, runs_of
 from stepwell._journal.record import (
     SLOT_ERROR,
     SLOT_HANDLED,
@@ -42,7 +42,6 @@ from stepwell.checkpoint._names import thread_id_of
 from stepwell.checkpoint._results import CheckpointTuple
 from stepwell.checkpoint.driver import (
     CheckpointRow,
-    HistoryPage,
     Loaded,
     LoadRequest,
     RunRow,
@@ -52,13 +51,11 @@ from stepwell.checkpoint.driver import (
 )
 from stepwell.config import RunnableConfig
 from stepwell.constants import CONF
-from stepwell.errors import CorruptRecordError, NotFoundError, UsageError
+from stepwell.errors import NotFoundError, UsageError
 from stepwell.types import Interrupt
 
 SHAPE_VERSION = 4
 """What LangGraph 1.x writes into `checkpoint["v"]` of this shape."""
-_STATES_MAX = 100
-"""How many whole states a listing holds at a time."""
 _SLOTS = {
     SLOT_ERROR: "__error__",
     SLOT_HANDLED: "__error_source_node__",
@@ -216,40 +213,19 @@ async def list_all_tuples(
 async def _tuples(
     reader: Reader, key: ThreadKey, place: Place, which: Which
 ) -> AsyncGenerator[CheckpointTuple, None]:
-    chosen = [
-        (row, history)
-        for row, history in await _rows(reader, key, place, which.before)
-        if matches(history.metadata(row), which.wanted)
-    ]
-    if which.limit is not None:
-        del chosen[which.limit :]
-    for first in range(0, len(chosen), _STATES_MAX):
-        some = chosen[first : first + _STATES_MAX]
-        states = {
-            history: history.states({row.seq for row, of in some if of is history})
-            for history in {history for _, history in some}
-        }
-        for row, history in some:
-            yield history.tuple(row, states[history][row.seq])
-
-
-async def _rows(
-    reader: Reader, key: ThreadKey, place: Place, before: int | None
-) -> list[tuple[CheckpointRow, _History]]:
-    """The rows that a config and `before` allow, newest first."""
-    found: list[tuple[CheckpointRow, _History]] = []
     names = ["", *await reader.journal.namespaces(key)] if place.ns is None else [place.ns]
-    for name in names:
-        page = await reader.journal.history(key, name)
-        if page.thread is None:
-            return []
-        history = _History(_Namespace(key.thread_id, name, page.thread.uid), page, reader.codec)
-        for row in history.rows.values():
-            named = place.checkpoint is None or history.space.id_of(row) == place.checkpoint
-            if named and (before is None or row.record_no < before):
-                found.append((row, history))
-    found.sort(key=lambda item: item[0].record_no, reverse=True)
-    return found
+    spaces = [_Listed(reader, key, name, place.checkpoint, which) for name in names]
+    for space in spaces:
+        await space.fill()
+    left = which.limit
+    while (left is None or left > 0) and (space := max(spaces, key=_newest)).rows:
+        yield space.take()
+        left = None if left is None else left - 1
+        await space.fill()
+
+
+def _newest(space: _Listed) -> int:
+    return space.rows[-1].record_no if space.rows else 0
 
 
 def record_no_of(config: Mapping[str, Any]) -> int:
@@ -265,55 +241,69 @@ def record_no_of(config: Mapping[str, Any]) -> int:
     return parsed[0]
 
 
-class _History:
-    """All rows of one namespace."""
+class _Listed:
+    """The checkpoints of one namespace that a listing gives, read page by page."""
 
-    def __init__(self, space: _Namespace, page: HistoryPage, codec: Codec) -> None:
-        self.space = space
-        self.rows = {row.seq: row for row in chain(page.rows, page.segments)}
-        self._page = page
-        self._codec = codec
+    __slots__ = ("_checkpoint", "_key", "_name", "_page", "_reader", "_runs", "_sizes", "_space",
+                 "_states", "_upto", "_which", "rows")  # fmt: skip
 
-    def metadata(self, row: CheckpointRow) -> dict[str, Any]:
-        return _metadata(row, self._page.runs.get(row.run), self._codec)
+    def __init__(
+        self, reader: Reader, key: ThreadKey, name: str, checkpoint: str | None, which: Which
+    ) -> None:
+        self._reader = reader
+        self._key = key
+        self._name = name
+        self._checkpoint = checkpoint
+        self._which = which
+        self._sizes = page_sizes(None if which.wanted else which.limit)
+        self._upto: int | None = None
+        if checkpoint is not None:
+            parsed = parse_checkpoint_id(checkpoint)
+            self._upto = 0 if parsed is None else parsed[1]
+            self._sizes = repeat(1)
+        self._states: dict[int, Standing] = {}
+        self.rows: list[CheckpointRow] = []
+        """What was read and not given yet, oldest first."""
 
-    def states(self, wanted: set[int]) -> dict[int, Folded]:
-        """The states after the rows named; earlier rows are folded once on the way."""
-        branched = {row.parent for row in self.rows.values() if row.parent}
-        kept: dict[int, Folded] = {}
-        folded, at = Folded(), 0
-        for row in sorted(self.rows.values(), key=lambda r: r.seq):
-            parent = row.seq - 1 if row.parent is None else row.parent
-            if parent != at:
-                folded = _branch(kept, parent, row)
-            add_row(folded, row)
-            at = row.seq
-            if at in wanted or at in branched:
-                kept[at] = folded.snapshot()
-        return kept
+    async def fill(self) -> None:
+        """See to it that there is something to give, if there is anything."""
+        while not self.rows and self._upto != 0 and self._which.limit != 0:
+            journal, size = self._reader.journal, next(self._sizes)
+            page = await journal.page(self._key, self._name, self._upto, size)
+            if page.thread is None or not page.last:
+                self._upto = 0
+                return
+            self._space = _Namespace(self._key.thread_id, self._name, page.thread.uid)
+            self._upto = 0 if self._checkpoint is not None else page.first - 1
+            await self._choose(Sheet(page))
 
-    def tuple(self, row: CheckpointRow, folded: Folded) -> CheckpointTuple:
-        parent = row.seq - 1 if row.parent is None else row.parent
+    async def _choose(self, sheet: Sheet) -> None:
+        """Keep what is asked for of a page, and fold it."""
+        which, codec = self._which, self._reader.codec
+        self._page = sheet.page
+        rows = [r for r in sheet.rows() if which.before is None or r.record_no < which.before]
+        if self._checkpoint is not None:
+            rows = [r for r in rows if self._space.id_of(r) == self._checkpoint]
+        self._runs = await runs_of(self._reader.journal, self._key, sheet, rows)
+        rows = [
+            r for r in rows if matches(_metadata(r, self._runs.get(r.run), codec), which.wanted)
+        ]
+        self.rows = rows[-which.limit :] if which.limit else rows
+        self._states = sheet.states({row.seq for row in self.rows})
+
+    def take(self) -> CheckpointTuple:
+        """The newest of them."""
+        row = self.rows.pop()
+        standing = self._states.pop(row.seq)
         return _tuple(
-            self._codec,
-            self.space,
+            self._reader.codec,
+            self._space,
             row,
-            parent=self.rows.get(parent),
-            folded=folded,
+            parent=standing.parent,
+            folded=standing.folded,
             writes=[w for w in self._page.writes if w.seq == row.seq],
-            run=self._page.runs.get(row.run),
+            run=self._runs.get(row.run),
         )
-
-
-def _branch(kept: Mapping[int, Folded], parent: int, row: CheckpointRow) -> Folded:
-    if not parent:
-        return Folded()
-    if parent not in kept:
-        raise CorruptRecordError(
-            f"Record {row.record_no} continues checkpoint {parent}, which is not there.",
-            seq=row.seq,
-        )
-    return kept[parent].snapshot()
 
 
 def _tuple(

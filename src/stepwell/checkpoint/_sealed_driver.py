@@ -133,6 +133,12 @@ class SealedDriver:
         page = await self.inner.history(key, ns_name, upto, since=since, current=current)
         return self._opened(key, page)
 
+    async def page(
+        self, key: ThreadKey, ns_name: str, upto: int | None, limit: int, *, current: bool = False
+    ) -> HistoryPage:
+        """See `Driver.page`."""
+        return self._opened(key, await self.inner.page(key, ns_name, upto, limit, current=current))
+
     def _opened(self, key: ThreadKey, read: Read) -> Read:
         seal = self.seal
         return replace(

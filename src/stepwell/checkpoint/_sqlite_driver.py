@@ -24,6 +24,7 @@ from stepwell._db.sqlite import (
 from stepwell._ids import RANDOM_IDS, Ids
 from stepwell.checkpoint import _sqlite_backup as whole
 from stepwell.checkpoint import _sqlite_claim as owning
+from stepwell.checkpoint import _sqlite_page as paging
 from stepwell.checkpoint import _sqlite_read as reading
 from stepwell.checkpoint import _sqlite_relay as relaying
 from stepwell.checkpoint._sqlite_commit import CommitBatch, Numbers
@@ -333,6 +334,21 @@ class SqliteDriver:
         now = self._leases.now()
         return await self._opened().read(
             lambda cursor: reading.history(cursor, key, ns_name, since=since, upto=upto, now=now)
+        )
+
+    async def page(
+        self,
+        key: ThreadKey,
+        ns_name: str,
+        upto: int | None,
+        limit: int,
+        *,
+        current: bool = False,  # noqa: ARG002  # there is no replica
+    ) -> HistoryPage:
+        """The newest `limit` checkpoints up to a seq, and what their states are made of."""
+        now = self._leases.now()
+        return await self._opened().read(
+            lambda cursor: paging.page(cursor, key, ns_name, upto, limit, now)
         )
 
     async def layout(self, key: ThreadKey, ns_name: str) -> Layout:

@@ -100,7 +100,7 @@ def read_thread_again(cursor: Cursor, t: int) -> Sequence[Any]:
     return found
 
 
-def _with_namespaces(
+def with_namespaces(
     cursor: Cursor, raw: Sequence[Any], now: LeaseTime, asked: str
 ) -> tuple[ThreadRow, int | None]:
     """A thread row with its newest namespaces and the one asked for; the number of that."""
@@ -127,7 +127,7 @@ def namespaces(
     return cursor.execute(_NAMESPACES, (state[0], last, limit)).fetchall()
 
 
-def _runs(
+def runs_of(
     cursor: Cursor, t: int, numbers: set[int], folded: tuple[int, int, int] = (0, 0, 0)
 ) -> dict[int, RunRow]:
     """Runs by number. `folded`: those of segments too; a namespace, first and last seq."""
@@ -157,28 +157,28 @@ def load_chain(
     t = raw[0]
     if raw[10] == 0:  # there is no record yet, so there are no rows of any kind
         return Loaded(thread=thread_row(raw, {0: ("", 0)}, now, more=False))
-    thread, ns = _with_namespaces(cursor, raw, now, ns_name)
+    thread, ns = with_namespaces(cursor, raw, now, ns_name)
     if ns is None:
-        return Loaded(thread=thread, runs=_runs(cursor, t, {thread.run}))
+        return Loaded(thread=thread, runs=runs_of(cursor, t, {thread.run}))
     newest = thread.namespaces[ns][1] if seq is None else seq
     # Writes may be filed under "no checkpoint yet" (0), but not under one that is not there.
     if newest and not cursor.execute(_EXISTS, (t, ns, newest, t, ns, newest, newest)).fetchone()[0]:
-        return Loaded(thread=thread, ns=ns, runs=_runs(cursor, t, {thread.run}))
+        return Loaded(thread=thread, ns=ns, runs=runs_of(cursor, t, {thread.run}))
     rows: list[CheckpointRow] = []
     segments: list[SegmentRow] = []
-    for first, last in _legs(cursor, t, ns, newest):
+    for first, last in legs(cursor, t, ns, newest):
         rows += map(CheckpointRow._make, cursor.execute(_CHECKPOINTS, (t, ns, first, last)))
         segments += map(SegmentRow._make, cursor.execute(_SEGMENTS, (last, t, ns, last, first)))
     writes = list(map(WriteRow._make, cursor.execute(_WRITES, (t, ns, newest, newest))))
     inside = bool(segments) and segments[-1].seq_to >= newest
     named = {thread.run, *(row.run for row in rows)}
-    runs = _runs(cursor, t, named, (ns, newest, newest) if inside else (0, 0, 0))
+    runs = runs_of(cursor, t, named, (ns, newest, newest) if inside else (0, 0, 0))
     return Loaded(thread=thread, ns=ns, rows=rows, segments=segments, writes=writes, runs=runs)
 
 
-def _legs(cursor: Cursor, t: int, ns: int, newest: int) -> list[tuple[int, int]]:
+def legs(cursor: Cursor, t: int, ns: int, newest: int) -> list[tuple[int, int]]:
     """The chain of `newest` as stretches of consecutive seqs, oldest first."""
-    legs: list[tuple[int, int]] = []
+    found_legs: list[tuple[int, int]] = []
     while newest > 0:
         found = cursor.execute(_LEG_START, (t, ns, newest, t, ns, newest)).fetchone()
         first, parent = found or (1, 0)
@@ -189,10 +189,10 @@ def _legs(cursor: Cursor, t: int, ns: int, newest: int) -> list[tuple[int, int]]
                 ns=ns,
                 seq=first,
             )
-        legs.append((first, newest))
+        found_legs.append((first, newest))
         newest = parent
-    legs.reverse()
-    return legs
+    found_legs.reverse()
+    return found_legs
 
 
 def history(
@@ -209,9 +209,9 @@ def history(
     if raw is None:
         return HistoryPage(thread=None)
     t = raw[0]
-    thread, ns = _with_namespaces(cursor, raw, now, ns_name)
+    thread, ns = with_namespaces(cursor, raw, now, ns_name)
     if ns is None:
-        return HistoryPage(thread=thread, runs=_runs(cursor, t, {thread.run}))
+        return HistoryPage(thread=thread, runs=runs_of(cursor, t, {thread.run}))
     last = _NEWEST if upto is None else upto
     rows = list(map(CheckpointRow._make, cursor.execute(_CHECKPOINTS, (t, ns, since, last))))
     folded = cursor.execute(_SEGMENTS, (0, t, ns, last, since))
@@ -224,7 +224,7 @@ def history(
         rows=rows,
         segments=segments,
         writes=list(map(WriteRow._make, filed)),
-        runs=_runs(cursor, t, named, (ns, since, last) if segments else (0, 0, 0)),
+        runs=runs_of(cursor, t, named, (ns, since, last) if segments else (0, 0, 0)),
     )
 
 
@@ -234,7 +234,7 @@ def layout(cursor: Cursor, key: ThreadKey, ns_name: str, now: LeaseTime) -> Layo
     if raw is None:
         return Layout(thread=None)
     t = raw[0]
-    thread, ns = _with_namespaces(cursor, raw, now, ns_name)
+    thread, ns = with_namespaces(cursor, raw, now, ns_name)
     if ns is None:
         return Layout(thread=thread)
     return Layout(

@@ -106,6 +106,9 @@ class HistoryPage:
     segments: Sequence[SegmentRow] = ()
     writes: Sequence[WriteRow] = ()
     runs: Mapping[int, RunRow] = field(default_factory=dict)
+    first: int = 0
+    last: int = 0
+    """Of `page`: the oldest and the newest checkpoint of the page; 0: it is empty."""
 
 
 class ClaimRequest(NamedTuple):
@@ -342,6 +345,16 @@ class Driver(Protocol):
     ) -> HistoryPage:
         """Rows of one namespace with `since` <= seq <= `upto` (None = all), one snapshot.
         `current`: as in a `LoadRequest`."""
+
+    async def page(
+        self, key: ThreadKey, ns_name: str, upto: int | None, limit: int, *, current: bool = False
+    ) -> HistoryPage:
+        """The newest `limit` checkpoints with seq <= `upto` (None = all) over all branches, and
+        what else their states are made of: their ancestors, and those that extend one of them. One
+        snapshot. Of `HistoryPage`: rows and segments that are not needed may be left out; detail
+        may be empty where no row of a segment is in the page, extends one of it, or is an ancestor
+        whose own segment goes on in another branch; `writes` of the page (and under 0, if it
+        begins with the first there is); `runs` that its rows name, but not its segments."""
 
     async def layout(self, key: ThreadKey, ns_name: str) -> Layout:
         """How a namespace is stored. Not from a replica that may lag."""

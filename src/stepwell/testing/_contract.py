@@ -15,6 +15,7 @@ from stepwell.testing._contract_leases import LeaseContract
 from stepwell.testing._contract_lifecycle import LifecycleContract
 from stepwell.testing._contract_listings import ListingContract
 from stepwell.testing._contract_namespaces import NamespaceContract
+from stepwell.testing._contract_pages import PageContract
 from stepwell.testing._contract_reads import ReadContract
 from stepwell.testing._contract_records import RecordContract
 
@@ -25,6 +26,7 @@ class DriverContract(
     CommitContract,
     RecordContract,
     ReadContract,
+    PageContract,
     NamespaceContract,
     FiguresContract,
     LayoutContract,

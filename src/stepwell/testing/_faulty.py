@@ -326,6 +326,14 @@ class FaultyDriver:
             lambda: self.driver.history(key, ns_name, upto, since=since, current=current),
         )
 
+    async def page(
+        self, key: ThreadKey, ns_name: str, upto: int | None, limit: int, *, current: bool = False
+    ) -> HistoryPage:
+        """See `Driver.page`."""
+        return await self._call(
+            "page", lambda: self.driver.page(key, ns_name, upto, limit, current=current)
+        )
+
     async def layout(self, key: ThreadKey, ns_name: str) -> Layout:
         """See `Driver.layout`."""
         return await self._call("layout", lambda: self.driver.layout(key, ns_name))
