@@ -273,6 +273,31 @@ class KeysHaveNoCase(MemoryDriver):
 # --- listings -------------------------------------------------------------------------------------
 
 
+@caught_by(
+    "test_threads_are_found_by_their_metadata", wanted='{"team":"docs"}', expected=["a", "b"]
+)
+class OnlyTheNewestRunTells(MemoryDriver):
+    async def threads(self, query):
+        found = await super().threads(query._replace(metadata=None))
+        runs = [thread.runs[-1:] for row in found if (thread := self._threads[row.key])]
+        return [
+            row
+            for row, newest in zip(found, runs, strict=True)
+            if query.metadata is None or (newest and newest[0].meta_index == query.metadata)
+        ]
+
+
+@caught_by("test_threads_are_found_by_their_metadata", wanted='{"n":true}', expected=["d"])
+class TrueIsOne(MemoryDriver):
+    def _matching(self, query):
+        wanted = (query.metadata or "").replace("true", "1") or None
+        for thread in super()._matching(query._replace(metadata=None)):
+            run = thread.described()
+            known = (run.meta_index if run else None) or ""
+            if wanted is None or wanted[1:-1] in known.replace("true", "1"):
+                yield thread
+
+
 @caught_by("test_pages_visit_every_thread_once", order="updated", descending=True)
 @caught_by("test_pages_visit_every_thread_once", order="created", descending=False)
 class CursorOfTheTimeAlone(MemoryDriver):

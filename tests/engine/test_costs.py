@@ -31,7 +31,7 @@ from tests._postgres import fresh_schema, server_dsn
 VERBS = (
     "claim", "renew", "release", "unlock", "want", "ask", "delete", "landed", "load", "history",
     "page", "layout", "write_segments", "prune", "threads", "namespaces", "runs", "keyed_run",
-    "runs_numbered",
+    "runs_numbered", "described",
 )  # fmt: skip
 
 
@@ -297,7 +297,12 @@ async def test_idle_threads_cost_pages_not_threads(
     gone = Retention(thread_ttl=0, where=lambda info: asked.append(info.thread_id) or True)
     assert (await saver.aprune(policy=gone, dry_run=True)).threads == count
     assert len(asked) == count
-    assert costs.take() == {"threads": pages, "load": pages, "runs_numbered": pages}
+    assert costs.take() == {
+        "threads": pages,
+        "load": pages,
+        "runs_numbered": pages,
+        "described": pages,
+    }
 
 
 async def test_three_hundred_idle_threads_cost_four_calls(saver: Saver, costs: Costs) -> None:

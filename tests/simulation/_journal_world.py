@@ -307,6 +307,10 @@ class Process:
         await self._call("runs_numbered")
         return await self.database.rows.runs_numbered(names)
 
+    async def described(self, keys: Sequence[ThreadKey]) -> list[RunRow | None]:
+        await self._call("described")
+        return await self.database.rows.described(keys)
+
     async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
         await self._call("keyed_run")
         return await self.database.rows.keyed_run(key, idempotency_key)

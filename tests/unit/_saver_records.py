@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import orjson
 
+from stepwell._journal.metadata import wanted_index
 from stepwell.checkpoint.driver import RunRow, RunStatus, Source, ThreadChange, ThreadStatus
 
 
@@ -82,6 +83,7 @@ async def make_thread(
                 status=run_status,
                 graph=graph,
                 metadata=None if known is None else metadata(known),
+                meta_index=wanted_index(known),
             ),
             thread=ThreadChange(status=status, run=run, graph=graph, **change),
         )

@@ -67,7 +67,8 @@ async def test_every_verb_is_counted_and_fails(memory):
         "layout": (thread_key(), ""), "write_segments": (Relayout(thread_key(), 0, 1),),
         "prune": (held, ALICE, Relayout(thread_key(), 0, 1)),
         "set_ttl": (thread_key(), 1.0), "reclaim": (),
-        "tally": (TallyQuery(),), "vitals": (), "runs_numbered": ([],),
+        "tally": (TallyQuery(),), "vitals": (), "runs_numbered": ([],), "described": ([],),
+        "page": (thread_key(), "", None, 1),
     }  # fmt: skip
     for verb, arguments in calls.items():
         with pytest.raises(StorageUnavailableError):

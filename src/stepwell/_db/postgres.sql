@@ -594,6 +594,14 @@ SELECT {run} FROM {schema}.stepwell_run r WHERE r.key = $1 AND r.run < $2 ORDER 
 SELECT w.i, {run} FROM unnest($1::uuid[], $2::int4[]) WITH ORDINALITY AS w(key, run, i)
 JOIN {schema}.stepwell_run r ON r.key = w.key AND r.run = w.run;
 
+-- name: described
+-- $1 thread keys: the newest run of each that has metadata.
+SELECT w.i, r.* FROM unnest($1::uuid[]) WITH ORDINALITY AS w(key, i)
+JOIN LATERAL (
+  SELECT {run} FROM {schema}.stepwell_run r
+  WHERE r.key = w.key AND r.metadata IS NOT NULL ORDER BY r.run DESC LIMIT 1
+) r ON true;
+
 -- name: run_keyed
 -- $1 thread key, $2 idempotency key: the columns of the index, and the key itself.
 SELECT {run} FROM {schema}.stepwell_run r
@@ -607,7 +615,6 @@ SELECT {thread} FROM {schema}.stepwell_thread t
 WHERE t.scope = $1 AND ($2::int2 IS NULL OR t.status = $2) AND ($3::bytea IS NULL OR t.graph = $3)
   AND ($4::float8 IS NULL OR t.updated_at < to_timestamp($4::float8))
   AND ($5::float8 IS NULL OR t.updated_at > to_timestamp($5::float8))
-
 -- name: tally
 -- $1 scope, $2 written then or later (null: ever), $3 seconds of a span (null: all in one).
 SELECT t.graph, t.status,
@@ -624,6 +631,11 @@ GROUP BY 1, 2, 3;
 SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::int8
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relname LIKE 'stepwell\_%';
+
+-- name: threads_described
+-- $9 a JSON object: what the thread's metadata must have.
+AND (SELECT r.meta_index FROM {schema}.stepwell_run r
+     WHERE r.key = t.key AND r.metadata IS NOT NULL ORDER BY r.run DESC LIMIT 1) @> $9::jsonb
 
 -- name: threads_running
 -- A constant, because that is what a partial index is found by; $2 is null then.

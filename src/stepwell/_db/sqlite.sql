@@ -345,6 +345,9 @@ AND run IN (
 -- name: runs_page
 AND run < ? ORDER BY run DESC LIMIT ?;
 
+-- name: run_described
+AND metadata IS NOT NULL ORDER BY run DESC LIMIT 1;
+
 -- name: run_keyed
 AND idempotency_key = CAST(? AS TEXT);
 
@@ -356,6 +359,17 @@ SELECT run_id FROM stepwell_run WHERE t = ? AND run = ?;
 WHERE a.scope = ?
   AND (? IS NULL OR a.status = ?) AND (? IS NULL OR a.graph = CAST(? AS TEXT))
   AND (? IS NULL OR a.updated_at < ?) AND (? IS NULL OR a.updated_at > ?)
+
+-- name: listed_described
+-- The metadata asked for, as a JSON object: no key of it that the thread's metadata does not have
+-- with the same value. JSON's true is no 1.
+AND NOT EXISTS (
+  SELECT 1 FROM json_each(?) AS w WHERE NOT EXISTS (
+    SELECT 1 FROM json_each((
+      SELECT r.meta_index FROM stepwell_run AS r
+      WHERE r.t = a.t AND r.metadata IS NOT NULL ORDER BY r.run DESC LIMIT 1)) AS m
+    WHERE m.key = w.key AND m.value IS w.value
+      AND (m.type IN ('true', 'false')) = (w.type IN ('true', 'false'))))
 
 -- name: listed_open
 -- Added for the statuses that stand in the index of open threads.

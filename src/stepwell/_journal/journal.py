@@ -389,6 +389,10 @@ class Journal:
         driver = self._around.driver
         return await self._read("runs_numbered", lambda: driver.runs_numbered(names))
 
+    async def described(self, keys: Sequence[ThreadKey]) -> list[RunRow | None]:
+        """The newest run of each thread that has metadata; None where none has."""
+        return await self._read("described", lambda: self._around.driver.described(keys))
+
     async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
         """The run of a thread that has this idempotency key."""
         driver = self._around.driver

@@ -47,6 +47,15 @@ def decode_metadata(stored: bytes | None, codec: Codec) -> dict[str, Any]:
         raise CorruptRecordError(msg) from exc
 
 
+def wanted_index(wanted: Mapping[str, Any] | None) -> str | None:
+    """What of a filter a database can compare with `meta_index`, as a JSON object; None: nothing.
+
+    It lets through all that the filter does, and little else: who asks compares once more.
+    """
+    index = {k: v for k, v in (wanted or {}).items() if _is_text(k) and _is_indexable(v)}
+    return orjson.dumps(index).decode() if index else None
+
+
 def _is_indexable(value: Any) -> bool:
     kind = type(value)
     if kind is str:

@@ -20,7 +20,7 @@ import orjson
 from stepwell._clock import Clock
 from stepwell._codec import Codec
 from stepwell._journal.journal import Journal
-from stepwell._journal.metadata import decode_metadata
+from stepwell._journal.metadata import decode_metadata, wanted_index
 from stepwell.checkpoint._results import ThreadInfo
 from stepwell.checkpoint.driver import (
     LoadRequest,
@@ -235,16 +235,13 @@ async def list_threads(
     """Threads in the query's order; a page at a time is read."""
     reader = await opened()
     left = limit
+    query = query._replace(metadata=wanted_index(metadata))
     while left is None or left > 0:
-        # What a filter leaves of a page is not known before: ask for whole pages then.
-        size = PAGE if left is None or metadata else min(PAGE, left)
+        size = PAGE if left is None else min(PAGE, left)
         page = await reader.journal.threads(query._replace(limit=size))
-        runs = await _newest_runs(reader.journal, page)
-        orphaned = await reader.journal.orphans(page)
-        for row, run, gone in zip(page, runs, orphaned, strict=True):
-            known = decode_metadata(run.metadata if run else None, reader.codec)
-            if matches(known, metadata):
-                yield _thread_info(reader, row, run, known, query.order, orphaned=gone)
+        for info in await thread_infos(reader, page, query.order):
+            if matches(info.metadata, metadata):
+                yield info
                 if left is not None:
                     left -= 1
                     if not left:
@@ -258,6 +255,20 @@ async def _newest_runs(journal: Journal, page: Sequence[ThreadRow]) -> list[RunR
     if not any(row.run for row in page):
         return [None] * len(page)
     return await journal.runs_numbered([(row.key, row.run) for row in page])
+
+
+async def _metadata(
+    reader: Reader, page: Sequence[ThreadRow], newest: Sequence[RunRow | None]
+) -> list[dict[str, Any]]:
+    """The metadata of threads: of the newest run of each that was given any."""
+    found = [run if run is not None and run.metadata is not None else None for run in newest]
+    # Runs without metadata, and updates by hand, take nothing away of what an earlier run said.
+    left = [at for at, row in enumerate(page) if row.runs and found[at] is None]
+    if left:
+        earlier = await reader.journal.described([page[at].key for at in left])
+        for at, run in zip(left, earlier, strict=True):
+            found[at] = run
+    return [decode_metadata(run.metadata if run else None, reader.codec) for run in found]
 
 
 async def thread_keys(journal: Journal, scope: str) -> AsyncGenerator[ThreadKey, None]:
@@ -296,12 +307,12 @@ async def thread_info(reader: Reader, row: ThreadRow, order: Order) -> ThreadInf
 async def thread_infos(reader: Reader, rows: Sequence[ThreadRow], order: Order) -> list[ThreadInfo]:
     """The same of many threads, with as many queries as for one."""
     runs = await _newest_runs(reader.journal, rows)
+    known = await _metadata(reader, rows, runs)
     orphaned = await reader.journal.orphans(rows)
-    infos = []
-    for row, run, gone in zip(rows, runs, orphaned, strict=True):
-        known = decode_metadata(run.metadata if run else None, reader.codec)
-        infos.append(_thread_info(reader, row, run, known, order, orphaned=gone))
-    return infos
+    return [
+        _thread_info(reader, row, run, about, order, orphaned=gone)
+        for row, run, about, gone in zip(rows, runs, known, orphaned, strict=True)
+    ]
 
 
 async def get_thread(reader: Reader, key: ThreadKey) -> ThreadInfo | None:
@@ -312,7 +323,7 @@ async def get_thread(reader: Reader, key: ThreadKey) -> ThreadInfo | None:
     if row is None:
         return None
     run = loaded.runs.get(row.run)
-    known = decode_metadata(run.metadata if run else None, reader.codec)
+    (known,) = await _metadata(reader, [row], [run])
     (gone,) = await reader.journal.orphans([row])
     return _thread_info(reader, row, run, known, "updated", orphaned=gone)
 

@@ -7,6 +7,7 @@ can come between a fence and what it guards, and no lock is needed.
 from __future__ import annotations
 
 import heapq
+import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
@@ -368,6 +369,7 @@ class MemoryDriver:
         return [thread.row(now) for thread in page]
 
     def _matching(self, query: ThreadQuery) -> Iterator[Thread]:
+        wanted = None if query.metadata is None else json.loads(query.metadata)
         for thread in self._threads.values():
             if thread.key.scope != query.scope:
                 continue
@@ -378,6 +380,8 @@ class MemoryDriver:
             if query.updated_before is not None and thread.updated_at >= query.updated_before:
                 continue
             if query.updated_after is not None and thread.updated_at <= query.updated_after:
+                continue
+            if wanted and not thread.has(wanted):
                 continue
             if query.after is not None:
                 here = _place(thread, query.order)
@@ -444,6 +448,10 @@ class MemoryDriver:
             runs = thread.runs if (thread := self._threads.get(key)) else []
             found.append(runs[number - 1] if 0 < number <= len(runs) else None)
         return found
+
+    async def described(self, keys: Sequence[ThreadKey]) -> list[RunRow | None]:
+        """Look up the newest run with metadata of each thread."""
+        return [thread.described() if (thread := self._threads.get(k)) else None for k in keys]
 
     async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
         """Look up the run that has an idempotency key."""

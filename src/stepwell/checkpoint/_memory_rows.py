@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from operator import attrgetter
+from typing import Any
 
 from stepwell.checkpoint.driver import (
     NAMESPACES_MAX,
@@ -194,6 +196,23 @@ class Thread:
         """Name of the newest run, for messages."""
         run = self.change.run
         return self.runs[run - 1].run_id if 0 < run <= len(self.runs) else None
+
+    def described(self) -> RunRow | None:
+        """The newest run that has metadata."""
+        return next((run for run in reversed(self.runs) if run.metadata is not None), None)
+
+    def has(self, wanted: Mapping[str, Any]) -> bool:
+        """Whether the index of its metadata has these keys with these values."""
+        run = self.described()
+        if run is None or run.meta_index is None:
+            return False
+        known = json.loads(run.meta_index)
+        return all(
+            key in known
+            and known[key] == value
+            and isinstance(known[key], bool) is isinstance(value, bool)
+            for key, value in wanted.items()
+        )
 
     def row(self, now: float, asked: str = "") -> ThreadRow:
         """The thread row; `now` on the monotonic clock, `asked` a namespace to be in it."""

@@ -393,6 +393,8 @@ class PostgresDriver:
         if status in _OPEN:
             parts.insert(1, _OPEN[status])
             status = None
+        described = () if query.metadata is None else (query.metadata,)
+        parts[1:1] = ["threads_described"] * len(described)
         text = "\n".join(sql[part] for part in parts)
         end = (math.inf, _LAST_NAME) if query.descending else (-math.inf, "")
         place, name = query.after or end
@@ -406,6 +408,7 @@ class PostgresDriver:
             float(place),
             name,
             query.limit,
+            *described,
         )
         return _thread_rows(rows)
 
@@ -438,10 +441,12 @@ class PostgresDriver:
         """Runs by thread and number, in one statement."""
         keys, numbers = [key_of(key) for key, _ in names], [number for _, number in names]
         rows = await self._db.read(self._db.sql["runs_numbered"], keys, numbers)
-        found: list[RunRow | None] = [None] * len(names)
-        for place, *values in map(tuple, rows):
-            found[place - 1] = run_row(values)
-        return found
+        return _placed(rows, len(names))
+
+    async def described(self, keys: Sequence[ThreadKey]) -> list[RunRow | None]:
+        """The newest run of each thread that has metadata, in one statement."""
+        rows = await self._db.read(self._db.sql["described"], [key_of(key) for key in keys])
+        return _placed(rows, len(keys))
 
     async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
         """The run of a thread that has this idempotency key."""
@@ -481,6 +486,14 @@ class PostgresDriver:
         else:
             await self._db.fetch("backup_mark", note)
         self.unfinished = note
+
+
+def _placed(rows: Iterable[Any], count: int) -> list[RunRow | None]:
+    """Runs in the places that they name first, counted from 1."""
+    found: list[RunRow | None] = [None] * count
+    for place, *values in map(tuple, rows):
+        found[place - 1] = run_row(values)
+    return found
 
 
 def _thread_rows(rows: Iterable[Any]) -> list[ThreadRow]:

@@ -53,7 +53,7 @@ class ThreadInfo(_Record):
         error: Why the newest run failed.
         checkpoints: How many there are.
         bytes: What they take.
-        metadata: Of the newest run.
+        metadata: Of the newest run that was given any.
         created_at: When the thread was first written.
         updated_at: When it was last written.
         cursor: For `after=`: the listing goes on behind this thread.

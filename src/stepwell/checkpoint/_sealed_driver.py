@@ -170,6 +170,11 @@ class SealedDriver:
         found = zip(names, await self.inner.runs_numbered(names), strict=True)
         return [None if run is None else self.seal.open_run(key, run) for (key, _), run in found]
 
+    async def described(self, keys: Sequence[ThreadKey]) -> list[RunRow | None]:
+        """See `Driver.described`."""
+        found = zip(keys, await self.inner.described(keys), strict=True)
+        return [None if run is None else self.seal.open_run(key, run) for key, run in found]
+
     async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
         """See `Driver.keyed_run`."""
         for name in self.seal.names(key, idempotency_key):

@@ -408,6 +408,10 @@ class SqliteDriver:
         """Runs by thread and number, all of them in one hop."""
         return await self._opened().read(lambda cursor: reading.runs_numbered(cursor, names))
 
+    async def described(self, keys: Sequence[ThreadKey]) -> list[RunRow | None]:
+        """The newest run of each thread that has metadata, all of them in one hop."""
+        return await self._opened().read(lambda cursor: reading.described(cursor, keys))
+
     async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
         """The run of a thread that has this idempotency key."""
         return await self._opened().read(

@@ -46,6 +46,7 @@ _LEG_START, _EXISTS = SQL["leg_start"], SQL["checkpoint_exists"]
 _CHECKPOINTS, _SEGMENTS, _WRITES = SQL["checkpoints"], SQL["segments"], SQL["writes"]
 _RUNS_NAMED = SQL["run_columns"] + "\n" + SQL["runs_named"]
 _RUNS_PAGE = SQL["run_columns"] + "\n" + SQL["runs_page"]
+_DESCRIBED = SQL["run_columns"] + "\n" + SQL["run_described"]
 _RUN_KEYED = SQL["run_columns"] + "\n" + SQL["run_keyed"]
 _ROW_PLACES, _SEGMENT_PLACES = SQL["row_places"], SQL["segment_places"]
 _RECORD_EPOCHS, _TALLY = SQL["record_epochs"], SQL["tally"]
@@ -53,17 +54,19 @@ _USED_PAGES = SQL["used_pages"]
 
 _INDEXED_STATUSES = frozenset({1, 2, 3})  # as in the index stepwell_thread_open
 _LISTS: Final = {
-    (order, descending, indexed): "\n".join(
+    (order, descending, indexed, described): "\n".join(
         [
             SQL["thread_columns"],
             SQL["listed"],
             *([SQL["listed_open"]] if indexed else []),
+            *([SQL["listed_described"]] if described else []),
             SQL[f"listed_by_{order}_{'desc' if descending else 'asc'}"],
         ]
     )
     for order in ("updated", "created", "thread_id")
     for descending in (False, True)
     for indexed in (False, True)
+    for described in (False, True)
 }
 
 
@@ -254,9 +257,12 @@ def threads(cursor: Cursor, query: ThreadQuery, now: LeaseTime) -> list[ThreadRo
         parameters += (wanted, wanted)
     if indexed:
         parameters.append(query.status)
+    if query.metadata is not None:
+        parameters.append(query.metadata)
     parameters += _place(query)
     parameters.append(query.limit)
-    found = cursor.execute(_LISTS[query.order, query.descending, indexed], parameters).fetchall()
+    kind = (query.order, query.descending, indexed, query.metadata is not None)
+    found = cursor.execute(_LISTS[kind], parameters).fetchall()
     return [thread_row(raw, {0: ("", raw[27])}, now) for raw in found]
 
 
@@ -305,6 +311,16 @@ def runs_numbered(cursor: Cursor, names: Sequence[tuple[ThreadKey, int]]) -> lis
     for key, number in names:
         page = runs(cursor, key, number + 1, 1)
         found.append(page[0] if page and page[0].run == number else None)
+    return found
+
+
+def described(cursor: Cursor, keys: Sequence[ThreadKey]) -> list[RunRow | None]:
+    """The newest run of each thread that has metadata."""
+    found: list[RunRow | None] = []
+    for key in keys:
+        state = cursor.execute(_STATE, key).fetchone()
+        row = None if state is None else cursor.execute(_DESCRIBED, state[:1]).fetchone()
+        found.append(None if row is None else RunRow._make(row))
     return found
 
 

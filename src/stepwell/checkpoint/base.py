@@ -115,8 +115,8 @@ class Saver(Looking, Verifying, Archiving):
         Args:
             status: "idle" | "running" | "interrupted" | "failed" | "done".
             graph: Name of the graph that wrote them last.
-            metadata: Top-level keys that the newest run's metadata must have, with these
-                values (text, number, boolean or None).
+            metadata: Top-level keys that the thread's metadata must have, with these values
+                (text, number, boolean or None): that of its newest run that was given any.
             updated_before: Aware datetime or unix seconds, exclusive.
             updated_after: The same.
             order: What to sort by.

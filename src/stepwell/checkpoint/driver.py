@@ -273,6 +273,9 @@ class ThreadQuery(NamedTuple):
     after: tuple[float, str] | None = None
     """(order value, thread_id); for order="thread_id" the first element is 0."""
     limit: int = 100
+    metadata: str | None = None
+    """A JSON object, not empty: keys that the `meta_index` of the thread's metadata (`described`)
+    must have, with equal values: text, numbers, booleans (true is not 1), null."""
 
 
 @runtime_checkable
@@ -382,6 +385,9 @@ class Driver(Protocol):
 
     async def runs_numbered(self, names: Sequence[tuple[ThreadKey, int]]) -> list[RunRow | None]:
         """The run of each thread that has this number, in order; None where there is none."""
+
+    async def described(self, keys: Sequence[ThreadKey]) -> list[RunRow | None]:
+        """The newest run of each thread that has metadata, in order; None where none has."""
 
     async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
         """The run with this idempotency key: one look into an index, not at a lagging replica."""

@@ -63,6 +63,52 @@ def place(row: ThreadRow, order: str) -> tuple[float, str]:
 class ListingContract(ContractBase):
     """threads, runs, scopes, hostile names."""
 
+    @pytest.mark.parametrize(
+        ("wanted", "expected"),
+        [
+            ('{"team":"docs"}', ["a", "b"]),
+            ('{"team":"docs","n":1}', ["a"]),
+            ('{"n":1.0}', ["a", "c"]),
+            ('{"n":true}', ["d"]),
+            ('{"n":"1"}', []),
+            ('{"team":null}', ["e"]),
+            ('{"other":null}', []),
+            ('{"it\'s \\"%_$.[0]":"\u00e9"}', ["e"]),
+        ],
+    )
+    async def test_threads_are_found_by_their_metadata(
+        self, driver_factory: DriverFactory, wanted: str, expected: list[str]
+    ) -> None:
+        """That of the newest run that has any: all keys asked for, with equal values; pages are
+        full of threads that match."""
+        driver = await driver_factory()
+        described = {
+            "a": ['{"team":"old"}', '{"team":"docs","n":1}', None],
+            "b": ['{"team":"docs","n":2}'],
+            "c": ['{"team":"docs"}', '{"n":1}'],
+            "d": ['{"n":true}', None, None],
+            "e": ['{"team":null,"it\'s \\"%_$.[0]":"\u00e9"}'],
+            "f": [None],
+            "g": [],
+        }
+        for name, indexes in described.items():
+            alice = await take(driver, thread_key(name), ALICE)
+            await alice.append(checkpoint())
+            for run, index in enumerate(indexes, 1):
+                metadata = None if index is None else index.encode()
+                row = run_row(run, metadata=metadata, meta_index=index)
+                await alice.append(runs=[row], change=change(run=run))
+            await alice.append(change=change(run=0))
+        query = ThreadQuery(order="thread_id", descending=False, limit=2, metadata=wanted)
+        pages = await paged(driver, query)
+        assert [row.key.thread_id for page in pages for row in page] == expected
+        assert [len(page) for page in pages[:-1]] == [2] * (len(pages) - 1)
+        found = await driver.described([thread_key(name) for name in (*described, "none")])
+        assert [run and run.metadata for run in found] == [
+            next((i.encode() for i in reversed(indexes) if i), None)
+            for indexes in described.values()
+        ] + [None]
+
     @pytest.mark.parametrize("descending", [True, False])
     @pytest.mark.parametrize("order", ["updated", "created", "thread_id"])
     async def test_pages_visit_every_thread_once(

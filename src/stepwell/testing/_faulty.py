@@ -360,6 +360,10 @@ class FaultyDriver:
         """See `Driver.runs_numbered`."""
         return await self._call("runs_numbered", lambda: self.driver.runs_numbered(names))
 
+    async def described(self, keys: Sequence[ThreadKey]) -> list[RunRow | None]:
+        """See `Driver.described`."""
+        return await self._call("described", lambda: self.driver.described(keys))
+
     async def keyed_run(self, key: ThreadKey, idempotency_key: str) -> RunRow | None:
         """See `Driver.keyed_run`."""
         return await self._call("keyed_run", lambda: self.driver.keyed_run(key, idempotency_key))

@@ -87,6 +87,9 @@ CREATE TABLE {schema}.stepwell_run (
 CREATE UNIQUE INDEX stepwell_run_once ON {schema}.stepwell_run (key, sha256(idempotency_key))
   WHERE idempotency_key IS NOT NULL;
 
+-- The metadata of a thread is that of its newest run that has any.
+CREATE INDEX stepwell_run_described ON {schema}.stepwell_run (key, run) WHERE metadata IS NOT NULL;
+
 -- Checkpoints that are not folded yet. parent: NULL = the row before, 0 = nothing.
 -- id: only ids of another scheme (imports); ours follow from record_no and seq.
 CREATE TABLE {schema}.stepwell_tail (

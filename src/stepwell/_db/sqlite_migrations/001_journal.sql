@@ -88,6 +88,9 @@ CREATE TABLE stepwell_run (
 CREATE UNIQUE INDEX stepwell_run_once ON stepwell_run (t, idempotency_key)
   WHERE idempotency_key IS NOT NULL;
 
+-- The metadata of a thread is that of its newest run that has any.
+CREATE INDEX stepwell_run_described ON stepwell_run (t, run) WHERE metadata IS NOT NULL;
+
 -- Checkpoints that are not folded yet. parent: NULL = the row before, 0 = nothing.
 -- checkpoint_id: only of another scheme (imports); ours follow from record_no and seq.
 CREATE TABLE stepwell_tail (
