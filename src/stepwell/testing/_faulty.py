@@ -50,7 +50,7 @@ VERBS = (
     "open", "close", "migrate", "claim", "commit", "renew", "release", "unlock", "want",
     "ask", "free_locks", "landed", "load", "history", "threads", "namespaces", "runs",
     "keyed_run", "delete", "layout", "write_segments", "prune", "set_ttl", "reclaim",
-    "tally", "vitals", "runs_numbered",
+    "tally", "vitals", "runs_numbered", "page", "described",
 )  # fmt: skip
 
 BACKUP_VERBS = ("snapshot", "restore", "mark", "strays")
