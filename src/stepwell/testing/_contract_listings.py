@@ -82,7 +82,7 @@ class ListingContract(ContractBase):
         """That of the newest run that has any: all keys asked for, with equal values; pages are
         full of threads that match."""
         driver = await driver_factory()
-        described = {
+        described: dict[str, list[str | None]] = {
             "a": ['{"team":"old"}', '{"team":"docs","n":1}', None],
             "b": ['{"team":"docs","n":2}'],
             "c": ['{"team":"docs"}', '{"n":1}'],
