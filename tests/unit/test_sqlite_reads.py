@@ -138,17 +138,17 @@ SORTED = {"listed_by_updated_desc", "listed_by_updated_asc"}
 WHOLE = ("backup_count", "stray_")
 """Backups and checks of a whole database: walking is what they are for."""
 
-FRAGMENTS = {"thread_columns", "run_columns", "listed", "listed_open"}
+FRAGMENTS = {"thread_columns", "run_columns", "listed", "listed_open", "listed_described"}
 
 
 def statements():
     whole = {name: sql for name, sql in SQL.items() if "stepwell_" in sql}
     for name in ("thread_by_id", "thread_by_key"):
         whole[name] = SQL["thread_columns"] + "\n" + SQL[name]
-    for name in ("runs_named", "runs_page"):
+    for name in ("runs_named", "runs_page", "run_described"):
         whole[name] = SQL["run_columns"] + "\n" + SQL[name]
     for key, sql in _sqlite_read._LISTS.items():
-        whole["listed_by_{}_{}_{}".format(*key)] = sql
+        whole["listed_by_{}_{}_{}_{}".format(*key)] = sql
     return {name: sql for name, sql in whole.items() if name not in FRAGMENTS}
 
 
@@ -174,15 +174,23 @@ def test_no_statement_walks_through_a_table(schema, name):
 
 @pytest.mark.parametrize("descending", [True, False])
 @pytest.mark.parametrize("order", ["created", "thread_id"])
-def test_listings_that_can_follow_an_index_do_not_sort(schema, order, descending):
-    steps = plan(schema, _sqlite_read._LISTS[order, descending, False])
+@pytest.mark.parametrize("described", [True, False])
+def test_listings_that_can_follow_an_index_do_not_sort(schema, order, descending, described):
+    steps = plan(schema, _sqlite_read._LISTS[order, descending, False, described])
     assert not any("TEMP B-TREE" in step for step in steps), steps
 
 
 def test_open_threads_are_found_by_their_own_index(schema):
     """Recovery asks for running threads often: however many others there are."""
-    steps = plan(schema, _sqlite_read._LISTS["updated", False, True])
+    steps = plan(schema, _sqlite_read._LISTS["updated", False, True, False])
     assert any("stepwell_thread_open" in step for step in steps), steps
+
+
+def test_metadata_of_a_thread_is_found_by_an_index(schema):
+    """However many runs it has had since that have none."""
+    for sql in (statements()["run_described"], _sqlite_read._LISTS["created", True, False, True]):
+        steps = plan(schema, sql)
+        assert any("stepwell_run_described" in step for step in steps), steps
 
 
 def test_no_index_holds_what_every_commit_changes(schema):
