@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -17,6 +16,7 @@ from typing import (
 )
 from warnings import warn
 
+from stepwell._dataclass import dataclass
 from stepwell._ids import digest16
 from stepwell.config import RunnableConfig
 from stepwell.warnings import LangGraphDeprecatedSinceV10, LangGraphDeprecatedSinceV11

@@ -24,11 +24,11 @@ from BaseException so that a node's `except Exception` cannot swallow an interru
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from warnings import warn
 
+from stepwell._dataclass import dataclass
 from stepwell._shapes import Interrupt
 from stepwell.warnings import LangGraphDeprecatedSinceV10
 

@@ -10,13 +10,13 @@ import functools
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypeVar, overload
 from warnings import warn
 
 from stepwell._codec import GLOBAL, Registry, register_schema
 from stepwell._context import current_task
+from stepwell._dataclass import dataclass
 from stepwell._engine.arguments import OnConflict, flag, run_defaults, seconds, text, whole
 from stepwell._engine.binding import bind, callable_name
 from stepwell._engine.calls import CallSpec, start_call

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import timedelta
 from enum import Enum
 from typing import (
@@ -21,6 +21,7 @@ from typing import (
 )
 
 from stepwell._context import current_task
+from stepwell._dataclass import dataclass
 from stepwell._shapes import (
     CheckpointPayload,
     CheckpointStreamPart,

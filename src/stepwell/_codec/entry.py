@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from stepwell._codec.refusal import Step
+from stepwell._dataclass import dataclass
 
 CLASS_MARK: Final = "$:"
 """Begins the key of a registered class; built-in types begin with "$" and a letter."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+
+from stepwell._dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,8 +2,7 @@
 its siblings `_postgres_*`.
 
 A database handle owns three kinds of connections, so that none waits for another: the lane
-(commits), the control line (advisory locks, heartbeats, releases) and borrowed ones (claims
-and reads).
+(commits), the control line (locks, heartbeats, releases) and borrowed ones (claims and reads).
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -27,6 +26,7 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
+from stepwell._dataclass import dataclass
 from stepwell._db._postgres_dsn import parse_dsn
 from stepwell._db._postgres_line import Line
 from stepwell._db._postgres_locks import KEYS_MAX, LockSession

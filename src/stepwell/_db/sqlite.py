@@ -13,9 +13,9 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from stepwell._dataclass import dataclass
 from stepwell._db._sqlite_borrowed import (
     AnyConnection,
     BorrowedLane,

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import orjson
 
+from stepwell._dataclass import dataclass
 from stepwell._engine.open import Opened, revive
 from stepwell._engine.pending import CALL_MARK, NULL_TASK, Pending
 from stepwell._engine.recorder import Recorder

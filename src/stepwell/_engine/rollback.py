@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stepwell._dataclass import dataclass
 from stepwell._engine.arguments import RunConfig
 from stepwell._engine.goback import Target, go_back, said_of
 from stepwell._engine.open import Opened, claim_thread, give_back

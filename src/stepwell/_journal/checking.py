@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
+from stepwell._dataclass import dataclass
 from stepwell._journal.folded import Folded
 from stepwell._journal.load import add_row, parent_of, parse
 from stepwell._journal.segments import pack_segment, segment_body, unpack_segment

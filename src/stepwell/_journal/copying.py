@@ -17,11 +17,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 import orjson
 
+from stepwell._dataclass import dataclass
 from stepwell.checkpoint.driver import (
     BackupDriver,
     RowKind,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from stepwell._clock import Clock
+from stepwell._dataclass import dataclass
 from stepwell._ids import Ids
 from stepwell.checkpoint.driver import Driver
 from stepwell.observe import Observers

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from stepwell._dataclass import dataclass
 from stepwell._journal.courtesy import POLL_LEAST_S, POLL_MOST_S, Courtesy, poll_interval
 from stepwell._journal.demand import Demand
 from stepwell._journal.gather import Gather

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+from stepwell._dataclass import dataclass
 from stepwell._ids import RANDOM_IDS
 from stepwell.errors import StepwellError
 

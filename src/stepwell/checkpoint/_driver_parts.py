@@ -11,10 +11,10 @@ so are all the rows of each `RowKind`; times are equal if they are the same micr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
+from stepwell._dataclass import dataclass
 from stepwell.checkpoint._driver_rows import (
     CheckpointRow,
     RunRow,

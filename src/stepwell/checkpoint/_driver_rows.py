@@ -6,9 +6,10 @@ Public as names of `stepwell.checkpoint.driver`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
+
+from stepwell._dataclass import dataclass
 
 
 class ThreadStatus(IntEnum):

@@ -10,12 +10,12 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 import orjson
 
+from stepwell._dataclass import dataclass
 from stepwell._journal.journal import Journal
 from stepwell._journal.load import chain, parse
 from stepwell._journal.renames import INNER

@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from datetime import datetime
 from typing import Any, Final, Literal
 
 from stepwell._clock import Clock
+from stepwell._dataclass import dataclass
 from stepwell._journal.journal import Journal
 from stepwell.checkpoint import _wording as wording
 from stepwell.checkpoint._listing import PAGE, moment, standing_of

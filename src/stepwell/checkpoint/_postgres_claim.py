@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from stepwell._dataclass import dataclass
 from stepwell._db._postgres_errors import LOCK_TIMEOUT, broken_off
 from stepwell._db.postgres import FastUUID, LockSession, Postgres
 from stepwell.checkpoint._postgres_read import load

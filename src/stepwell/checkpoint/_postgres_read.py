@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Protocol
 from uuid import UUID
 
+from stepwell._dataclass import dataclass
 from stepwell._db.postgres import Postgres
 from stepwell.checkpoint._postgres_rows import (
     checkpoint_row,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 from stepwell._clock import Clock
+from stepwell._dataclass import dataclass
 from stepwell._journal.journal import Journal
 from stepwell.checkpoint import _wording as wording
 from stepwell.checkpoint._figures import Stats, by_status, bytes_by_channel, stats_of

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from stepwell._dataclass import dataclass
 from stepwell.config import RunnableConfig
 
 

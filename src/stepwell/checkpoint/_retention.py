@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from stepwell._codec import Codec
+from stepwell._dataclass import dataclass
 from stepwell._ids import checkpoint_id
 from stepwell._journal.kept import Rules
 from stepwell._journal.metadata import decode_metadata

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Literal, TypeAlias
 
+from stepwell._dataclass import dataclass
 from stepwell._journal.checking import Finding, Stored, check_thread, mend
 from stepwell._journal.copying import batches, thread_pages
 from stepwell.checkpoint._backup import Backing

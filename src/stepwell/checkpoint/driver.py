@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+from stepwell._dataclass import dataclass
 from stepwell.checkpoint._driver_parts import (
     UNENDED,
     NamespaceRow,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
 
 from cyclopts import Parameter
 
+from stepwell._dataclass import dataclass
 from stepwell._db._sqlite_address import IN_MEMORY, sqlite_address
 from stepwell.checkpoint._open import DSN, from_environment, open_saver
 from stepwell.checkpoint._options import OpenOptions

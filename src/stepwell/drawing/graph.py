@@ -9,10 +9,11 @@ from __future__ import annotations
 import inspect
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, field, is_dataclass
 from enum import Enum
 from typing import Any, NamedTuple, NoReturn
 
+from stepwell._dataclass import dataclass
 from stepwell._ids import RANDOM_IDS
 from stepwell.drawing import _ascii
 from stepwell.drawing._mermaid import mermaid

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from stepwell._codec import GLOBAL, Registry, register_schema
+from stepwell._dataclass import dataclass
 from stepwell._engine.binding import Bound, bind
 from stepwell._engine.program import Program
 from stepwell._engine.recall import Caching, cache_namespace

@@ -6,8 +6,9 @@ and `run_id` are filled where they are known.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from stepwell._dataclass import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

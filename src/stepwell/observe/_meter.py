@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any, Final
 
 from stepwell._clock import SYSTEM_CLOCK, Clock
+from stepwell._dataclass import dataclass
 from stepwell.constants import START
 from stepwell.observe._events import (
     CommitFinished,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
+from stepwell._dataclass import dataclass
 from stepwell._engine.binding import Bound, bind, callable_name
 from stepwell._engine.write import prepare
 from stepwell._plan.tasks import Write
