@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import json
 import subprocess
 import sys
 import types
@@ -36,16 +35,58 @@ PUBLIC = [module for module in MODULES if "._" not in module]
 LOADABLE = [module for module in MODULES if not module.startswith("stepwell.testing._")]
 
 
+WITHOUT = frozenset(
+    {
+        "gzip", "html", "http", "ipaddress", "pathlib", "tempfile", "urllib.parse",
+        "stepwell._codec.crypt", "stepwell._engine.bulk", "stepwell._engine.cancel",
+        "stepwell._engine.goback", "stepwell._engine.recover", "stepwell._engine.rollback",
+        "stepwell._engine.states", "stepwell._engine.update", "stepwell._journal.archiving",
+        "stepwell._journal.checking", "stepwell._journal.copying", "stepwell._journal.pruning",
+        "stepwell.checkpoint.base", "stepwell.checkpoint._archiving",
+        "stepwell.checkpoint._backup", "stepwell.checkpoint._pruning",
+        "stepwell.checkpoint._verifying", "stepwell.contrib", "stepwell.drawing", "stepwell.func",
+        "stepwell.testing",
+    }
+)  # fmt: skip
+"""What building a graph, and running it without a saver, has no use for."""
+OURS_MAX = 155
+"""Modules of the package that `import stepwell, stepwell.graph` loads at most."""
+ALL_MAX = 300
+"""With the standard library's, asyncio's share among them, and with those of dependencies."""
+
+
 def loaded_by(statement: str) -> set[str]:
     """Top-level names of the modules that a fresh interpreter has loaded after `statement`."""
-    code = f"import json, sys; {statement}; print(json.dumps(sorted(sys.modules)))"
+    return {name.partition(".")[0] for name in modules_after(statement)}
+
+
+def modules_after(statement: str) -> set[str]:
+    """Full names of the modules that a fresh interpreter has loaded after `statement`."""
+    code = f"import sys; {statement}; print(chr(10).join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return {name.partition(".")[0] for name in json.loads(done.stdout)}
+    return set(done.stdout.split())
 
 
 @pytest.mark.parametrize("module", LIGHT)
 def test_import_loads_no_database_client_and_no_optional_package(module):
     assert loaded_by(f"import {module}") & HEAVY == set()
+
+
+def test_import_loads_what_a_graph_needs_and_no_more():
+    loaded = modules_after("import stepwell, stepwell.graph")
+    assert loaded & WITHOUT == set()
+    ours = sorted(name for name in loaded if name.partition(".")[0] == "stepwell")
+    assert len(ours) <= OURS_MAX, ours
+    assert len(loaded - modules_after("pass")) <= ALL_MAX, sorted(loaded)
+
+
+def test_names_that_are_loaded_late_are_there():
+    late = (
+        "assert stepwell.Retention(keep_last=1) and stepwell.Keyring and 'Keyring' in dir(stepwell)"
+    )
+    assert {"stepwell.checkpoint._retention"} <= modules_after(f"import stepwell; {late}")
+    with pytest.raises(AttributeError, match="no attribute 'absent'"):
+        _ = importlib.import_module("stepwell").absent
 
 
 def test_the_check_of_loaded_modules_sees_a_heavy_one():

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import tracemalloc
 from dataclasses import replace
+from typing import TypedDict
 
 import pytest
 
@@ -21,7 +22,9 @@ from stepwell.checkpoint.driver import (
     ThreadQuery,
     ThreadStatus,
 )
+from stepwell.checkpoint.memory import InMemorySaver
 from stepwell.errors import SequenceConflictError
+from stepwell.graph import START, StateGraph
 from stepwell.testing._rows import (
     bodies,
     change,
@@ -358,3 +361,32 @@ async def test_other_loops_see_the_same_threads():
 
     await asyncio.to_thread(write)
     assert bodies((await loaded(driver, thread_key())).rows) == [b"1"]
+
+
+async def test_an_idle_thread_takes_little_more_memory_than_its_rows():
+    """Rows come from encoders whose results may hold their whole buffer, 4 KiB for a few bytes."""
+
+    class State(TypedDict):
+        n: int
+
+    builder = StateGraph(State)
+    builder.add_node("once", lambda state: {"n": state["n"] + 1})
+    builder.add_edge(START, "once")
+    threads = 200
+    async with InMemorySaver() as saver:
+        graph = builder.compile(checkpointer=saver)
+
+        async def run(name: str) -> None:
+            config = {"configurable": {"thread_id": name}, "metadata": {"user": name}}
+            await graph.ainvoke({"n": 0}, config)
+
+        await run("the first, for what is made once")
+        tracemalloc.start()
+        try:
+            for number in range(threads):
+                await run(str(number))
+            gc.collect()
+            each = tracemalloc.get_traced_memory()[0] / threads
+        finally:
+            tracemalloc.stop()
+    assert each < 4096, f"{each:.0f} bytes"

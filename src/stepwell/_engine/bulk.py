@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from stepwell._engine.arguments import RunConfig
 from stepwell._engine.goback import said_of
@@ -12,7 +12,6 @@ from stepwell._engine.program import Program
 from stepwell._engine.screened import recorder
 from stepwell.checkpoint._listing import thread_rows
 from stepwell.checkpoint._results import MigrateReport
-from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import (
     LoadRequest,
     RunRow,
@@ -24,6 +23,9 @@ from stepwell.checkpoint.driver import (
     ThreadStatus,
 )
 from stepwell.errors import CodecError, GraphMismatchError, ThreadBusyError
+
+if TYPE_CHECKING:
+    from stepwell.checkpoint.base import Saver
 
 _RECURSION_LIMIT = 1  # nothing is run
 

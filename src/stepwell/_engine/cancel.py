@@ -19,12 +19,12 @@ from stepwell._engine.rollback import stop_where_it_stands
 from stepwell._journal.demand import Demand
 from stepwell._journal.lineup import reentrant
 from stepwell.checkpoint._results import RunInfo
-from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import LoadRequest, RunRow, RunStatus, ThreadKey, ThreadRow
 from stepwell.errors import NotFoundError, ThreadBusyError
 
 if TYPE_CHECKING:
     from stepwell._journal.journal import Journal
+    from stepwell.checkpoint.base import Saver
 
 _PAUSE_LEAST_S: Final = 0.02
 _PAUSE_MOST_S: Final = 1.0

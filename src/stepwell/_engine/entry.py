@@ -19,7 +19,6 @@ from stepwell._engine.open import Opened, claim_thread, give_back
 from stepwell._engine.options import RunOptions, configure, configure_nested, set_context
 from stepwell._engine.program import Program
 from stepwell._engine.recorder import Recorder
-from stepwell._engine.rollback import standing, stop_where_it_stands, undo
 from stepwell._engine.run import Run
 from stepwell._engine.screened import recorder
 from stepwell._engine.task import TaskRun
@@ -205,6 +204,8 @@ async def _run_claimed(
 
 async def _undo(opened: Opened) -> None:
     """Undo what runs under a claim: the run that was made of it, or one that was taken over."""
+    from stepwell._engine.rollback import standing, undo
+
     rec = opened.rec
     if rec is None:
         if opened.unfinished and opened.open_run is not None:
@@ -391,6 +392,8 @@ async def _settle_open_run(
         finally:
             opened.handle.stopping = opened.halt is not None and opened.halt.demand is not None
         return
+    from stepwell._engine.rollback import stop_where_it_stands, undo
+
     if policy == "interrupt" or opened.open_run is None:
         await stop_where_it_stands(opened, keep=True)
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import quote, unquote
 
 from stepwell._codec import Codec
 from stepwell._journal.load import Contribution, pending_value, pending_writes
@@ -44,6 +43,8 @@ def call_place(parent_path: str, index: int) -> str:
 
 def call_path(parent_path: str, index: int, name: str) -> str:
     """The path of a call: its place, and its name (which must be the same every time)."""
+    from urllib.parse import quote  # with what it loads, as large as the rest of the file
+
     return f"{call_place(parent_path, index)}:{quote(name, safe='')}"
 
 
@@ -97,6 +98,8 @@ class Pending:
         self.called.add(row.task_id)
         if row.idx == SLOT_ERROR:
             return  # it left nothing that another call in its place could be given
+        from urllib.parse import unquote
+
         place, _, name = row.task_path.rpartition(":")
         known = self.calls.setdefault(place, Called(unquote(name)))
         if row.idx == SLOT_OUTPUT:

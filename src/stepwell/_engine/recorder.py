@@ -14,8 +14,6 @@ from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
 from stepwell._engine.task_records import TaskRecords
 from stepwell._engine.upgrade import news_of
 from stepwell._ids import checkpoint_id
@@ -25,6 +23,7 @@ from stepwell._journal.record import (
     BodyEncoder,
     Entry,
 )
+from stepwell._journal.spelling import exact
 from stepwell._journal.unusual import plain, usual
 from stepwell._plan.apply import TaskWrites, compose
 from stepwell._plan.state import ThreadState
@@ -337,7 +336,7 @@ class Recorder(TaskRecords):
         row = self.run_row
         if self.outcome is None and row.outcome is None:
             return row
-        kept = None if self.outcome is None else orjson.dumps({"s": seq, **self.outcome})
+        kept = None if self.outcome is None else exact({"s": seq, **self.outcome})
         return row._replace(outcome=kept)
 
     def settled(self) -> Ticket | None:

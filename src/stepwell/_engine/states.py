@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stepwell._engine.arguments import RunConfig
 from stepwell._engine.open import Children, add_contributions, check_due, revive
@@ -21,10 +21,12 @@ from stepwell._engine.snapshot import (
 from stepwell._ids import parse_checkpoint_id
 from stepwell._journal.journal import Journal
 from stepwell._journal.pages import Sheet, page_sizes, runs_of
-from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import CheckpointRow, LoadRequest, RunRow, ThreadKey
 from stepwell.config import RunnableConfig
 from stepwell.types import StateSnapshot
+
+if TYPE_CHECKING:
+    from stepwell.checkpoint.base import Saver
 
 
 async def get_state(

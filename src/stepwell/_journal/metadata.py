@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from stepwell._codec import Codec
+from stepwell._journal.spelling import exact
 from stepwell.errors import CorruptRecordError, KeyMissingError
 
 
@@ -23,7 +24,7 @@ def encode_metadata(metadata: Mapping[str, Any], codec: Codec) -> tuple[bytes, s
     if encoded.tagged:
         document["t"] = 1
     index = {k: v for k, v in metadata.items() if _is_text(k) and _is_indexable(v)}
-    return orjson.dumps(document), orjson.dumps(index).decode()
+    return exact(document), orjson.dumps(index).decode()
 
 
 def decode_metadata(stored: bytes | None, codec: Codec) -> dict[str, Any]:

@@ -48,7 +48,7 @@ from stepwell._codec.compress import FORMAT_JSON
 from stepwell._codec.large import encode_in_slices
 from stepwell._codec.splice import make_splice
 from stepwell._journal.screen import untracked_screen
-from stepwell._journal.spelling import cleared, named, opening, quoted, signalled
+from stepwell._journal.spelling import cleared, exact, named, opening, quoted, signalled
 from stepwell._journal.track import SPLICE_BYTES_MIN, TRACKED, Track
 from stepwell.channels.base import MISSING, Edit, Op, OpKind
 from stepwell.constants import START, TASKS
@@ -141,7 +141,7 @@ class BodyEncoder:
         document: dict[str, Any] = {"v": orjson.Fragment(encoded.data)}
         if encoded.tagged:
             document["t"] = 1
-        return orjson.dumps(document)
+        return exact(document)
 
     def writes_body(
         self, writes: Sequence[tuple[str, Any]], encoded: Sequence[Encoded | None]
@@ -152,7 +152,7 @@ class BodyEncoder:
         }
         if self._state_version:
             document["m"] = self._state_version
-        return orjson.dumps(document)
+        return exact(document)
 
     def step_body(
         self,
@@ -202,7 +202,7 @@ class BodyEncoder:
             document["p"] = parents
         if migrated is not None:
             document["m"] = migrated
-        return orjson.dumps(document), mended
+        return exact(document), mended
 
     def plain_body(
         self, entries: Sequence[Entry], ops: Mapping[str, Op]

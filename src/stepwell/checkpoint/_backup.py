@@ -6,26 +6,16 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from stepwell._journal.copying import Tally, copy_database
 from stepwell.checkpoint._keeping import Keeping
+from stepwell.checkpoint._openers import OPENERS
 from stepwell.checkpoint._results import BackupProgress, BackupReport
 from stepwell.checkpoint.driver import BackupDriver, Capability, Driver, RowKind
 from stepwell.errors import UsageError
 
 Progress: TypeAlias = Callable[[BackupProgress], object]
-
-
-class _Opener(Protocol):
-    """Makes the saver for a URL or a path."""
-
-    def __call__(self, where: str, /, *, is_path: bool, exists: bool) -> Backing:
-        """Make it; `exists`: only of a database that is there, and in the form of today."""
-
-
-OPENERS: list[_Opener] = []
-"""How a saver is made; the floor above, which knows the kinds of database, says so."""
 
 
 class Backing(Keeping):
@@ -211,4 +201,4 @@ def report_of(tally: Tally) -> BackupReport:
     )
 
 
-__all__ = ["OPENERS", "Backing"]
+__all__ = ["Backing"]

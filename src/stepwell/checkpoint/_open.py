@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from stepwell._codec.crypt import Keyring
-from stepwell.checkpoint._backup import OPENERS
-from stepwell.checkpoint._options import MEMORY, OpenOptions, check_options
-from stepwell.checkpoint.base import Saver
+from stepwell.checkpoint._openers import OPENERS
 from stepwell.errors import UsageError
+
+if TYPE_CHECKING:  # savers are loaded when one is opened
+    from stepwell.checkpoint._options import OpenOptions
+    from stepwell.checkpoint.base import Saver
 
 DSN = "STEPWELL_DSN"
 _FROM_ENVIRONMENT = {
@@ -68,6 +69,7 @@ def open_saver(url: str | None = None, /, **options: Unpack[OpenOptions]) -> Sav
         raise UsageError(f"The URL must be a str, not {type(url).__name__}.")
     scheme, separator, rest = ("postgresql", "://", "") if url is None else url.partition("://")
     if scheme == "memory" and separator:
+        from stepwell.checkpoint._options import MEMORY, check_options
         from stepwell.checkpoint.memory import InMemorySaver
 
         if rest:
@@ -110,6 +112,8 @@ def from_environment(
     merged: dict[str, Any] = {**options}
     keys = environment.get(_KEYRING)
     if keys and "keyring" not in merged:
+        from stepwell._codec.crypt import Keyring
+
         merged["keyring"] = Keyring.from_text(keys)
     for variable, (name, kind) in _FROM_ENVIRONMENT.items():
         text = environment.get(variable)

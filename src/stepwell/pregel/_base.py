@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from copy import copy
-from typing import Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeGuard, TypeVar
 
 from stepwell._context import current_task
 from stepwell._engine.arguments import ArgumentError, RunConfig
@@ -16,7 +16,6 @@ from stepwell._engine.program import Program, plain_namespace
 from stepwell._engine.task import TaskRun
 from stepwell._portal import run_sync
 from stepwell.channels.base import BaseChannel
-from stepwell.checkpoint.base import Saver
 from stepwell.config import RunnableConfig
 from stepwell.constants import NS_SEP
 from stepwell.errors import UsageError, of_langgraph
@@ -24,6 +23,9 @@ from stepwell.pregel._chunks import Mappers
 from stepwell.pregel._configs import Config, inherited, merge_configs
 from stepwell.pregel._shape import Shape
 from stepwell.types import StreamMode
+
+if TYPE_CHECKING:
+    from stepwell.checkpoint.base import Saver
 
 T = TypeVar("T")
 
@@ -219,7 +221,7 @@ class Compiled(Shape):
 
 
 def _checked(checkpointer: Any) -> Saver | bool | None:
-    if checkpointer is None or isinstance(checkpointer, (bool, Saver)):
+    if _is_saver(checkpointer) or checkpointer is None or isinstance(checkpointer, bool):
         return checkpointer
     msg = (
         "Invalid checkpointer provided. Expected a Stepwell saver (see stepwell.open_saver), "
@@ -230,10 +232,18 @@ def _checked(checkpointer: Any) -> Saver | bool | None:
     raise TypeError(msg)
 
 
+def _is_saver(checkpointer: Any) -> TypeGuard[Saver]:
+    if checkpointer is None or isinstance(checkpointer, bool):
+        return False
+    from stepwell.checkpoint.base import Saver  # loaded long since, if it is one
+
+    return isinstance(checkpointer, Saver)
+
+
 def _keeping(checkpointer: Saver | bool | None) -> dict[str, Any]:
     """What a checkpointer means to a program."""
     return {
-        "saver": checkpointer if isinstance(checkpointer, Saver) else None,
+        "saver": checkpointer if _is_saver(checkpointer) else None,
         "keeps_history": checkpointer is True,
         "persists": checkpointer is not False,
     }

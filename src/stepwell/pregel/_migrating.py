@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from stepwell._engine.arguments import flag, whole
-from stepwell._engine.bulk import migrate_states
 from stepwell.checkpoint._results import MigrateReport
 from stepwell.pregel._base import Compiled
 
@@ -28,6 +27,8 @@ class MigrationVerbs(Compiled):
             UsageError: The graph has no checkpointer.
             StorageError: The database does not answer; what was migrated is.
         """
+        from stepwell._engine.bulk import migrate_states
+
         saver = self._saver("amigrate_states")
         limit = None if limit is None else whole("limit", limit, 0)
         return await saver.at_home(

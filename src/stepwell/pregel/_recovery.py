@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stepwell._engine.arguments import RunConfig, refuse, seconds, whole
-from stepwell._engine.recover import Recovery, keep_recovering, recover
-from stepwell._ids import RANDOM_IDS
-from stepwell.checkpoint.base import RecoverReport
+from stepwell.checkpoint._results import RecoverReport
 from stepwell.pregel._base import Compiled
+
+if TYPE_CHECKING:
+    from stepwell._engine.recover import Recovery
 
 
 class RecoveryVerbs(Compiled):
@@ -52,6 +53,8 @@ class RecoveryVerbs(Compiled):
             whole("limit", limit, 0)
         saver = self._saver("arecover")
         make = self._recovery(concurrency, attempts_max, context)
+        from stepwell._engine.recover import recover
+
         return await saver.at_home(lambda: recover(make(), limit))
 
     def recover(
@@ -88,6 +91,9 @@ class RecoveryVerbs(Compiled):
         every = seconds("interval_s", interval_s)
         if not every:
             raise refuse("interval_s", interval_s, "more than 0 seconds")
+        from stepwell._engine.recover import keep_recovering
+        from stepwell._ids import RANDOM_IDS
+
         saver = self._saver("sweeper")
         make = self._recovery(concurrency, attempts_max, context)
 
@@ -107,6 +113,8 @@ class RecoveryVerbs(Compiled):
     def _recovery(
         self, concurrency: int, attempts_max: int, context: Any
     ) -> Callable[[], Recovery]:
+        from stepwell._engine.recover import Recovery
+
         whole("concurrency", concurrency, 1)
         whole("attempts_max", attempts_max, 1)
         program, saver = self._program, self._saver("arecover")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import AsyncIterator, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -10,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from stepwell._engine.program import Program
 from stepwell._plan.spec import NodeSpec
 from stepwell.constants import END, START
-from stepwell.drawing.graph import Graph
-from stepwell.pregel._outline import outline
 from stepwell.pregel._subgraphs import Nestable, subgraph_of
 
 if TYPE_CHECKING:
+    from stepwell.drawing.graph import Graph
     from stepwell.pregel.main import Pregel
 
 
@@ -100,15 +98,20 @@ class Shape(Nestable):
 
         `text/vnd.mermaid` is rendered by JupyterLab; `text/html` shows the text.
         """
+        from html import escape
+
         text = self.get_graph().draw_mermaid()
         return {
             "text/plain": f"{self!r}\n{text}",
             "text/vnd.mermaid": text,
-            "text/html": f'<pre class="mermaid">{html.escape(text)}</pre>',
+            "text/html": f'<pre class="mermaid">{escape(text)}</pre>',
         }
 
 
 def _drawable(program: Program, inside: Mapping[str, Graph]) -> Graph:
+    from stepwell.drawing.graph import Graph
+    from stepwell.pregel._outline import outline
+
     spec = program.spec
     found = outline(spec)
     graph = Graph()

@@ -7,8 +7,6 @@ from typing import Any
 
 from stepwell._engine.arguments import ArgumentError, RunConfig
 from stepwell._engine.program import plain_namespace
-from stepwell._engine.states import get_state, history
-from stepwell._engine.update import update_state
 from stepwell._portal import iterate_sync
 from stepwell.config import RunnableConfig
 from stepwell.pregel._base import RECURSION_LIMIT, Compiled
@@ -31,6 +29,8 @@ class StateVerbs(Compiled):
         Raises:
             UsageError: The graph has no checkpointer.
         """
+        from stepwell._engine.states import get_state
+
         saver, settings = self._saver("aget_state"), self._settings(config)
         program = self._addressed(settings) or self._program
         return await saver.at_home(lambda: get_state(program, saver, settings, subgraphs=subgraphs))
@@ -51,6 +51,8 @@ class StateVerbs(Compiled):
             before: A config with a `checkpoint_id`; only older states are shown.
             limit: How many at most.
         """
+        from stepwell._engine.states import history
+
         saver, settings = self._saver("aget_state_history"), self._settings(config)
         older = None if before is None else RunConfig(before, RECURSION_LIMIT).checkpoint_id
         states = saver.iterate_home(
@@ -112,6 +114,8 @@ class StateVerbs(Compiled):
             ValueError: The config's `checkpoint_ns` names no graph inside this one.
         """
         saver, settings = self._saver("aupdate_state"), self._settings(config)
+        from stepwell._engine.update import update_state
+
         program, inner = self._program, self._addressed(settings)
         if settings.checkpoint_ns and inner is None:
             msg = f"Subgraph {plain_namespace(settings.checkpoint_ns)} not found"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stepwell._engine.arguments import ArgumentError, refuse
-from stepwell._engine.cancel import await_run, cancel
-from stepwell._engine.rollback import roll_back_to
 from stepwell.checkpoint._results import RunInfo
 from stepwell.config import RunnableConfig
 from stepwell.pregel._base import Compiled
@@ -38,6 +36,8 @@ class SteeringVerbs(Compiled):
         Raises:
             ThreadBusyError: The caller is a part of that run.
         """
+        from stepwell._engine.cancel import cancel
+
         saver, settings = self._saver("acancel"), self._settings(config)
         program = self._program
         return await saver.at_home(
@@ -63,6 +63,8 @@ class SteeringVerbs(Compiled):
             NotFoundError: There is no such thread, or it has no such run.
             ThreadBusyError: It still ran when the time was up, or the caller is a part of it.
         """
+        from stepwell._engine.cancel import await_run
+
         saver, settings = self._saver("await_run"), self._settings(config)
         name = None if run_id is None else str(run_id)
         return await saver.at_home(lambda: await_run(saver, settings, run_id=name, timeout=timeout))
@@ -91,6 +93,8 @@ class SteeringVerbs(Compiled):
             NotFoundError: `where` is true of no state.
             ThreadBusyError: A run holds the thread.
         """
+        from stepwell._engine.rollback import roll_back_to
+
         saver, settings = self._saver("arollback"), self._settings(config)
         program = self._program
         if settings.checkpoint_ns:
