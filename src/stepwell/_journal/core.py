@@ -209,9 +209,8 @@ class Core:
         )
         handle = ThreadHandle(claim, outbox, bound=self._bound, keeper=self, turn=turn)
         self._handles[claim.key] = handle
-        outbox.growth = Growth(
-            claim.loaded, lambda ns: self.folder.submit(claim.key, handle.name_of(ns))
-        )
+        name_of = handle.namer()
+        outbox.growth = Growth(claim.loaded, lambda ns: self.folder.submit(claim.key, name_of(ns)))
         if (demand := self._lines.demand(claim.key)) is not None:
             outbox.notice(demand.text, wanted=False)
         self._heart.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -73,6 +73,11 @@ class Keeper(Protocol):
     @property
     def draining(self) -> str | None:
         """Why runs are to stop at their next barrier, if they are."""
+
+
+def named_by(namespaces: Mapping[str, int], ns: int) -> str:
+    """The name of a namespace by its number; empty = it has none."""
+    return next((name for name, number in namespaces.items() if number == ns), "")
 
 
 class ThreadHandle:
@@ -204,7 +209,12 @@ class ThreadHandle:
 
     def name_of(self, ns: int) -> str:
         """Name of a namespace by number."""
-        return next((name for name, number in self._namespaces.items() if number == ns), "")
+        return named_by(self._namespaces, ns)
+
+    def namer(self) -> Callable[[int], str]:
+        """`name_of`, for those whom the handle leads to: it does not lead back here, so nothing
+        of a claim that is over waits for the garbage collector."""
+        return partial(named_by, self._namespaces)
 
     def head_of(self, name: str) -> int:
         """Number of the newest checkpoint of a namespace by name; 0 = none, or no such one."""
