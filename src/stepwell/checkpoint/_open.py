@@ -69,12 +69,9 @@ def open_saver(url: str | None = None, /, **options: Unpack[OpenOptions]) -> Sav
         raise UsageError(f"The URL must be a str, not {type(url).__name__}.")
     scheme, separator, rest = ("postgresql", "://", "") if url is None else url.partition("://")
     if scheme == "memory" and separator:
-        from stepwell.checkpoint._options import MEMORY, check_options
-        from stepwell.checkpoint.memory import InMemorySaver
-
         if rest:
             raise UsageError("memory:// takes no name: every saver has a memory of its own.")
-        return InMemorySaver(**check_options(given, MEMORY, "memory://"))
+        return _in_memory(given)
     if scheme == "sqlite" and separator:
         from stepwell.checkpoint.sqlite import SqliteSaver
 
@@ -94,6 +91,13 @@ def open_saver(url: str | None = None, /, **options: Unpack[OpenOptions]) -> Sav
         f"open_saver() does not know {shown!r} as the URL of a database. It takes {_FORMS}; for "
         "a path, use SqliteSaver.from_conn_string()."
     )
+
+
+def _in_memory(given: dict[str, Any]) -> Saver:
+    from stepwell.checkpoint._options import MEMORY, check_options
+    from stepwell.checkpoint.memory import InMemorySaver
+
+    return InMemorySaver(**check_options(given, MEMORY, "memory://"))
 
 
 def from_environment(
