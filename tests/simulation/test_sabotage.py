@@ -86,6 +86,16 @@ def without(part, instead, *statements):
     return sabotage
 
 
+def both(*sabotages):
+    """Several at once: a guard that stands in more than one statement."""
+
+    def sabotage(monkeypatch):
+        for each in sabotages:
+            each(monkeypatch)
+
+    return sabotage
+
+
 def leases_end_at_once(monkeypatch):
     claim, read = MemoryDriver._claim, _sqlite_claim.read_thread
 
@@ -199,7 +209,9 @@ def when_cancelled_before_a_barrier(_):
 
 _CLAIMED = ("t.epoch = w.epoch AND (t.owner", "(t.owner")
 _EPOCH = ("t.epoch = w.epoch AND t.owner = w.owner AND ", "")
+_EPOCH_ONE = ("t.epoch = $2 AND t.owner = $3 AND ", "$3::uuid IS NOT NULL AND ")
 _RECORD = (" AND t.record_no = w.record_no", "")
+_RECORD_ONE = (" AND t.record_no = $4", " AND $4::int8 IS NOT NULL")
 _LATE = ("t.lease_until < clock_timestamp()", "true")
 _NOT_STALE = "committed.*instead of.*stale"
 _TWICE = "committed.*committed.*instead of.*committed.*landed"
@@ -208,7 +220,8 @@ TABLE: dict[str, tuple[Any, Any, str]] = {
     "the epoch of a commit, in memory": (blind("epoch", "owner"), on_memory, _NOT_STALE),
     "the epoch of a commit, on SQLite": (blind("epoch", "owner"), on_sqlite, _NOT_STALE),
     "the epoch of a commit, on PostgreSQL": (
-        without(*_EPOCH, "commit_fence"), on_postgres, _NOT_STALE,
+        both(without(*_EPOCH, "commit_fence"), without(*_EPOCH_ONE, "commit_one")),
+        on_postgres, _NOT_STALE,
     ),
     "the epoch of a claim, on PostgreSQL": (
         without(*_CLAIMED, "claim"), when_it_comes_late, "At index 0 diff",
@@ -216,7 +229,8 @@ TABLE: dict[str, tuple[Any, Any, str]] = {
     "the record that a commit extends, in memory": (blind("record_no"), on_memory, _TWICE),
     "the record that a commit extends, on SQLite": (blind("record_no"), on_sqlite, _TWICE),
     "the record that a commit extends, on PostgreSQL": (
-        without(*_RECORD, "commit_fence"), on_postgres, _TWICE,
+        both(without(*_RECORD, "commit_fence"), without(*_RECORD_ONE, "commit_one")),
+        on_postgres, _TWICE,
     ),
     "the lease of an owner, in memory": (leases_end_at_once, on_memory, _NOT_BUSY),
     "the lease of an owner, on SQLite": (leases_end_at_once, on_sqlite, _NOT_BUSY),

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
+from stepwell.checkpoint import _postgres_commit
 from stepwell.checkpoint._postgres_commit import CommitStatements
 from stepwell.checkpoint.driver import (
     Ask,
@@ -163,7 +164,50 @@ def slow(statements, schema):
     nap = f'WITH nap AS MATERIALIZED (SELECT "{schema}".hold_up()), want AS'
     fence = head.replace("WITH want AS", nap, 1)
     fence = fence.replace("SELECT * FROM unnest(", "SELECT w.* FROM nap, unnest(", 1)
-    return CommitStatements({**statements._sql, "commit_fence": fence})
+    alone = statements._sql["commit_one"]
+    assert f'FROM "{schema}".stepwell_thread t WHERE t.key = $1\n  FOR NO KEY UPDATE' in alone
+    nap = f'WITH nap AS MATERIALIZED (SELECT "{schema}".hold_up()), held AS'
+    alone = alone.replace("WITH held AS", nap, 1)
+    alone = alone.replace(
+        f'FROM "{schema}".stepwell_thread t', f'FROM nap, "{schema}".stepwell_thread t', 1
+    )
+    return CommitStatements({**statements._sql, "commit_fence": fence, "commit_one": alone})
+
+
+async def test_a_lone_checkpoint_leaves_what_the_statement_for_many_leaves(pg_schema, monkeypatch):
+    """It has a statement of its own, which no other slice gets."""
+    columns = """t.record_no, t.beat, t.head, t.checkpoints, t.bytes, t.runs, t.status, t.owner,
+      t.lease_until > clock_timestamp(), t.epoch = c.epoch, c.record_no, c.ns, c.seq, c.parent,
+      c.step, c.source, c.run, c.format, c.crc, c.body, c.metadata, c.meta_index, c.id, c.key_id"""
+    found = []
+    async with opened(pg_schema) as driver:
+        sql = driver._db.sql["commit_one"]
+        for name in ("one", "many"):
+            writer = await take(driver, thread_key(name), ALICE)
+            lone = writer.slice(checkpoint(b"1"))
+            texts = [
+                driver._statements.build([piece])[0]
+                for piece in (
+                    lone,
+                    writer.slice(checkpoint(b"1"), let_go=True),
+                    writer.slice(checkpoint(b"1"), change=change(1)),
+                    writer.slice(checkpoint(b"1"), pending("t")),
+                    writer.slice(checkpoint(b"1"), drop=[(0, 0)]),
+                    writer.slice(checkpoint(b"1"), runs=[run_row(1)]),
+                    writer.slice(checkpoint(b"1", parent=0)),
+                    writer.slice(checkpoint(b"1", metadata=b"{}")),
+                )
+            ]
+            assert [text == sql for text in texts] == [name == "one"] + [False] * 7
+            assert await writer.send(lone) == Committed(1)
+            found += await execute(
+                f"""SELECT {columns} FROM "{pg_schema}".stepwell_thread t
+                  JOIN "{pg_schema}".stepwell_tail c ON c.key = t.key WHERE thread_id = $1""",
+                name,
+            )
+            monkeypatch.setattr(_postgres_commit, "_alone", lambda _: None)
+    one, many = map(tuple, found)
+    assert one == many
 
 
 async def test_a_claim_between_snapshot_and_lock_is_seen(pg_schema):

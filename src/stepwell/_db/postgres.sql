@@ -285,6 +285,35 @@ SELECT w.i, CASE WHEN EXISTS (SELECT FROM {schema}.stepwell_thread t WHERE t.key
   THEN 2 ELSE 3 END, NULL, NULL, NULL, NULL, NULL
 FROM want w WHERE (w.i IN (SELECT h.i FROM held h)) IS NOT TRUE
 
+-- name: commit_one
+-- The same of one slice that brings one checkpoint, the next of the root, and nothing else: what
+-- one client at a time sends. It costs the server two thirds of what the statement for many does.
+WITH held AS MATERIALIZED (
+  SELECT t.key, t.epoch AS e, t.owner AS o, t.record_no AS n,
+    t.request AS asked, t.wanted_at IS NOT NULL AS awaited,
+    (t.epoch = $2 AND t.owner = $3 AND t.record_no = $4) IS TRUE AS ours
+  FROM {schema}.stepwell_thread t WHERE t.key = $1
+  FOR NO KEY UPDATE OF t SKIP LOCKED
+), done AS (
+  UPDATE {schema}.stepwell_thread t SET
+    record_no = $5, beat = t.beat + 1, updated_at = clock_timestamp(),
+    lease_until = clock_timestamp() + make_interval(secs => $6::float8),
+    checkpoints = t.checkpoints + 1, bytes = t.bytes + $7, head = $8
+  FROM held h WHERE t.key = h.key AND h.ours
+  RETURNING t.request, t.wanted_at IS NOT NULL AS wanted
+), tail AS (
+  INSERT INTO {schema}.stepwell_tail (key, ns, seq, step, source, run, epoch, record_no, format,
+    crc, body, created_at)
+  SELECT $1, 0, $8, $9, $10, $11, $2, $5, $12, $13, $14, clock_timestamp() FROM done
+)
+SELECT 1::int8, 0, NULL::int8, NULL::uuid, NULL::int8, d.request, d.wanted FROM done d
+UNION ALL
+SELECT 1, 1, h.e, h.o, h.n, h.asked, h.awaited FROM held h WHERE NOT h.ours
+UNION ALL
+SELECT 1, CASE WHEN EXISTS (SELECT FROM {schema}.stepwell_thread t WHERE t.key = $1)
+  THEN 2 ELSE 3 END, NULL, NULL, NULL, NULL, NULL
+WHERE NOT EXISTS (SELECT FROM held h);
+
 -- name: renew
 -- $1 thread keys, $2 epochs, $3 worker, $4 lease in seconds. Every row that exists is told
 -- of: renewed, or whether it is still the worker's (then it was locked just now).

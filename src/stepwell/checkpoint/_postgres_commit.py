@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from stepwell._db.postgres import shifted
-from stepwell.checkpoint._postgres_rows import Record, exact, indexable, key_of
+from stepwell.checkpoint._postgres_rows import Record, exact, indexable, key_of, uuid_of
 from stepwell.checkpoint.driver import (
     CommitOutcome,
     Committed,
@@ -45,6 +45,8 @@ class CommitStatements:
 
     def build(self, batch: Sequence[Slice]) -> tuple[str, list[Any]]:
         """Text and parameters of the statement that commits `batch`."""
+        if len(batch) == 1 and (alone := _alone(batch[0])) is not None:
+            return self._sql["commit_one"], alone
         columns = {
             "tail": _tail(batch),
             "dropped": _dropped(batch),
@@ -101,6 +103,26 @@ def _outcome(piece: Slice, row: Record) -> CommitOutcome:
     if mine and epoch == piece.epoch and record_no > piece.record_no:
         return Committed(min(record_no, piece.record_no_after), True, request, wanted)
     return Stale(epoch, owner, record_no)
+
+
+def _alone(piece: Slice) -> list[Any] | None:
+    """Parameters of `commit_one`; None: the slice holds something else, or more."""
+    if len(piece.checkpoints) != 1 or piece.let_go or piece.thread is not None:
+        return None
+    if piece.writes or piece.runs or piece.namespaces or piece.drop_writes:
+        return None
+    row = piece.checkpoints[0]
+    (
+        ns, seq, parent, step, source, run, epoch, record_no, form, crc, body, *others,
+    ) = row  # fmt: skip
+    if ns or parent is not None or others.count(None) < len(others) or piece.heads != {0: seq}:
+        return None
+    if (epoch, record_no) != (piece.epoch, piece.record_no_after):
+        return None
+    return [
+        key_of(piece.key), epoch, uuid_of(piece.owner), piece.record_no, record_no,
+        piece.lease_ttl_s, len(body), seq, step, int(source), run, form, crc, body,
+    ]  # fmt: skip
 
 
 def _fence(batch: Sequence[Slice]) -> Columns:
