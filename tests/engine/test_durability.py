@@ -69,6 +69,24 @@ async def test_input_is_durable_before_the_first_node_starts(saver: Saver) -> No
 
 
 @pytest.mark.parametrize("durability", ["sync", "async"])
+async def test_input_is_durable_before_a_router_on_start(
+    saver: Saver, durability: Durability
+) -> None:
+    """A router is the user's code as a node is."""
+    seen = []
+
+    async def route(state: State) -> str:
+        info = await saver.aget_thread("t")
+        seen.append((info.status, info.checkpoints))  # type: ignore[union-attr]
+        return "n"
+
+    graph = StateGraph(State).add_node("n", ok)
+    graph.add_conditional_edges(START, route, ["n"])
+    await graph.compile(saver).ainvoke({"n": 7}, thread(), durability=durability)
+    assert seen == [("running", 1)]
+
+
+@pytest.mark.parametrize("durability", ["sync", "async"])
 async def test_input_is_durable_before_a_first_node_that_is_hidden(
     saver: Saver, durability: Durability
 ) -> None:

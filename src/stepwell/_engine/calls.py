@@ -378,7 +378,8 @@ class Calls:
                     await call.run.rec.sure()
                 await execute(call)
         except asyncio.CancelledError:
-            call.failure = asyncio.CancelledError()
+            if call.writes is None:
+                call.failure = asyncio.CancelledError()
         except (KeyboardInterrupt, SystemExit) as exc:
             call.failure = exc
             self._over(call, took=took)

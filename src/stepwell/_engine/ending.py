@@ -98,11 +98,11 @@ def hold_back(run: Run, *, finished: bool = False) -> None:
     alone can go on from it.
     """
     rec = run.rec
-    if rec is None or not rec.holds or rec.handle.failure is not None:
+    if rec is None or rec.handle.failure is not None:
         return
     if not rec.exits and (not finished or run.graph.keeps_history):
         rec.write_held()
-        leave_finished(run)
+        leave_finished(run)  # one may end just as its run is cancelled
         return
     if not (rec.exits or rec.held_back):
         return

@@ -350,8 +350,12 @@ def _takes_in(run: Run) -> bool:
     """
     if run.source != Source.INPUT or run.publisher.sink is not None:
         return False
-    # What is hidden and is given state instead is a node that the user does not want to see.
-    return all(task.node.hidden and task.node.takes_input for task in run.plan())
+    # What is hidden and is given state instead is a node that the user does not want to see; and a
+    # router behind START is the user's code.
+    return all(
+        task.node.hidden and task.node.takes_input and not task.node.writer.branches
+        for task in run.plan()
+    )
 
 
 def _watch(run: Run, opened: Opened) -> None:

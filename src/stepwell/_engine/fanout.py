@@ -39,7 +39,11 @@ async def execute(task: TaskRun) -> None:
         writes = await (once(task) if plain else attempts(task))
         rec = task.run.rec
         if rec is not None and rec.take_long(writes):
-            task.encoded = await rec.encode_aside(writes)
+            try:
+                task.encoded = await rec.encode_aside(writes)
+            except asyncio.CancelledError:
+                task.writes = writes  # it has finished, whatever becomes of its superstep
+                raise
         task.writes = writes
     except GraphInterrupt as signal:
         task.interrupts = tuple(signal.args[0]) if signal.args else ()

@@ -23,11 +23,7 @@ def keep(rec: Recorder, task: TaskRun, others: bool) -> asyncio.Future[None] | N
         What to wait for before another task takes its place; see `Run.settle`.
     """
     run = task.run
-    if task.writes is not None and task.encoded is None:
-        try:
-            task.encoded = rec.encode(task.writes)
-        except Exception as exc:  # noqa: BLE001  # the codec refuses it, or a filter fails
-            task.writes, task.failure = None, exc
+    _encode(rec, task)
     if rec.exits and task.interrupts:
         try:
             rec.try_question(task.interrupts, node=task.task.name)
@@ -46,6 +42,15 @@ def keep(rec: Recorder, task: TaskRun, others: bool) -> asyncio.Future[None] | N
     return rec.settled()
 
 
+def _encode(rec: Recorder, task: TaskRun) -> None:
+    """Fix what a finished task wrote, if it is not fixed yet; what cannot be is its failure."""
+    if task.writes is not None and task.encoded is None:
+        try:
+            task.encoded = rec.encode(task.writes)
+        except Exception as exc:  # noqa: BLE001  # the codec refuses it, or a filter fails
+            task.writes, task.failure = None, exc
+
+
 def _broken(run: Run) -> bool:
     """Whether a task of this superstep ended without a result: then no barrier follows."""
     return any(t.interrupts or t.failure is not None for t in run.tasks)
@@ -55,6 +60,7 @@ def leave(rec: Recorder, task: TaskRun) -> None:
     """File what a task left behind under the current checkpoint."""
     path, name = task.task.path_text, task.id_bytes
     task.left = True
+    _encode(rec, task)  # not done yet if it was cancelled meanwhile
     if task.handled is not None:
         rec.failed(name, path, described(task.handled))
         rec.handled(name, path, stored(rec, task.handled))
