@@ -77,7 +77,8 @@ async def test_a_cache_that_fails_does_not_fail_the_run(
     assert len(runs) == 3
     (said,) = warnings_of(caplog)
     assert "Nothing is cached" in said
-    assert "the cache is down" in said
+    assert "OSError" in said
+    assert "the cache is down" not in said  # an error's text may hold values
 
 
 async def test_an_input_without_a_key_is_not_cached(caplog: pytest.LogCaptureFixture) -> None:

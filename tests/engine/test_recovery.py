@@ -140,7 +140,8 @@ async def test_what_becomes_of_them_is_reported(saver, caplog):
     walk.acts = {"fails": "raise", "asks": "ask"}
     report = await walk.graph.arecover(concurrency=2)
     assert (sorted(report.recovered), report.failed) == (["asks", "ends"], ("fails",))
-    assert "The orphaned run of thread 'fails' failed: ValueError('fails')" in caplog.text
+    assert "The orphaned run of thread 'fails' failed: ValueError" in caplog.text
+    assert "ValueError('fails')" not in caplog.text  # an error may name values
     status = {i.thread_id: i.status async for i in saver.alist_threads()}
     assert status == {"fails": "failed", "asks": "interrupted", "ends": "done"}
 

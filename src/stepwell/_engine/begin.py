@@ -223,9 +223,9 @@ def close_superstep(
             apply(run.spec, run.state.copy(run.spec), done)
         except Exception as exc:  # noqa: BLE001  # whatever a reducer raises: it was reported
             logger.warning(
-                "The open superstep of thread %r cannot be applied and is dropped: %r",
+                "The open superstep of thread %r cannot be applied and is dropped: %s",
                 run.thread_id,
-                exc,
+                type(exc).__name__,
             )
             done = [(by, ()) for by, _ in done]
             entries = [e._replace(writes=()) for e in entries]

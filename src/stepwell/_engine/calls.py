@@ -424,8 +424,9 @@ class Calls:
                 slots.release()
         if self.over and isinstance(call.failure, Exception):
             logger.warning(
-                "Task %s failed when nobody waited for it any more: %r", call.name, call.failure
-            )
+                "Task %s failed when nobody waited for it any more: %s",
+                call.name, type(call.failure).__name__,
+            )  # fmt: skip
         for future in call.waiters:
             deliver(call, future, heard=not self.over)
 

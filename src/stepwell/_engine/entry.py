@@ -462,8 +462,8 @@ async def _go_on(run: Run, opened: Opened) -> tuple[str, Exception | None]:
         if not rec.ended:
             end(run, ThreadStatus.FAILED, RunStatus.FAILED, exc)
         logger.warning(
-            "The unfinished run %s of thread %r failed when it was taken over: %r",
-            run.run_id, opened.key.thread_id, exc,
+            "The unfinished run %s of thread %r failed when it was taken over: %s",
+            run.run_id, opened.key.thread_id, type(exc).__name__,
         )  # fmt: skip
         return "failed", exc
     return _how(rec), None

@@ -146,7 +146,10 @@ class ResultCache:
             return
         self._warned.add(ns)
         whose = f"Results of {ns[-1]!r} are not cached" if ns else "Nothing is cached"
-        logger.warning("%s: %s: %s: %s", whose, what, type(error).__name__, error)
+        said = type(error).__name__
+        if isinstance(error, CodecError):  # names types and places, and no value
+            said = f"{said}: {error}"
+        logger.warning("%s: %s: %s", whose, what, said)
 
 
 async def recall(

@@ -155,10 +155,11 @@ class Recovery:
         try:
             outcome = await self._take_over(thread_id, control)
         except (ThreadBusyError, GraphMismatchError, GraphDrained, RunPreemptedError) as exc:
-            logger.info("Thread %r is not recovered here: %s", thread_id, exc)
+            logger.info("Thread %r is not recovered here: %s", thread_id, type(exc).__name__)
             outcome = "skipped"
         except Exception as exc:  # noqa: BLE001  # whatever its nodes raise is on the thread too
-            logger.warning("The orphaned run of thread %r failed: %r", thread_id, exc)
+            kind = type(exc).__name__
+            logger.warning("The orphaned run of thread %r failed: %s", thread_id, kind)
             outcome = "failed"
         finally:
             self._controls.discard(control)

@@ -131,8 +131,8 @@ async def attempts(task: TaskRun) -> list[Write]:
                 raise
             pause = delay_s(rule, task.attempt, run.ids.uniform(0.0, 1.0))
             logger.info(
-                "Retrying task %s after %.2f s (attempt %d) after %s: %s",
-                task.name, pause, task.attempt, type(exc).__name__, exc,
+                "Retrying task %s after %.2f s (attempt %d) after %s",
+                task.name, pause, task.attempt, type(exc).__name__,
             )  # fmt: skip
             await asyncio.sleep(pause)
             if run.rec is not None:

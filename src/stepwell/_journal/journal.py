@@ -232,7 +232,7 @@ class Journal:
         Raises:
             ThreadBusyError: `context["code"]` is "reentrant", "cycle", "held" or "timeout".
             StorageError: The database did not answer within the outage budget.
-            UsageError: The journal is not open.
+            UsageError: The journal is not open, or is being closed.
         """
         return await self._opened_core().acquire(
             key,
@@ -466,7 +466,13 @@ class Journal:
 
     def _opened_core(self) -> Core:
         if self._core is None:
-            msg = "The journal is not open."
+            state = (
+                "is being closed" if self._closing is not None else "was closed, or never opened"
+            )
+            msg = (
+                f"The saver {state}: this call goes no further. What it had finished is stored; "
+                "make it again on an open saver."
+            )
             raise UsageError(msg)
         return self._core
 

@@ -106,7 +106,8 @@ def _cancel(coroutine: Coroutine[Any, Any, Any], waits_for: Any) -> None:
 def _left(task: asyncio.Task[Any]) -> None:
     _leaving.discard(task)
     if not task.cancelled() and (error := task.exception()) is not None:
-        logger.debug("A call that had to wait failed while it was cancelled.", exc_info=error)
+        kind = type(error).__name__
+        logger.debug("A call that had to wait failed while it was cancelled: %s", kind)
 
 
 __all__ = ["finish", "items"]
