@@ -305,6 +305,20 @@ async def test_idle_threads_cost_pages_not_threads(
     }
 
 
+async def test_young_threads_are_not_read_for_their_age(saver: Saver, costs: Costs) -> None:
+    """A thread that began after what may go has nothing that may; the others are read."""
+    for i in range(3):
+        await chain(saver, 2).ainvoke({"n": 0}, thread(f"t{i}"))
+    await asyncio.sleep(0)
+    costs.take()
+    for policy in (Retention(max_age=3600), Retention(max_age=3600, keep=lambda _: False)):
+        assert await saver.aprune(policy=policy) == PruneReport()
+        assert costs.take() == {"threads": 1}
+    planned = await saver.aprune(policy=Retention(max_age=0), dry_run=True)
+    assert planned.checkpoints == 9
+    assert costs.take() == {"threads": 1, "load": 1, "history": 3}
+
+
 async def test_three_hundred_idle_threads_cost_four_calls(saver: Saver, costs: Costs) -> None:
     """A hundred are listed at once."""
     graph = chain(saver, 1)

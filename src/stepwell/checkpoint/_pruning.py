@@ -116,8 +116,16 @@ def unconcerned(row: ThreadRow, work: Pass) -> bool:
         return True
     if _busy(row) or work.policy.expired(row, work.now):
         return False
+    if _is_young(row, work):
+        return True
     few = row.checkpoints <= _staying(work)
     return few and (work.heads_stay or row.checkpoints in (0, row.namespaces[0][1]))
+
+
+def _is_young(row: ThreadRow, work: Pass) -> bool:
+    """Whether a thread is younger than the age from which checkpoints may go: all it has stays."""
+    age = work.policy.max_age_s
+    return age is not None and row.created_at >= work.now - age
 
 
 def _staying(work: Pass) -> int:
@@ -128,6 +136,8 @@ def _staying(work: Pass) -> int:
 def _has_few(row: ThreadRow, work: Pass) -> bool:
     """Whether the row of a thread, read with its namespaces, tells that none of these has more
     checkpoints than stay, nor any that nothing leads to any more."""
+    if _is_young(row, work):
+        return True
     last = _staying(work)
     if row.checkpoints <= last and (work.heads_stay or not row.checkpoints):
         return True
