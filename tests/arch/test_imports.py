@@ -49,9 +49,9 @@ WITHOUT = frozenset(
     }
 )  # fmt: skip
 """What building a graph, and running it without a saver, has no use for."""
-OURS_MAX = 155
+OURS_MAX = 175
 """Modules of the package that `import stepwell, stepwell.graph` loads at most."""
-ALL_MAX = 300
+ALL_MAX = 320
 """With the standard library's, asyncio's share among them, and with those of dependencies."""
 
 
