@@ -46,6 +46,37 @@ class TheMarkStays(MemoryDriver):
         self.unfinished = note or self.unfinished
 
 
+@caught_by("test_rows_get_other_bytes_where_they_are")
+class DetailsStayAsTheyWere(MemoryDriver):
+    async def reseal(self, worker, changes):
+        return await super().reseal(worker, [(c, _without(p, segments=())) for c, p in changes])
+
+
+@caught_by("test_who_does_not_hold_a_thread_seals_nothing")
+class AnybodySealsAnew(MemoryDriver):
+    async def reseal(self, worker, changes):
+        owners = [self._threads[part.thread.key].owner for _, part in changes]
+        answers = []
+        for owner, (claim, part) in zip(owners, changes, strict=True):
+            epoch = self._threads[part.thread.key].epoch
+            answers += await super().reseal(owner, [(claim._replace(epoch=epoch), part)])
+        return answers
+
+
+@caught_by("test_who_does_not_hold_a_thread_seals_nothing")
+class AnyLayoutWillDo(MemoryDriver):
+    async def reseal(self, worker, changes):
+        for _, part in changes:
+            self._threads[part.thread.key].layout_no = part.thread.layout_no
+        return await super().reseal(worker, changes)
+
+
+@caught_by("test_rows_of_no_thread")
+class EveryRowIsAStray(MemoryDriver):
+    async def strays(self, *, remove=False):
+        return {"runs": 1}
+
+
 def _without(part, **fields):
     values = {name: getattr(part, name) for name in part.__slots__}
     return type(part)(**{**values, **fields})

@@ -21,8 +21,22 @@ class TestPostgresDriver(DriverContract):
     capabilities = SHARED | {Capability.ADVISORY_LOCKS}
     short_lease_s = 0.2
 
+    async def orphan_rows(self, driver, key):
+        """See `DriverContract.orphan_rows`."""
+        table = f'"{driver._db._opened.schema}".stepwell_thread'
+        connection = await asyncpg.connect(self.dsn)
+        try:
+            await connection.execute(
+                f"DELETE FROM {table} WHERE scope = $1 AND thread_id = $2",
+                key.scope.encode(), key.thread_id,
+            )  # fmt: skip
+        finally:
+            await connection.close()
+        return True
+
     @pytest_asyncio.fixture
     async def driver_factory(self, pg_dsn, pg_schema):
+        self.dsn = pg_dsn
         opened = []
 
         async def make():

@@ -19,8 +19,22 @@ async def opened(driver: SqliteDriver) -> SqliteDriver:
     return driver
 
 
+async def orphan_rows(self, driver, key):
+    """See `DriverContract.orphan_rows`; `t` is the number of a thread that rows name."""
+    await driver.database.write(
+        lambda cursor: cursor.execute(
+            "UPDATE stepwell_thread SET t = t + 1000 WHERE scope = ? AND thread_id = ?", key
+        )
+    )
+    await driver.database.write(
+        lambda cursor: cursor.execute("DELETE FROM stepwell_thread WHERE t > 1000")
+    )
+    return True
+
+
 class TestSqliteDriver(DriverContract):
     capabilities = SHARED | {Capability.ADVISORY_LOCKS}
+    orphan_rows = orphan_rows
 
     @pytest_asyncio.fixture
     async def driver_factory(self, tmp_path):
@@ -53,6 +67,7 @@ class TestSqliteDriverWithLeases(DriverContract):
 
 
 class TestSqliteDriverInMemory(DriverContract):
+    orphan_rows = orphan_rows
     capabilities = frozenset({Capability.ONLINE_BACKUP})
     survives_close = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -12,11 +13,19 @@ import pytest
 import pytest_asyncio
 
 from stepwell import Keyring, Retention, open_saver
+from stepwell.cache.sqlite import SqliteCache
 from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint._sealed_driver import SealedDriver
 from stepwell.checkpoint.base import Saver
-from stepwell.checkpoint.driver import BackupDriver
-from stepwell.errors import CorruptRecordError, KeyMissingError, StepwellError, UsageError
+from stepwell.checkpoint.driver import BackupDriver, RowKind, ThreadPart
+from stepwell.errors import (
+    CorruptRecordError,
+    KeyMissingError,
+    StepwellError,
+    StorageUnavailableError,
+    UsageError,
+)
+from stepwell.testing import FaultPlan, FaultyDriver
 from tests._postgres import fresh_schema, server_dsn
 from tests.engine import _secret_kinds as kinds
 from tests.engine._canary import holds
@@ -313,6 +322,61 @@ def test_every_verb_of_a_driver_is_sealed_or_passed_on() -> None:
     assert not hasattr(SealedDriver, "commit_now")
 
 
+@pytest.mark.parametrize(
+    ("ring", "error", "said"),
+    [
+        (None, KeyMissingError, "encrypted under the key 'old', which this saver does not have"),
+        (Keyring({"new": NEW}, "new"), KeyMissingError, "'old'"),
+        (Keyring({"old": NEW}, "old"), CorruptRecordError, "that key is another one"),
+    ],
+    ids=["no ring", "other key", "wrong key"],
+)
+async def test_what_could_not_be_read_is_not_restored(
+    opener: Opener, tmp_path: Path, ring: Keyring | None, error: type[StepwellError], said: str
+) -> None:
+    """The database that was to be filled is as it was; with the keyring it is filled."""
+    path = str(tmp_path / "copy.db")
+    async with open_saver(f"sqlite:///{path}", keyring=RING) as saver:
+        await many(saver, 3)
+    async with opener(keyring=ring) as stranger:
+        with pytest.raises(error, match=said):
+            await stranger.arestore(path)
+        assert [t async for t in stranger.alist_threads()] == []
+    async with opener(keyring=RING) as saver:
+        assert (await saver.arestore(path)).threads == 3
+        assert (await saver.averify()).ok
+
+
+async def test_a_key_that_is_missing_later_stops_a_restore_that_goes_on(
+    opener: Opener, tmp_path: Path
+) -> None:
+    """Nothing unreadable is written; with both keys the same call goes on."""
+    path = str(tmp_path / "copy.db")
+    for ring in (RING, Keyring({"new": NEW}, "new")):
+        async with open_saver(f"sqlite:///{path}", keyring=ring) as saver:
+            await many(saver.scoped(ring.current), 2)
+    async with opener(keyring=Keyring({"new": NEW}, "new")) as stranger:
+        with pytest.raises(KeyMissingError, match="'old'"):
+            await stranger.arestore(path)
+    async with opener(keyring=BOTH) as saver:
+        report = await saver.arestore(path)
+        assert report.threads == 4
+        assert (await saver.averify()).ok
+
+
+async def test_what_is_restored_in_clear_is_said_to_be(
+    opener: Opener, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = str(tmp_path / "copy.db")
+    async with open_saver(f"sqlite:///{path}") as saver:
+        await many(saver, 2)
+    async with opener(keyring=RING) as saver:
+        assert (await saver.arestore(path)).threads == 2
+        assert caplog.text.count("is in clear, and this saver has a keyring") == 1
+        assert (await saver.arotate_keys(clear_too=True)).threads == 2
+        assert (await saver.averify()).ok
+
+
 BOTH = Keyring({"new": NEW, "old": OLD}, "new")
 ONLY_NEW = Keyring({"new": NEW}, "new")
 
@@ -353,6 +417,149 @@ async def test_keys_are_rotated(opener: Opener) -> None:
             await graph.ainvoke({"secret": "other", "n": 0}, CONFIG, idempotency_key="k")
         await saver.scoped("long").aprune(policy=Retention(keep_last=2))
         assert (await saver.averify()).problems == ()
+
+
+async def test_results_that_a_cache_keeps_are_encrypted_with_its_keyring(tmp_path: Path) -> None:
+    async with open_saver("memory://") as saver:
+        for ring in (None, RING):
+            folder = tmp_path / ("sealed" if ring else "clear")
+            folder.mkdir()
+            with SqliteCache[Any](path=str(folder / "cache.db"), keyring=ring) as cache:
+                graph = await kinds.cached(saver, cache)
+                assert (await graph.ainvoke({"n": 0}, CONFIG))["secret"] == SECRET
+                kept = b"".join(path.read_bytes() for path in folder.iterdir())
+            assert (SECRET.encode() in kept) is (ring is None)
+
+
+class Counted:
+    """Counts the verbs of a driver."""
+
+    def __init__(self, driver: Any, calls: Counter[str]) -> None:
+        self._driver = driver
+        self._calls = calls
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._driver, name)
+        if name in ("claim", "release", "reseal", "snapshot", "restore", "delete"):
+            self._calls[name] += 1
+        return found
+
+
+async def many(saver: Saver, count: int) -> None:
+    graph = build(saver, steps)
+    inputs = [{"secret": SECRET, "n": n} for n in range(count)]
+    configs = [{"configurable": {"thread_id": f"t{n:03}"}} for n in range(count)]
+    await graph.abatch(inputs, configs)
+
+
+async def test_threads_are_rotated_in_groups(opener: Opener) -> None:
+    """Not a connection and three transactions for each: a few of each, whatever their number."""
+    async with opener(keyring=RING) as saver:
+        await many(saver, 120)
+    calls: Counter[str] = Counter()
+    async with opener(keyring=BOTH) as saver:
+        driver: Any = (await saver.journal()).driver
+        driver.inner = Counted(driver.inner, calls)
+        assert (await saver.arotate_keys()).threads == 120
+        assert calls["reseal"] == 1
+        assert calls["snapshot"] <= 5  # the pages of threads, and the group before and after claims
+        calls.clear()
+        assert (await saver.arotate_keys(batch_rows=60)).current == 120
+        assert calls["reseal"] == 0
+        assert calls["snapshot"] <= 120 * 5 // 60 + 3
+        assert (await saver.averify()).problems == ()
+    async with opener(keyring=ONLY_NEW) as saver:
+        assert len([t async for t in saver.alist_threads()]) == 120
+
+
+@pytest.mark.parametrize("cut_at", [1, 3, 6])
+async def test_a_long_thread_is_rotated_in_parts(opener: Opener, cut_at: int) -> None:
+    """A call that was cut off leaves rows of both keys; the next one does only what is left."""
+    async with opener(keyring=RING) as saver:
+        await kinds.long(saver)
+        graph = build(saver, steps)
+        for n in range(30):
+            await graph.ainvoke({"secret": n, "n": 0}, CONFIG)
+        before = await shown(saver, "")
+    async with opener(keyring=BOTH) as saver:
+        driver: Any = (await saver.journal()).driver
+        plan = FaultPlan().fail("reseal", cut_at)
+        driver.inner = FaultyDriver(driver.inner, plan)
+        with pytest.raises(StorageUnavailableError):
+            await saver.arotate_keys(batch_rows=7)
+        assert not plan.unreached()
+        assert await shown(saver, "") == before
+        whole = plan.calls["reseal"]
+        assert (await saver.arotate_keys(batch_rows=7)).threads == 1
+        assert plan.calls["reseal"] > whole > 0
+        assert (await saver.arotate_keys(batch_rows=7)).current == 1
+        assert await shown(saver, "") == before
+        info = await saver.aget_thread("t")
+        assert (await saver.averify()).problems == ()
+        await saver.acompact()
+    async with opener(keyring=ONLY_NEW) as saver:
+        assert await shown(saver, "") == before
+        layouts = [await driver_layout(saver)]
+        assert info is not None
+        assert [sum(p.bytes for p in (*x.rows, *x.segments)) for x in layouts] == [
+            x.thread.bytes for x in layouts
+        ]
+
+
+async def driver_layout(saver: Saver) -> Any:
+    return await (await saver.journal()).driver.layout(saver.key("t"), "")
+
+
+async def test_a_thread_that_folds_meanwhile_is_rotated(opener: Opener) -> None:
+    """What was read before is not written over what came in its place."""
+    async with opener(keyring=RING) as saver:
+        await kinds.long(saver)
+        for n in range(20):
+            await build(saver, steps).ainvoke({"secret": n, "n": 0}, CONFIG)
+        before = await shown(saver, "")
+    async with opener(keyring=BOTH) as saver, opener(keyring=RING) as other:
+        driver: Any = (await saver.journal()).driver
+        plan = FaultPlan().act("reseal", 1, other.acompact)
+        driver.inner = FaultyDriver(driver.inner, plan)
+        report = await saver.arotate_keys()
+        assert not plan.unreached()
+        assert (report.threads, report.skipped) == (1, 0)
+        assert await shown(saver, "") == before
+        assert (await saver.averify()).problems == ()
+    async with opener(keyring=ONLY_NEW) as saver:
+        assert await shown(saver, "") == before
+
+
+async def test_a_damaged_run_is_not_sealed_anew(opener: Opener) -> None:
+    """What does not open is left as it is, and said: with the old key it could be mended."""
+    async with opener(keyring=RING) as saver:
+        config = {**CONFIG, "metadata": {"who": SECRET}}
+        await build(saver, steps).ainvoke({"secret": 1, "n": 0}, config)
+        await many(saver, 3)
+        journal = await saver.journal()
+        inner: Any = journal.driver.inner
+        async with inner.snapshot() as snapshot:
+            [row] = await snapshot.named([saver.key("t")])
+            [[run]] = await snapshot.rows(RowKind.RUNS, [saver.key("t")])
+        handle = await journal.acquire(saver.key("t"))
+        torn = run._replace(metadata=run.metadata[:-1] + bytes([run.metadata[-1] ^ 1]))
+        part = ThreadPart(thread=row, runs=[torn])
+        assert await inner.reseal(journal.worker, [(handle.held, part)]) == [True]
+        await handle.release()
+    async with opener(keyring=BOTH) as saver:
+        with pytest.raises(CorruptRecordError):
+            await saver.arotate_keys()
+        inner = (await saver.journal()).driver.inner
+        async with inner.snapshot() as snapshot:
+            [[left]] = await snapshot.rows(RowKind.RUNS, [saver.key("t")])
+        assert left == torn
+
+
+async def test_batch_rows_is_a_count(opener: Opener) -> None:
+    async with opener(keyring=RING) as saver:
+        for bad in (0, -1, 1.5, True, "many"):
+            with pytest.raises(UsageError, match="batch_rows"):
+                await saver.arotate_keys(batch_rows=bad)
 
 
 async def test_a_thread_that_is_held_is_rotated_later(opener: Opener) -> None:

@@ -154,6 +154,53 @@ FROM unnest($1::uuid[], $2::int4[], $3::int8[], $4::int8[], $5::int8[], $6::int2
   $8::bytea[], $9::bytea[], $10::bytea[], $11::int4[], $12::int4[])
 AS r(key, ns, seq_from, seq_to, parent, format, crc, body, detail, key_id, run_from, run_to);
 
+-- name: reseal_threads
+-- $1 thread keys, $2 epochs, $3 layout numbers, $4 bytes, $5 errors, $6 owner
+WITH fit AS (
+  SELECT t.key, r.bytes, r.error FROM {schema}.stepwell_thread t
+  JOIN unnest($1::uuid[], $2::int8[], $3::int8[], $4::int8[], $5::bytea[])
+    AS r(key, epoch, layout_no, bytes, error)
+    ON t.key = r.key AND t.epoch = r.epoch AND t.layout_no = r.layout_no
+  WHERE t.owner = $6::uuid
+  ORDER BY t.key FOR UPDATE OF t
+)
+UPDATE {schema}.stepwell_thread t
+SET layout_no = t.layout_no + 1, bytes = f.bytes, error = f.error
+FROM fit f WHERE t.key = f.key RETURNING t.key;
+
+-- name: reseal_runs
+UPDATE {schema}.stepwell_run x SET idempotency_key = r.idempotency_key, metadata = r.metadata,
+  meta_index = r.meta_index::jsonb, input = r.input, outcome = r.outcome, error = r.error
+FROM unnest($1::uuid[], $2::int4[], $3::bytea[], $4::bytea[], $5::text[], $6::bytea[],
+  $7::bytea[], $8::bytea[])
+AS r(key, run, idempotency_key, metadata, meta_index, input, outcome, error)
+WHERE x.key = r.key AND x.run = r.run RETURNING x.key;
+
+-- name: reseal_checkpoints
+UPDATE {schema}.stepwell_tail x SET format = r.format, crc = r.crc, body = r.body,
+  metadata = r.metadata, meta_index = r.meta_index::jsonb, key_id = r.key_id
+FROM unnest($1::uuid[], $2::int4[], $3::int8[], $4::int2[], $5::int8[], $6::bytea[], $7::bytea[],
+  $8::text[], $9::bytea[])
+AS r(key, ns, seq, format, crc, body, metadata, meta_index, key_id)
+WHERE x.key = r.key AND x.ns = r.ns AND x.seq = r.seq RETURNING x.key;
+
+-- name: reseal_writes
+UPDATE {schema}.stepwell_pending x SET format = r.format, crc = r.crc, body = r.body,
+  key_id = r.key_id
+FROM unnest($1::uuid[], $2::int4[], $3::int8[], $4::bytea[], $5::int4[], $6::int2[], $7::int8[],
+  $8::bytea[], $9::bytea[])
+AS r(key, ns, seq, task_id, idx, format, crc, body, key_id)
+WHERE x.key = r.key AND x.ns = r.ns AND x.seq = r.seq AND x.task_id = r.task_id AND x.idx = r.idx
+RETURNING x.key;
+
+-- name: reseal_segments
+UPDATE {schema}.stepwell_segment x SET format = r.format, crc = r.crc, body = r.body,
+  detail = r.detail, key_id = r.key_id
+FROM unnest($1::uuid[], $2::int4[], $3::int8[], $4::int2[], $5::int8[], $6::bytea[], $7::bytea[],
+  $8::bytea[])
+AS r(key, ns, seq_from, format, crc, body, detail, key_id)
+WHERE x.key = r.key AND x.ns = r.ns AND x.seq_from = r.seq_from RETURNING x.key;
+
 -- name: backup_note
 -- The mark is a line in the ledger of migrations, of a version that none has.
 SELECT m.name FROM {schema}.stepwell_migration m WHERE m.version = -1;

@@ -50,6 +50,29 @@ DELETE FROM stepwell_thread WHERE t = ?;
 -- name: backup_namespace_insert
 INSERT INTO stepwell_ns (t, ns, name, head) VALUES (?, ?, CAST(? AS TEXT), ?);
 
+-- name: reseal_thread
+UPDATE stepwell_thread SET layout_no = layout_no + 1, bytes = ?, error = CAST(? AS TEXT)
+WHERE scope = ? AND thread_id = ? AND epoch = ? AND owner = ? AND layout_no = ?
+RETURNING t;
+
+-- name: reseal_runs
+UPDATE stepwell_run SET idempotency_key = CAST(? AS TEXT), metadata = ?,
+  meta_index = CAST(? AS TEXT), input = ?, outcome = ?, error = CAST(? AS TEXT)
+WHERE t = ? AND run = ?;
+
+-- name: reseal_checkpoints
+UPDATE stepwell_tail SET format = ?, crc = ?, body = ?, metadata = ?,
+  meta_index = CAST(? AS TEXT), key_id = CAST(? AS TEXT)
+WHERE t = ? AND ns = ? AND seq = ?;
+
+-- name: reseal_writes
+UPDATE stepwell_pending SET format = ?, crc = ?, body = ?, key_id = CAST(? AS TEXT)
+WHERE t = ? AND ns = ? AND seq = ? AND task_id = ? AND idx = ?;
+
+-- name: reseal_segments
+UPDATE stepwell_segment SET format = ?, crc = ?, body = ?, detail = ?, key_id = CAST(? AS TEXT)
+WHERE t = ? AND ns = ? AND seq_from = ?;
+
 -- name: backup_note
 SELECT value FROM stepwell_meta WHERE name = 'unfinished';
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import field
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import orjson
 
@@ -47,6 +47,9 @@ _TIMES: Final = {
     RowKind.CHECKPOINTS: -1,
 }
 _META_INDEX: Final = {RowKind.RUNS: 8, RowKind.CHECKPOINTS: 12}
+
+
+Admits: TypeAlias = Callable[[ThreadKey, RowKind, Sequence[Any]], None]
 
 
 @dataclass(slots=True)
@@ -98,6 +101,7 @@ async def copy_database(
     *,
     scope: str | None = None,
     progress: Callable[[Tally], None] | None = None,
+    admits: Admits = lambda *_: None,
 ) -> Tally:
     """Make `target` hold what `source` shows.
 
@@ -106,6 +110,8 @@ async def copy_database(
         target: Empty, or marked by an earlier call that was cut off.
         scope: Only its threads; None: all.
         progress: Called after each transaction.
+        admits: Shown the rows of a thread before they are written; what it raises ends the call.
+            The first of them, before the target is touched.
 
     Raises:
         UsageError: The target holds threads, and is not marked.
@@ -120,8 +126,12 @@ async def copy_database(
                 "was cut off. Name an empty one; it was left as it is."
             )
         tally = Tally(total=await source.count(scope), resumed=there.note is not None)
+    for first in await source.threads(None, 1, scope):
+        for kind in RowKind:
+            [rows] = await source.rows(kind, [first.key], limit=1)
+            admits(first.key, kind, rows)
     await target.mark("a copy of another database")
-    copy = _Copy(source, target, tally, progress or (lambda _: None))
+    copy = _Copy(source, target, tally, progress or (lambda _: None), admits)
     async with aclosing(thread_pages(source, scope)) as pages:
         async for page in pages:
             await copy.threads(page)
@@ -156,7 +166,7 @@ async def thread_pages(
         after = page[-1].key
 
 
-def batches(rows: Sequence[ThreadRow]) -> list[list[ThreadRow]]:
+def batches(rows: Sequence[ThreadRow], rows_max: int = _ROWS) -> list[list[ThreadRow]]:
     """Threads in groups of bounded size; a large one is alone."""
     groups: list[list[ThreadRow]] = []
     room_rows = room_bytes = 0
@@ -164,26 +174,31 @@ def batches(rows: Sequence[ThreadRow]) -> list[list[ThreadRow]]:
         size = row.checkpoints + row.runs + 1
         if not groups or size > room_rows or row.bytes > room_bytes:
             groups.append([])
-            room_rows, room_bytes = _ROWS, _BYTES
+            room_rows, room_bytes = rows_max, _BYTES
         groups[-1].append(row)
         room_rows -= size
         room_bytes -= row.bytes
     return groups
 
 
-def is_large(row: ThreadRow) -> bool:
+def is_large(row: ThreadRow, rows_max: int = _ROWS) -> bool:
     """Whether the rows of a thread are to be read in several pages."""
-    return row.checkpoints + row.runs >= _ROWS or row.bytes >= _BYTES
+    return row.checkpoints + row.runs >= rows_max or row.bytes >= _BYTES
+
+
+def page_rows(row: ThreadRow, kind: RowKind, rows_max: int = _ROWS) -> int:
+    """How many rows of a thread are a page of bounded size, about."""
+    average = row.bytes // max(row.checkpoints, 1) + 1
+    limit = min(rows_max, max(1, _BYTES // average))
+    # A segment holds a hundred checkpoints, about.
+    return max(1, limit // 100) if kind is RowKind.SEGMENTS else limit
 
 
 async def thread_parts(source: Snapshot, row: ThreadRow) -> AsyncGenerator[ThreadPart, None]:
     """All rows of one thread, a page of one kind at a time; the first begins, none ends."""
-    average = row.bytes // max(row.checkpoints, 1) + 1
     begins = True
     for kind in RowKind:
-        # A segment holds a hundred checkpoints, about.
-        limit = min(_ROWS, max(1, _BYTES // average))
-        limit = max(1, limit // 100) if kind is RowKind.SEGMENTS else limit
+        limit = page_rows(row, kind)
         after = None
         while True:
             [page] = await source.rows(kind, [row.key], after=after, limit=limit)
@@ -218,7 +233,9 @@ class _Copy:
         target: BackupDriver,
         tally: Tally,
         progress: Callable[[Tally], None],
+        admits: Admits,
     ) -> None:
+        self._admits = admits
         self._source = source
         self._target = target
         self._tally = tally
@@ -243,6 +260,9 @@ class _Copy:
     async def _small(self, group: Sequence[ThreadRow]) -> None:
         keys = [row.key for row in group]
         found = {kind: await self._source.rows(kind, keys) for kind in RowKind}
+        for kind, rows in found.items():
+            for key, stored in zip(keys, rows, strict=True):
+                self._admits(key, kind, stored)
         parts = [
             _part(row, {k: rows[i] for k, rows in found.items()}) for i, row in enumerate(group)
         ]
@@ -257,6 +277,8 @@ class _Copy:
     async def _large(self, row: ThreadRow) -> None:
         async with aclosing(thread_parts(self._source, row)) as parts:
             async for part in parts:
+                for kind in RowKind:
+                    self._admits(row.key, kind, getattr(part, kind))
                 await self._target.restore([part])
                 self._progress(self._tally)
         counts = dict.fromkeys(RowKind, 0)
@@ -323,6 +345,6 @@ def _differs(row: ThreadRow, kind: RowKind) -> StorageError:
 
 
 __all__ = [
-    "Tally", "batches", "comparable", "copy_database", "is_large", "same_thread", "thread_pages",
-    "thread_parts", "unfinished",
+    "Tally", "batches", "comparable", "copy_database", "is_large", "page_rows", "same_thread",
+    "thread_pages", "thread_parts", "unfinished",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from stepwell._journal.copying import Tally, copy_database
 from stepwell.checkpoint._keeping import Keeping
 from stepwell.checkpoint._openers import OPENERS
 from stepwell.checkpoint._results import BackupProgress, BackupReport
+from stepwell.checkpoint._rotating import ReadableBy
 from stepwell.checkpoint.driver import BackupDriver, Capability, Driver, RowKind
 from stepwell.errors import UsageError
 
@@ -71,8 +72,11 @@ class Backing(Keeping):
     ) -> BackupReport:
         """Copy a whole database, all scopes, into this one, which must be empty.
 
-        As `abackup`, the other way round. Nobody else may use this database meanwhile; until
-        the call has ended it cannot be opened, and called again it goes on.
+        As `abackup`, the other way round; but what this saver could not read is refused, since it
+        was opened with another keyring, or none. Records in clear are taken by a saver with a
+        keyring, with a warning: `arotate_keys(clear_too=True)` encrypts them. Nobody else may use
+        this database meanwhile; until the call has ended it cannot be opened, and called again it
+        goes on.
 
         Args:
             source: The URL of a database of any kind, a path, or an open saver.
@@ -81,6 +85,9 @@ class Backing(Keeping):
         Raises:
             UsageError: The source is no database, this one holds threads already, or this is
                 a view.
+            KeyMissingError: A record is under a key that this saver does not have. If it is the
+                first one, this database is as it was; else the same call goes on.
+            CorruptRecordError: The first record does not open with the key that it names.
             StorageError: A database did not answer, the source is unfinished itself, or what
                 was written reads otherwise.
         """
@@ -94,8 +101,9 @@ class Backing(Keeping):
                     raise UsageError("The source of a restore must be another database.")
                 there = backup_driver((await other.journal()).driver)
                 async with filled(self) as into, there.snapshot() as shown:
-                    told = teller(progress)
-                    return report_of(await copy_database(shown, into, progress=told))
+                    told, admits = teller(progress), ReadableBy((await self.journal()).driver)
+                    tally = await copy_database(shown, into, progress=told, admits=admits)
+                    return report_of(tally)
 
         return await self.at_home(restore)
 

@@ -10,7 +10,7 @@ so are all the rows of each `RowKind`; times are equal if they are the same micr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
@@ -23,6 +23,7 @@ from stepwell.checkpoint._driver_rows import (
     ThreadRow,
     WriteRow,
 )
+from stepwell.errors import StorageError
 
 
 class NamespaceRow(NamedTuple):
@@ -80,6 +81,30 @@ class ThreadPart:
     segments: Sequence[SegmentRow] = ()
 
 
+def resealed(kind: RowKind, row: Any) -> tuple[Any, ...]:
+    """What `BackupDriver.reseal` puts into a row, in the order of the row's columns."""
+    return tuple(getattr(row, name) for name in RESEALED[kind])
+
+
+RESEALED: Final[Mapping[RowKind, Sequence[str]]] = {
+    RowKind.RUNS: ("idempotency_key", "metadata", "meta_index", "input", "outcome", "error"),
+    RowKind.CHECKPOINTS: ("format", "crc", "body", "metadata", "meta_index", "key_id"),
+    RowKind.WRITES: ("format", "crc", "body", "key_id"),
+    RowKind.SEGMENTS: ("format", "crc", "body", "detail", "key_id"),
+}
+"""The columns of a row that say nothing but how it is sealed."""
+
+
+def not_there(part: ThreadPart, kind: RowKind, found: int) -> StorageError:
+    """The error of rows that were to get other bytes, and are not there."""
+    key, wanted = part.thread.key, len(getattr(part, kind))
+    return StorageError(
+        f"Of {wanted} {kind} of thread {key.thread_id!r} that were to be sealed anew, {found} are "
+        "there: the thread was left as it is.",
+        thread_id=key.thread_id, outcome="none",
+    )  # fmt: skip
+
+
 UNENDED: Final = -1
 """`layout_no` of a thread of which not all rows have come."""
 
@@ -134,6 +159,6 @@ def at_rest(row: ThreadRow) -> ThreadRow:
 
 
 __all__ = [
-    "PLACE_WIDTH", "UNENDED", "NamespaceRow", "RowKind", "Snapshot", "StoredRow", "ThreadPart",
-    "at_rest", "place_of",
+    "PLACE_WIDTH", "RESEALED", "UNENDED", "NamespaceRow", "RowKind", "Snapshot", "StoredRow",
+    "ThreadPart", "at_rest", "not_there", "place_of", "resealed",
 ]  # fmt: skip

@@ -44,7 +44,7 @@ class Keeping(Upkeep):
             are at its end, the others are used again; PostgreSQL: autovacuum does that.
 
         Raises:
-            TypeError: `thread_ids` is a single text.
+            UsageError: `thread_ids` is a single text, or no collection.
             CorruptRecordError: A record is damaged; threads before it are compacted.
             StorageError: The database did not answer.
         """
@@ -96,15 +96,14 @@ class Keeping(Upkeep):
             batch_rows: Rows that one transaction deletes or writes, about.
 
         Raises:
-            UsageError: Policy and strategy are both given, or `batch_rows` is no count.
+            UsageError: Policy and strategy are both given, `batch_rows` is no count, or
+                `thread_ids` a single text.
             ValueError: There is no such strategy.
-            TypeError: `thread_ids` is a single text.
             ThreadBusyError: strategy="delete": a thread is running; those before it are deleted.
             CorruptRecordError: A record is damaged; threads before it are pruned.
             StorageError: The database did not answer; what is done is done.
         """
-        if type(batch_rows) is not int or batch_rows < 1:
-            raise UsageError(f"batch_rows must be a whole number from 1 on, not {batch_rows!r}.")
+        check_batch_rows(batch_rows)
         if not isinstance(dry_run, bool):
             raise UsageError(f"dry_run must be True or False, not {dry_run!r:.100}.")
         _check_policy(policy)
@@ -289,6 +288,16 @@ async def _named(keys: Sequence[ThreadKey]) -> AsyncGenerator[list[ThreadKey], N
         yield once[start : start + listing.PAGE]
 
 
+def check_batch_rows(batch_rows: object) -> None:
+    """Refuse what is no count.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if type(batch_rows) is not int or batch_rows < 1:
+        raise UsageError(f"batch_rows must be a whole number from 1 on, not {batch_rows!r:.80}.")
+
+
 def _check_policy(policy: object) -> None:
     if policy is not None and not isinstance(policy, Retention):
         raise UsageError(f"policy must be a Retention or None, not {policy!r:.100}.")
@@ -304,4 +313,4 @@ def _is_settled(policy: Retention, row: ThreadRow, known: tuple[int, float] | No
     return policy.max_age_s is None or known[1] > row.updated_at + policy.max_age_s
 
 
-__all__ = ["Keeping"]
+__all__ = ["Keeping", "check_batch_rows"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar, cast
 
+from stepwell.checkpoint._driver_parts import RESEALED, not_there
 from stepwell.checkpoint._memory_rows import Space, Thread
 from stepwell.checkpoint.driver import (
     UNENDED,
@@ -19,6 +20,8 @@ from stepwell.checkpoint.driver import (
     ThreadRow,
     place_of,
 )
+
+R = TypeVar("R", bound=StoredRow)
 
 
 class MemorySnapshot:
@@ -137,6 +140,69 @@ def put(threads: dict[ThreadKey, Thread], part: ThreadPart) -> None:
             space.branches = dict(sorted(space.branches.items())) if space.branches else None
 
 
+def reseal(changes: Sequence[tuple[Thread | None, ThreadPart]]) -> list[bool]:
+    """Put other bytes into rows of threads (None: one that is not ours).
+
+    Raises:
+        StorageError: A row is not there; nothing was done.
+    """
+    fit = [
+        (thread, part)
+        for thread, part in changes
+        if thread is not None and thread.layout_no == part.thread.layout_no
+    ]
+    for thread, part in fit:
+        _look_for(thread, part)
+    for thread, part in fit:
+        _reseal(thread, part)
+    done = {part.thread.key for _, part in fit}
+    return [part.thread.key in done for _, part in changes]
+
+
+def _look_for(thread: Thread, part: ThreadPart) -> None:
+    for kind in RESEALED:
+        there = {place_of(kind, row) for row in _rows(thread, kind)}
+        found = sum(place_of(kind, row) in there for row in getattr(part, kind))
+        if found != len(getattr(part, kind)):
+            raise not_there(part, kind, found)
+
+
+def _reseal(thread: Thread, part: ThreadPart) -> None:
+    for run in part.runs:
+        known = thread.runs[run.run - 1]
+        if known.idempotency_key is not None:
+            (thread.idempotency or {}).pop(known.idempotency_key, None)
+        if run.idempotency_key is not None:
+            thread.idempotency = {**(thread.idempotency or {}), run.idempotency_key: run.run}
+        thread.runs[run.run - 1] = _with_bytes(RowKind.RUNS, known, run)
+    spaces = {0: thread.root, **(thread.spaces or {})}
+    rows = {(row.ns, row.seq): row for row in part.checkpoints}
+    segments = {(row.ns, row.seq_from): row for row in part.segments}
+    for ns, space in spaces.items():
+        space.rows = [
+            _with_bytes(RowKind.CHECKPOINTS, row, rows.get((ns, row.seq))) for row in space.rows
+        ]
+        if space.segments is not None:
+            space.segments = [
+                _with_bytes(RowKind.SEGMENTS, row, segments.get((ns, row.seq_from)))
+                for row in space.segments
+            ]
+    for write in part.writes:
+        slots = (thread.writes or {})[write.ns, write.seq]
+        place = write.task_id, write.idx
+        slots[place] = _with_bytes(RowKind.WRITES, slots[place], write)
+    thread.layout_no += 1
+    thread.bytes = part.thread.bytes
+    thread.change = thread.change._replace(error=part.thread.error)
+
+
+def _with_bytes(kind: RowKind, row: R, other: R | None) -> R:
+    if other is None:
+        return row
+    changed: Any = row
+    return cast("R", changed._replace(**{n: getattr(other, n) for n in RESEALED[kind]}))
+
+
 def _begun(row: ThreadRow) -> Thread:
     thread = Thread(row.key, row.uid, row.epoch, row.created_at)
     thread.layout_no = UNENDED
@@ -153,4 +219,4 @@ def _begun(row: ThreadRow) -> Thread:
     return thread
 
 
-__all__ = ["MemorySnapshot", "put"]
+__all__ = ["MemorySnapshot", "put", "reseal"]

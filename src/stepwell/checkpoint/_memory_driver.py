@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Literal
 
 from stepwell._clock import SYSTEM_CLOCK, Clock
-from stepwell.checkpoint._memory_backup import MemorySnapshot, put
+from stepwell.checkpoint._memory_backup import MemorySnapshot, put, reseal
 from stepwell.checkpoint._memory_page import between, page
 from stepwell.checkpoint._memory_rows import Thread
 from stepwell.checkpoint.driver import (
@@ -472,6 +472,10 @@ class MemoryDriver:
             self._threads.pop(key, None)
         for part in parts:
             put(self._threads, part)
+
+    async def reseal(self, worker: bytes, changes: Sequence[tuple[Held, ThreadPart]]) -> list[bool]:
+        """Put other bytes into rows that are there."""
+        return reseal([(self._held(claim, worker), part) for claim, part in changes])
 
     async def strays(self, *, remove: bool = False) -> dict[RowKind, int]:  # noqa: ARG002
         """There are none: rows are kept inside their threads."""

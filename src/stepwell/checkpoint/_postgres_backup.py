@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from stepwell._db.postgres import Postgres
+from stepwell.checkpoint._driver_parts import RESEALED, not_there, resealed
 from stepwell.checkpoint._postgres_rows import (
     checkpoint_row,
     exact,
@@ -21,11 +22,13 @@ from stepwell.checkpoint._postgres_rows import (
 )
 from stepwell.checkpoint.driver import (
     UNENDED,
+    Held,
     NamespaceRow,
     RowKind,
     ThreadKey,
     ThreadPart,
     ThreadRow,
+    place_of,
 )
 
 
@@ -156,6 +159,47 @@ async def restore(db: Postgres, parts: Sequence[ThreadPart], gone: Sequence[Thre
             await link.fetch(db.sql["backup_end_thread"], keys, [row.layout_no for row in ended])
 
 
+async def reseal(
+    db: Postgres, worker: bytes, changes: Sequence[tuple[Held, ThreadPart]]
+) -> list[bool]:
+    """Put other bytes into rows, each thread behind its fence, in one transaction.
+
+    Raises:
+        StorageError: A row is not there; nothing was done.
+    """
+    keys = [key_of(claim.key) for claim, _ in changes]
+    threads = [part.thread for _, part in changes]
+    async with db.transaction("sealing records anew") as link:
+        moved = await link.fetch(
+            db.sql["reseal_threads"], keys, [claim.epoch for claim, _ in changes],
+            [row.layout_no for row in threads], [row.bytes for row in threads],
+            [exact(row.error) for row in threads], uuid_of(worker),
+        )  # fmt: skip
+        fit = {row[0] for row in moved}
+        parts = {key: part for key, (_, part) in zip(keys, changes, strict=True) if key in fit}
+        for kind in RESEALED:
+            await _reseal(db, link, kind, parts)
+    return [key in fit for key in keys]
+
+
+async def _reseal(
+    db: Postgres, link: _Link, kind: RowKind, parts: Mapping[UUID, ThreadPart]
+) -> None:
+    convert = _CONVERT[kind]
+    rows: list[tuple[Any, ...]] = []
+    for key, part in parts.items():
+        for row in getattr(part, kind):
+            stored = row._make(convert(row))
+            rows.append((key, *place_of(kind, row), *resealed(kind, stored)))
+    if not rows:
+        return
+    done = await link.fetch(db.sql[f"reseal_{kind}"], *zip(*rows, strict=True))
+    for key, part in parts.items() if len(done) != len(rows) else ():
+        found = sum(row[0] == key for row in done)
+        if found != len(getattr(part, kind)):
+            raise not_there(part, kind, found)
+
+
 def _thread(row: ThreadRow) -> tuple[Any, ...]:
     return (
         key_of(row.key), exact(row.key.scope), row.key.thread_id, uuid_of(row.uid), row.epoch,
@@ -198,4 +242,4 @@ _CONVERT: Final[Mapping[RowKind, Any]] = {
 """Rows of the SPI as rows of the database, by kind, in the order in which they are written."""
 
 
-__all__ = ["PostgresSnapshot", "note", "restore", "strays"]
+__all__ = ["PostgresSnapshot", "note", "reseal", "restore", "strays"]

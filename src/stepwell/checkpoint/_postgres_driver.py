@@ -475,6 +475,10 @@ class PostgresDriver:
         """Put rows in place as they are, in one transaction."""
         await whole.restore(self._db, parts, gone)
 
+    async def reseal(self, worker: bytes, changes: Sequence[tuple[Held, ThreadPart]]) -> list[bool]:
+        """Put other bytes into rows that are there, in one transaction."""
+        return await whole.reseal(self._db, worker, changes)
+
     async def strays(self, *, remove: bool = False) -> dict[RowKind, int]:
         """Count rows that belong to no thread, and delete them if asked to."""
         return await whole.strays(self._db, remove=remove)

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from contextlib import aclosing, asynccontextmanager
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
-from stepwell._journal.checking import Stored
-from stepwell._journal.copying import thread_pages
-from stepwell.checkpoint._keeping import Keeping
+from stepwell.checkpoint._keeping import Keeping, check_batch_rows
+from stepwell.checkpoint._resealing import Resealing
 from stepwell.checkpoint._results import RotateReport
 from stepwell.checkpoint._sealing import Seal
 from stepwell.checkpoint.driver import (
-    UNENDED,
     BackupDriver,
     Capability,
     Driver,
+    Held,
     RowKind,
     Snapshot,
     ThreadKey,
     ThreadPart,
     ThreadRow,
-    at_rest,
 )
-from stepwell.errors import KeyMissingError, ThreadBusyError, UsageError
+from stepwell.errors import KeyMissingError, UsageError
+
+_log = logging.getLogger("stepwell")
+_SEALED_ROWS: Final = (RowKind.CHECKPOINTS, RowKind.WRITES, RowKind.SEGMENTS)
 
 if TYPE_CHECKING:
     from stepwell.checkpoint._sealed_driver import SealedDriver
@@ -68,6 +70,10 @@ class Unsealed:
             writes=[seal.write(key, row) for row in part.writes],
             segments=segments,
         )
+
+    async def reseal(self, worker: bytes, changes: Sequence[tuple[Held, ThreadPart]]) -> list[bool]:
+        """See `BackupDriver.reseal`: bytes as they are stored."""
+        return await self._inner.reseal(worker, changes)
 
     async def strays(self, *, remove: bool = False) -> dict[RowKind, int]:
         """See `BackupDriver.strays`."""
@@ -155,6 +161,46 @@ def check_keys(rows: Iterable[Any]) -> None:
             raise KeyMissingError(msg)
 
 
+class ReadableBy:
+    """Refuses rows that a saver could not read for want of a key, before they are put into its
+    database.
+
+    Args:
+        driver: The driver of the saver.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self._seal = driver.seal if _is_sealed(driver) else None
+        self._opened = self._told = False
+
+    def __call__(self, key: ThreadKey, kind: RowKind, rows: Sequence[Any]) -> None:
+        """Look at rows of one thread.
+
+        Raises:
+            KeyMissingError: One is under a key that the saver does not have.
+            CorruptRecordError: The first one does not open.
+        """
+        ring = None if self._seal is None else self._seal.keyring
+        for row in rows if kind in _SEALED_ROWS else ():
+            if row.key_id is not None and (ring is None or row.key_id not in ring):
+                raise KeyMissingError(
+                    f"Records of thread {key.thread_id!r} are encrypted under the key "
+                    f"{row.key_id!r}, which this saver does not have, so it could not read what it "
+                    "restores: open it with keyring=. To copy the bytes as they are, call "
+                    "abackup() on a saver of the source.",
+                    thread_id=key.thread_id,
+                )
+            if row.key_id is None and ring is not None and not self._told:
+                self._told = True
+                _log.warning(
+                    "What is restored is in clear, and this saver has a keyring: it refuses to "
+                    "read it until arotate_keys(clear_too=True) has encrypted it."
+                )
+            if row.key_id is not None and not self._opened and self._seal is not None:
+                self._seal.anew(kind, key, row)  # else the key has the name only
+                self._opened = True
+
+
 def place_for(driver: Driver, part: ThreadPart, key: ThreadKey) -> tuple[BackupDriver, ThreadPart]:
     """Where a whole thread as it was stored goes, and as what, if its name is to be `key`.
 
@@ -194,107 +240,51 @@ def _opened(part: ThreadPart, seal: Seal) -> ThreadPart:
 class Rotating(Keeping):
     """The part of a saver that seals what is stored with another key."""
 
-    async def arotate_keys(self, *, clear_too: bool = False) -> RotateReport:
+    async def arotate_keys(
+        self, *, clear_too: bool = False, batch_rows: int = 1000
+    ) -> RotateReport:
         """Encrypt what is stored with the keyring's current key.
 
-        A thread is done in one transaction, under a claim that is not waited for. What is done
-        stays done: called again, it goes on with what is left. When nothing was skipped, older
-        keys can be taken out of the ring. New records are written with the current key anyway.
+        Threads are done in groups, each under claims that are not waited for; runs of other
+        threads go on. What is done stays done: called again, it goes on with what is left. When
+        nothing was skipped, older keys can be taken out of the ring, if no process writes with
+        one any more.
 
         Args:
             clear_too: Also encrypt threads that were written before there was a keyring. Until
                 then they are refused; whoever can write to the database could have made them.
+            batch_rows: Rows that are in memory, and written by one transaction, about.
 
         Returns:
             Threads that were sealed anew, that had nothing to do, and that somebody held.
 
         Raises:
-            UsageError: The saver has no keyring.
+            UsageError: The saver has no keyring, or `batch_rows` is no count.
             KeyMissingError: A record is encrypted with a key that is not in the ring.
             CorruptRecordError: A record is damaged, or in clear; threads before it are done.
             StorageError: The database did not answer.
         """
+        check_batch_rows(batch_rows)
 
         async def rotate() -> RotateReport:
             journal = await self.journal()
             driver = journal.driver
             if not _is_sealed(driver) or driver.seal.keyring is None:
                 raise UsageError("arotate_keys() needs a saver that was opened with keyring=.")
+            if Capability.ONLINE_BACKUP not in driver.capabilities:
+                raise UsageError(f"The driver {driver.name!r} does not declare online_backup.")
             seal = driver.seal.admitting_clear() if clear_too else driver.seal
             inner = cast("BackupDriver", driver.inner)
-            report = RotateReport()
-            async with aclosing(self._stale(inner, seal)) as stale:
-                async for key, todo in stale:
-                    if not todo:
-                        report = report.plus(current=1)
-                        continue
-                    try:
-                        handle = await journal.acquire(key, wait=False, load_seq=0)
-                    except ThreadBusyError:
-                        report = report.plus(skipped=1)
-                        continue
-                    try:
-                        done = await _seal_anew(inner, seal, key)
-                    finally:
-                        await handle.release()
-                    report = report.plus(threads=int(done), current=int(not done))
-            return report
+            scope = self._scope if self._is_view else None
+            return await Resealing(journal, inner, seal, batch_rows).run(scope)
 
         return await self.at_home(rotate)
 
-    def rotate_keys(self, *, clear_too: bool = False) -> RotateReport:
+    def rotate_keys(self, *, clear_too: bool = False, batch_rows: int = 1000) -> RotateReport:
         """Sync twin of `arotate_keys`."""
-        return self._now(lambda: self.arotate_keys(clear_too=clear_too), "rotate_keys")
-
-    async def _stale(
-        self, inner: BackupDriver, seal: Seal
-    ) -> AsyncGenerator[tuple[ThreadKey, bool], None]:
-        """Every thread, and whether something of it is not sealed with the current key."""
-        async with inner.snapshot() as snapshot:
-            keys: list[ThreadKey] = []
-            scope = self._scope if self._is_view else None
-            async with aclosing(thread_pages(snapshot, scope)) as pages:
-                async for page in pages:
-                    keys += [row.key for row in page]
-        for key in keys:
-            stored = await _read(inner, key)
-            if stored is not None:
-                yield key, not _is_current(seal, stored)
-
-
-async def _read(driver: Any, key: ThreadKey) -> Stored | None:
-    async with driver.snapshot() as snapshot:
-        [row] = await snapshot.named([key])
-        if row is None:
-            return None
-        return Stored.of(row, {kind: (await snapshot.rows(kind, [key]))[0] for kind in RowKind})
-
-
-def _is_current(seal: Seal, stored: Stored) -> bool:
-    rows: list[Any] = [*stored.checkpoints, *stored.writes, *stored.segments]
-    return (
-        all(row.key_id == seal.current for row in rows)
-        and all(seal.is_current(run) for run in stored.runs)
-        and seal.is_current_text(stored.thread.error)
-    )
-
-
-async def _seal_anew(inner: BackupDriver, seal: Seal, key: ThreadKey) -> bool:
-    """Seal one thread with the current key; False: it is gone."""
-    view = Unsealed(inner, seal)
-    stored = await _read(view, key)
-    if stored is None or stored.thread.layout_no == UNENDED:
-        return False
-    for row in (*stored.checkpoints, *stored.writes, *stored.segments):
-        if (refusal := getattr(row, "refusal", None)) is not None:
-            raise refusal
-    part = ThreadPart(
-        thread=at_rest(stored.thread), begins=True, ends=True, namespaces=stored.namespaces,
-        runs=stored.runs, checkpoints=stored.checkpoints, writes=stored.writes,
-        segments=stored.segments,
-    )  # fmt: skip
-    await view.restore([part])
-    return True
+        return self._now(
+            lambda: self.arotate_keys(clear_too=clear_too, batch_rows=batch_rows), "rotate_keys"
+        )
 
 
 __all__ = ["Rotating", "check_keys", "place_for", "unsealed"]

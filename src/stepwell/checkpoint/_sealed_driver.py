@@ -203,6 +203,10 @@ class SealedDriver:
         """See `BackupDriver.mark`."""
         await cast("BackupDriver", self.inner).mark(note)
 
+    async def reseal(self, worker: bytes, changes: Sequence[tuple[Held, ThreadPart]]) -> list[bool]:
+        """See `BackupDriver.reseal`: bytes as they are stored."""
+        return await cast("BackupDriver", self.inner).reseal(worker, changes)
+
     async def strays(self, *, remove: bool = False) -> dict[RowKind, int]:
         """See `BackupDriver.strays`."""
         return await cast("BackupDriver", self.inner).strays(remove=remove)

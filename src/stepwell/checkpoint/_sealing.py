@@ -21,7 +21,7 @@ import base64
 import binascii
 import copy
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -32,6 +32,7 @@ from stepwell._ids import Ids
 from stepwell._journal.unusual import OpenedCheckpoint, OpenedSegment, OpenedWrite
 from stepwell.checkpoint.driver import (
     CheckpointRow,
+    RowKind,
     RunRow,
     SegmentRow,
     ThreadChange,
@@ -256,24 +257,27 @@ class Seal:
         """A run as it was given; parts that do not open stay sealed."""
         if self._ring is None:
             return row
-        place = (row.run, row.run_id)
         try:
-            given, name = self._opened(key, ("ri", *place), row.input), row.idempotency_key
-            if given is not None and given is not row.input:
-                digest, name = orjson.loads(given)
-                given = None if digest is None else bytes.fromhex(digest)
-            return row._replace(
-                metadata=self._opened(key, ("rm", *place), row.metadata),
-                input=given,
-                idempotency_key=name,
-                outcome=self._opened(key, ("ro", *place), row.outcome),
-                error=self._opened_text(key, ("re", *place), row.error),
-            )
+            return self._opened_run(key, row)
         except CodecError:
             # Said when the metadata is asked for. Nothing in clear is taken for true.
             return row._replace(
                 metadata=b"\0", input=None, outcome=None, error=_unopened(row.error)
             )
+
+    def _opened_run(self, key: ThreadKey, row: RunRow) -> RunRow:
+        place = (row.run, row.run_id)
+        given, name = self._opened(key, ("ri", *place), row.input), row.idempotency_key
+        if given is not None and given is not row.input:
+            digest, name = orjson.loads(given)
+            given = None if digest is None else bytes.fromhex(digest)
+        return row._replace(
+            metadata=self._opened(key, ("rm", *place), row.metadata),
+            input=given,
+            idempotency_key=name,
+            outcome=self._opened(key, ("ro", *place), row.outcome),
+            error=self._opened_text(key, ("re", *place), row.error),
+        )
 
     def open_thread(self, row: ThreadRow) -> ThreadRow:
         """A thread's row as it was given; the text of an error that does not open stays sealed."""
@@ -283,6 +287,32 @@ class Seal:
             return row._replace(error=self._opened_text(row.key, ("te",), row.error))
         except CodecError:
             return row._replace(error=_unopened(row.error))
+
+    # -- out and in again ---------------------------------------------------------------------
+
+    def anew(self, kind: RowKind, key: ThreadKey, row: Any) -> Any:
+        """A stored row as it is stored now: with the current key.
+
+        Raises:
+            CodecError: It does not open.
+        """
+        if kind is RowKind.RUNS:
+            return self.run(key, self._opened_run(key, row))
+        opens, seals = _ANEW[kind]
+        opened = opens(self, key, row)
+        refusal = getattr(opened, "refusal", None)
+        if refusal is not None:
+            raise refusal
+        return seals(self, key, opened)
+
+    def error_anew(self, row: ThreadRow) -> str | None:
+        """The text of the error on a stored thread's row, with the current key.
+
+        Raises:
+            CodecError: It does not open.
+        """
+        place = ("te",)
+        return self._text(row.key, place, self._opened_text(row.key, place, row.error))
 
     def _open(
         self, key: ThreadKey, row: CheckpointRow | WriteRow | SegmentRow, place: tuple[Any, ...]
@@ -327,6 +357,13 @@ class Seal:
             raise _in_clear(key) from None
         plain = self._opened(key, place, raw) or b""
         return plain.decode("utf-8", "surrogatepass")
+
+
+_ANEW: Final[Mapping[RowKind, tuple[Any, Any]]] = {
+    RowKind.CHECKPOINTS: (Seal.open_checkpoint, Seal.checkpoint),
+    RowKind.WRITES: (Seal.open_write, Seal.write),
+    RowKind.SEGMENTS: (Seal.open_segment, Seal.segment),
+}
 
 
 def _refused(row: R, error: CodecError) -> R:

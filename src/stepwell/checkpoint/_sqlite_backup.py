@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeAlias, TypeVar
 
 from stepwell._db.sqlite import SQL, Cursor, LeaseTime, exact_parameter
+from stepwell.checkpoint._driver_parts import RESEALED, not_there, resealed
 from stepwell.checkpoint._sqlite_read import thread_row
 from stepwell.checkpoint.driver import (
     UNENDED,
     CheckpointRow,
+    Held,
     NamespaceRow,
     RowKind,
     RunRow,
@@ -19,6 +21,7 @@ from stepwell.checkpoint.driver import (
     ThreadPart,
     ThreadRow,
     WriteRow,
+    place_of,
 )
 from stepwell.errors import InternalError
 
@@ -47,6 +50,8 @@ _READ: Final = {
     RowKind.SEGMENTS: (SQL["backup_segments"], SegmentRow._make, (-1, 0)),
 }
 """Statement, row type, and the place before all rows."""
+_RESEAL_THREAD: Final = SQL["reseal_thread"]
+_RESEAL: Final = {kind: SQL[f"reseal_{kind}"] for kind in RESEALED}
 _STRAYS: Final = {kind: SQL[f"stray_{kind}"] for kind in RowKind}
 _STRAYS_DELETE: Final = {kind: SQL[f"stray_{kind}_delete"] for kind in RowKind}
 
@@ -174,4 +179,33 @@ def _put(cursor: Cursor, part: ThreadPart) -> None:
         cursor.execute(_END, (row.layout_no, t))
 
 
-__all__ = ["SqliteSnapshot", "mark", "note", "restore", "strays"]
+def reseal(cursor: Cursor, worker: bytes, changes: Sequence[tuple[Held, ThreadPart]]) -> list[bool]:
+    """Put other bytes into rows, thread by thread, each behind its fence.
+
+    Raises:
+        StorageError: A row is not there; the transaction must be undone.
+    """
+    return [_reseal(cursor, worker, claim, part) for claim, part in changes]
+
+
+def _reseal(cursor: Cursor, worker: bytes, claim: Held, part: ThreadPart) -> bool:
+    row = part.thread
+    values = (row.bytes, exact_parameter(row.error), *row.key, claim.epoch, worker, row.layout_no)
+    found = cursor.execute(_RESEAL_THREAD, values).fetchone()
+    if found is None:
+        return False
+    t = found[0]
+    for kind, sql in _RESEAL.items():
+        rows = [
+            tuple(map(exact_parameter, (*resealed(kind, each), t, *place_of(kind, each))))
+            for each in getattr(part, kind)
+        ]
+        if not rows:
+            continue
+        cursor.executemany(sql, rows)
+        if cursor.rowcount != len(rows):
+            raise not_there(part, kind, cursor.rowcount)
+    return True
+
+
+__all__ = ["SqliteSnapshot", "mark", "note", "reseal", "restore", "strays"]

@@ -436,6 +436,10 @@ class SqliteDriver:
         await self._opened().write(lambda cursor: whole.restore(cursor, parts, gone))
         self._numbers.clear()
 
+    async def reseal(self, worker: bytes, changes: Sequence[tuple[Held, ThreadPart]]) -> list[bool]:
+        """Put other bytes into rows that are there, in one transaction."""
+        return await self._opened().write(lambda cursor: whole.reseal(cursor, worker, changes))
+
     async def strays(self, *, remove: bool = False) -> dict[RowKind, int]:
         """Count rows that belong to no thread, and delete them if asked to."""
         database = self._opened()

@@ -74,7 +74,7 @@ class DriverContract(
         a reason; every other test is required: a subclass that replaces one, or ``needs``, or
         marks all of them as skipped or failing, is refused with ``UsageError``.
 
-    ``survives_close``, ``short_lease_s``, ``pass_time``, ``kill``
+    ``survives_close``, ``short_lease_s``, ``pass_time``, ``kill``, ``orphan_rows``
         Optional; see their own words. A slow database wants a longer ``short_lease_s``.
 
     What the contract takes for granted of its caller, the journal: a thread occurs once in a

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any, TypeAlias, cast
+
+import pytest
 
 from stepwell.checkpoint.driver import (
     BackupDriver,
@@ -19,6 +22,7 @@ from stepwell.checkpoint.driver import (
     at_rest,
     place_of,
 )
+from stepwell.errors import StorageError
 from stepwell.testing._contract_base import ContractBase, DriverFactory
 from stepwell.testing._contract_layout import change as relayout
 from stepwell.testing._rows import (
@@ -157,6 +161,66 @@ class BackupContract(ContractBase):
         assert bodies((await loaded(driver, thread_key())).rows)[-1] == b"7"
         assert (await thread_row(driver, thread_key())).ttl_s == 12.5
 
+    async def test_rows_get_other_bytes_where_they_are(self, driver_factory: DriverFactory) -> None:
+        """Those of the part, whichever kind; nothing else moves but the layout."""
+        self.needs(Capability.ONLINE_BACKUP)
+        driver = cast("BackupDriver", await driver_factory())
+        alice = await written(driver)
+        before = await _everything_of(driver, thread_key())
+        part = _resealed(*before)
+        assert await driver.reseal(ALICE, [(alice.held, part)]) == [True]
+        thread, rows = before[0], _with(before[1], part)
+        after = await _everything_of(driver, thread_key())
+        assert after[1] == rows
+        assert after[0] == at_rest(thread)._replace(
+            layout_no=thread.layout_no + 1, bytes=part.thread.bytes, error=part.thread.error
+        )
+        assert (await driver.keyed_run(thread_key(), "k")) is None
+        assert (await driver.keyed_run(thread_key(), "k\x00\ud800")) is not None
+        await alice.append(checkpoint(b"7"))  # its owner goes on
+        assert bodies((await loaded(driver, thread_key())).rows)[-1] == b"7"
+
+    async def test_who_does_not_hold_a_thread_seals_nothing(
+        self, driver_factory: DriverFactory
+    ) -> None:
+        """Nor who has read another layout; the others of the call are done."""
+        self.needs(Capability.ONLINE_BACKUP)
+        driver = cast("BackupDriver", await driver_factory())
+        alice = await written(driver)
+        bob = await take(driver, OTHER, BOB)
+        row, rows = await _everything_of(driver, thread_key())
+        part = _resealed(row, rows)
+        ours = _resealed(*await _everything_of(driver, OTHER))
+        older = replace(part, thread=row._replace(layout_no=row.layout_no - 1))
+        late = alice.held._replace(epoch=alice.epoch - 1)
+        for claim, refused in ((late, part), (alice.held, older)):
+            assert await driver.reseal(ALICE, [(claim, refused)]) == [False]
+        assert await driver.reseal(BOB, [(alice.held, part), (bob.held, ours)]) == [False, True]
+        assert await _everything_of(driver, thread_key()) == (row, rows)
+        changed = await _everything_of(driver, OTHER)
+        assert changed[1][RowKind.CHECKPOINTS][0].body == ours.checkpoints[0].body
+        gone = replace(part, checkpoints=[part.checkpoints[0]._replace(seq=99)])
+        with pytest.raises(StorageError):
+            await driver.reseal(ALICE, [(alice.held, gone)])
+        assert await _everything_of(driver, thread_key()) == (row, rows)
+
+    async def test_rows_of_no_thread(self, driver_factory: DriverFactory) -> None:
+        """They are counted by kind, and deleted if that is asked for; whole threads have none."""
+        self.needs(Capability.ONLINE_BACKUP)
+        driver = cast("BackupDriver", await driver_factory())
+        await written(driver)
+        async with driver.snapshot() as snapshot:
+            before = await everything(snapshot)
+        for remove in (False, True):
+            assert await driver.strays(remove=remove) == {}
+        if await self.orphan_rows(driver, thread_key()):
+            strays = {kind: len(rows) for kind, rows in before.pop(thread_key())[1].items()}
+            for remove in (False, True):
+                assert await driver.strays(remove=remove) == strays
+            assert await driver.strays() == {}
+        async with driver.snapshot() as snapshot:
+            assert await everything(snapshot) == before
+
     async def test_what_is_not_whole_says_so(self, driver_factory: DriverFactory) -> None:
         """The mark is found by whoever opens the database next, until it is taken away."""
         self.needs(Capability.ONLINE_BACKUP)
@@ -172,6 +236,45 @@ class BackupContract(ContractBase):
         await driver.mark(None)
         await other.migrate("auto")
         assert other.unfinished is None
+
+
+Rows: TypeAlias = dict[RowKind, Any]
+
+
+async def _everything_of(driver: BackupDriver, key: ThreadKey) -> tuple[ThreadRow, Rows]:
+    async with driver.snapshot() as snapshot:
+        return (await everything(snapshot))[key]
+
+
+def _resealed(row: ThreadRow, rows: Rows) -> ThreadPart:
+    """A part that puts other bytes into the first row of each kind."""
+
+    def first(kind: RowKind, **fields: Any) -> list[Any]:
+        return [each._replace(**fields) for each in rows[kind][:1]]
+
+    return ThreadPart(
+        thread=row._replace(bytes=row.bytes + 7, error=None if row.error is None else "e\x00"),
+        runs=first(
+            RowKind.RUNS, metadata=b"\x00m", meta_index='{"k": 1}', input=b"i", outcome=b"o",
+            error="other\ud800", idempotency_key="k\x00\ud800",
+        ),
+        checkpoints=first(
+            RowKind.CHECKPOINTS, format=2, crc=5, body=b"\x00new", metadata=b"\xfe",
+            meta_index='{"k": 2}', key_id="key\u4e2d",
+        ),
+        writes=first(RowKind.WRITES, format=2, crc=6, body=b"\x00w", key_id="key"),
+        segments=first(
+            RowKind.SEGMENTS, format=2, crc=8, body=b"\x00s", detail=b"\x00d", key_id="key"
+        ),
+    )  # fmt: skip
+
+
+def _with(rows: Rows, part: ThreadPart) -> Rows:
+    """Rows with those of a part in the place of the first ones."""
+    return {
+        kind: [*getattr(part, kind), *found[len(getattr(part, kind)) :]]
+        for kind, found in rows.items()
+    }
 
 
 def _part(row: ThreadRow, kinds: dict[RowKind, Any]) -> ThreadPart:

@@ -8,7 +8,14 @@ from typing import ClassVar, TypeAlias
 
 import pytest
 
-from stepwell.checkpoint.driver import Capability, CommitOutcome, Driver, Failed, Slice
+from stepwell.checkpoint.driver import (
+    Capability,
+    CommitOutcome,
+    Driver,
+    Failed,
+    Slice,
+    ThreadKey,
+)
 from stepwell.errors import StorageError
 
 DriverFactory: TypeAlias = Callable[[], Awaitable[Driver]]
@@ -42,6 +49,12 @@ class ContractBase:
         cut off more rudely.
         """
         await driver.close()
+
+    async def orphan_rows(self, driver: Driver, key: ThreadKey) -> bool:  # noqa: ARG002
+        """Take the row of a thread out of the database behind the driver's back and leave the
+        rows that belong to it, as only damage can. False: this database cannot be like that.
+        """
+        return False
 
     def needs(self, capability: Capability) -> None:
         """Leave the calling test out unless the driver declares `capability`."""

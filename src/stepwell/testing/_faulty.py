@@ -53,7 +53,7 @@ VERBS = (
     "tally", "vitals", "runs_numbered", "page", "described",
 )  # fmt: skip
 
-BACKUP_VERBS = ("snapshot", "restore", "mark", "strays")
+BACKUP_VERBS = ("snapshot", "restore", "mark", "reseal", "strays")
 """Of drivers that declare `ONLINE_BACKUP`; a snapshot counts when it begins."""
 
 
@@ -416,6 +416,11 @@ class FaultyDriver:
     async def vitals(self) -> Vitals:
         """See `Driver.vitals`."""
         return await self._call("vitals", self.driver.vitals)
+
+    async def reseal(self, worker: bytes, changes: Sequence[tuple[Held, ThreadPart]]) -> list[bool]:
+        """See `BackupDriver.reseal`."""
+        driver = cast("BackupDriver", self.driver)
+        return await self._call("reseal", lambda: driver.reseal(worker, changes))
 
     async def strays(self, *, remove: bool = False) -> dict[RowKind, int]:
         """See `BackupDriver.strays`."""
