@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from stepwell import _clock
+from stepwell import Keyring, _clock
 from stepwell.cache.base import BaseCache, CodecSerializer
 from stepwell.cache.memory import InMemoryCache
 from stepwell.cache.sqlite import SqliteCache
@@ -27,13 +27,18 @@ VALUES = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=["memory", "sqlite", "private sqlite"])
+OLD, NEW = bytes(range(32)), bytes(range(1, 33))
+RING = Keyring({"old": OLD}, "old")
+
+
+@pytest.fixture(params=["memory", "sqlite", "private sqlite", "sealed sqlite"])
 def cache(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[BaseCache[Any]]:
     if request.param == "memory":
         yield InMemoryCache()
         return
     path = ":memory:" if request.param == "private sqlite" else str(tmp_path / "cache.db")
-    with SqliteCache[Any](path=path) as opened:
+    ring = RING if request.param == "sealed sqlite" else None
+    with SqliteCache[Any](path=path, keyring=ring) as opened:
         yield opened
 
 
@@ -221,3 +226,73 @@ def test_a_forked_child_has_a_connection_of_its_own(tmp_path: Path) -> None:
     assert os.waitpid(child, 0)[1] == 0
     assert cache.get([(A, "k"), (A, "c")]) == {(A, "k"): "parent", (A, "c"): "child"}
     cache.close()
+
+
+SECRET = "canary-51-canary"
+
+
+def files_hold(folder: Path, text: str) -> bool:
+    return any(text.encode() in p.read_bytes() for p in folder.iterdir())
+
+
+def test_sealed_entries_hold_nothing_in_clear(tmp_path: Path) -> None:
+    """Neither a value nor what it is found by is in the file or its log."""
+    path = str(tmp_path / "cache.db")
+    with SqliteCache[Any](path=path) as plain:
+        plain.set({(A, SECRET): ({"k": [SECRET]}, None)})
+        assert files_hold(tmp_path, SECRET)
+        plain.clear()
+    for file in tmp_path.iterdir():
+        file.unlink()
+    with SqliteCache[Any](path=path, keyring=RING) as sealed:
+        sealed.set({(A, SECRET): ({"k": [SECRET]}, None)})
+        assert not files_hold(tmp_path, SECRET)
+        assert sealed.get([(A, SECRET)]) == {(A, SECRET): {"k": [SECRET]}}
+
+
+def test_what_does_not_open_is_computed_anew(tmp_path: Path) -> None:
+    """Another key, no key, in clear, changed, or moved: as if nothing were there."""
+    path = str(tmp_path / "cache.db")
+    with SqliteCache[Any](path=path, keyring=RING) as sealed:
+        sealed.set({(A, "one"): (1, None), (A, "two"): (2, None)})
+        for ring in (None, Keyring({"new": NEW}, "new"), Keyring({"old": NEW}, "old")):
+            with SqliteCache[Any](path=path, keyring=ring) as other:
+                assert other.get([(A, "one"), (A, "two")]) == {}
+        with sqlite3.connect(path) as connection:
+            [(one, body), (two, _)] = connection.execute(
+                "SELECT key, value FROM stepwell_cache"
+            ).fetchall()
+            connection.execute("UPDATE stepwell_cache SET value = ? WHERE key = ?", (body, two))
+        connection.close()
+        assert len(sealed.get([(A, "one"), (A, "two")])) == 1
+        with sqlite3.connect(path) as connection:
+            connection.execute(
+                "UPDATE stepwell_cache SET value = ? WHERE key = ?",
+                (body[:-1] + bytes([body[-1] ^ 1]), one),
+            )
+        connection.close()
+        assert sealed.get([(A, "one"), (A, "two")]) == {}
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE stepwell_cache SET encoding = 'json', value = x'33'")
+        connection.close()
+        assert sealed.get([(A, "one"), (A, "two")]) == {}
+
+
+def test_entries_under_an_older_key_are_found(tmp_path: Path) -> None:
+    path = str(tmp_path / "cache.db")
+    with SqliteCache[Any](path=path, keyring=RING) as sealed:
+        sealed.set({(A, "k"): (1, None)})
+    with SqliteCache[Any](path=path, keyring=Keyring({"old": OLD, "new": NEW}, "new")) as both:
+        assert both.get([(A, "k")]) == {(A, "k"): 1}
+        both.set({(A, "k"): (2, None)})
+        assert both.get([(A, "k")]) == {(A, "k"): 2}
+    with SqliteCache[Any](path=path, keyring=Keyring({"new": NEW}, "new")) as new:
+        assert new.get([(A, "k")]) == {(A, "k"): 2}
+        new.clear([A])
+        assert new.get([(A, "k")]) == {}
+
+
+def test_a_keyring_is_one(tmp_path: Path) -> None:
+    bad: Any = b"key"
+    with pytest.raises(UsageError, match="Keyring"):
+        SqliteCache[Any](path=str(tmp_path / "cache.db"), keyring=bad)

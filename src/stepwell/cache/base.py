@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from stepwell._codec import Codec
+from stepwell._ids import RANDOM_IDS
+from stepwell.errors import CodecError, UsageError
+
+if TYPE_CHECKING:
+    from stepwell._codec.crypt import Keyring
 
 ValueT = TypeVar("ValueT")
 Namespace = tuple[str, ...]
@@ -54,6 +59,58 @@ class CodecSerializer:
         """
         encoding, raw = data
         return raw if encoding == "bytes" else self._codec.decode(raw, encoding == "tagged")
+
+
+SEALED: Final = "sealed:"
+"""How the encoding of an encrypted entry begins; the name of its key follows."""
+
+
+class SealedEntries:
+    """Encrypts the entries of a cache, and what they are found by.
+
+    An entry is bound to its place. One that does not open (under another key, changed, moved, or
+    in clear) counts as not there: it is computed anew.
+
+    Args:
+        keyring: What is encrypted with.
+
+    Raises:
+        UsageError: It is no keyring.
+    """
+
+    __slots__ = ("_ring",)
+
+    def __init__(self, keyring: Keyring) -> None:
+        if not hasattr(keyring, "digest"):
+            raise UsageError(f"keyring must be a Keyring, not {type(keyring).__name__}.")
+        self._ring = keyring
+
+    def names(self, namespace: str, key: str) -> list[str]:
+        """What a key may be stored as, first what it is stored as now: nobody without the ring
+        can tell which input an entry is of."""
+        ring = self._ring
+        return [ring.digest(key_id, ("", namespace), key) for key_id in ring.key_ids]
+
+    def seal(self, namespace: str, name: str, encoding: str, raw: bytes) -> tuple[str, bytes]:
+        """Encoding and bytes of an entry as they are stored under its name."""
+        ring = self._ring
+        plain = encoding.encode() + b"\0" + raw
+        nonce = RANDOM_IDS.uid()[:12]
+        return SEALED + ring.current, ring.seal(("", namespace), ("cache", name), plain, nonce)
+
+    def open(
+        self, namespace: str, name: str, encoding: str, raw: bytes
+    ) -> tuple[str, bytes] | None:
+        """Encoding and bytes that `seal` was given; None: it does not open."""
+        if not encoding.startswith(SEALED):
+            return None
+        key_id = encoding.removeprefix(SEALED)
+        try:
+            plain = self._ring.open(key_id, ("", namespace), ("cache", name), raw)
+        except CodecError:
+            return None
+        kind, _, data = plain.partition(b"\0")
+        return kind.decode(), data
 
 
 class BaseCache(ABC, Generic[ValueT]):
