@@ -13,6 +13,7 @@ from stepwell.errors import (
     InvalidIdError,
     InvalidUpdateError,
     NotFoundError,
+    UsageError,
 )
 from stepwell.graph import END, START, StateGraph
 from stepwell.types import StateUpdate
@@ -125,3 +126,55 @@ def test_a_store_is_something_of_a_store() -> None:
 def test_a_sequence_is_a_list(given: Any) -> None:
     with pytest.raises(GraphDefinitionError, match="must be a list of functions"):
         StateGraph(State).add_sequence(given)
+
+
+IDS: dict[str, Any] = {
+    "compact": {}, "prune": {}, "verify": {}, "archive": {"target": "archives"},
+    "delete_for_runs": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", IDS)
+@pytest.mark.parametrize("given", ["abc", b"abc", 3, iter(["abc"])], ids=repr)
+def test_one_id_is_no_list_of_ids(verb: str, given: Any) -> None:
+    """Its letters are not taken for threads, and the message shows what was meant."""
+    saver = InMemorySaver()
+    name = "run_ids" if verb == "delete_for_runs" else "thread_ids"
+    hint = r": for one of them, \w+=\['abc'\]" if given == "abc" else ""
+    with pytest.raises(UsageError, match=rf"{name} must be a list of ids, not .*{hint}\.$"):
+        getattr(saver, verb)(**{name: given}, **IDS[verb])
+
+
+@pytest.mark.parametrize("verb", [verb for verb in IDS if verb != "delete_for_runs"])
+def test_what_is_in_a_list_of_ids_is_an_id(verb: str) -> None:
+    """None is not taken for a thread of that name."""
+    for given in (None, ["a"], 1.5):
+        with pytest.raises(InvalidIdError, match="thread_id must be a str"):
+            getattr(InMemorySaver(), verb)(thread_ids=[given], **IDS[verb])
+
+
+MISTAKES: list[tuple[dict[str, Any], str]] = [
+    ({"status": ["done"]}, "status must be one of"),
+    ({"metadata": "abc"}, "metadata= must be a mapping"),
+    ({"limit": -1}, "limit must be a whole number"),
+    ({"limit": float("nan")}, "limit must be a whole number"),
+    ({"updated_before": "2020"}, "aware datetime or unix seconds, not '2020'"),
+    ({"updated_after": float("nan")}, "aware datetime or unix seconds, not nan"),
+    ({"order": "x"}, "order must be one of"),
+    ({"after": "zz"}, "no cursor of this listing"),
+    ({"graph": 3}, "graph must be the name of one, not 3"),
+    ({"descending": "no"}, "descending must be True or False"),
+]
+
+
+@pytest.mark.parametrize(("mistake", "said"), MISTAKES, ids=repr)
+def test_a_listing_that_blocks_says_what_is_wrong(mistake: dict[str, Any], said: str) -> None:
+    """The error of the first step reaches whoever iterates, outside of a loop as well."""
+    with pytest.raises(UsageError, match=said):
+        list(InMemorySaver().list_threads(**mistake))
+
+
+@pytest.mark.parametrize("since", [float("nan"), float("inf"), "today", True])
+def test_a_report_since_no_moment_is_refused(since: Any) -> None:
+    with pytest.raises(UsageError, match="since must be an aware datetime or unix seconds"):
+        InMemorySaver().report(since=since)

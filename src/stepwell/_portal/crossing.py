@@ -285,16 +285,19 @@ class Pump(Generic[T]):
         self.call = Call(loop, self._run)
 
     async def _run(self) -> None:
-        slot: Future[T | End] | None = None
+        slot = await self._asked.get()
+        if slot is None:
+            return
         try:
-            items = self._make()
+            items = self._make()  # which may refuse its arguments: whoever asked first is told
             try:
-                while (slot := await self._asked.get()) is not None:
+                while slot is not None:
                     try:
                         item = await anext(items)
                     except StopAsyncIteration:
                         break
                     slot.set_result(item)
+                    slot = await self._asked.get()
             finally:
                 close = getattr(items, "aclose", None)
                 if close is not None:

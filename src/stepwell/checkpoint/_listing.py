@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -120,7 +121,9 @@ def unix_seconds(value: datetime | float | None, name: str) -> float | None:
     Raises:
         UsageError: It is neither an aware datetime nor a number.
     """
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+    if value is None:
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return value
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise UsageError(f"{name} must be an aware datetime or unix seconds, not {value!r}.")
@@ -145,6 +148,8 @@ def thread_query(
     """
     if order not in _ORDERS:
         raise UsageError(f"order must be one of {', '.join(_ORDERS)}, not {order!r}.")
+    if graph is not None and not isinstance(graph, str):
+        raise UsageError(f"graph must be the name of one, not {graph!r:.100}.")
     if not isinstance(descending, bool):
         raise UsageError(f"descending must be True or False, not {descending!r:.100}.")
     return ThreadQuery(

@@ -130,6 +130,8 @@ def place_of_archives(target: Any) -> Place:
         UsageError: It is none of them, or needs the extra.
     """
     is_url = isinstance(target, str) and "://" in target
+    if target == "":
+        raise UsageError("An empty text names no place for archives: give a folder or a URL.")
     if isinstance(target, str | os.PathLike) and not is_url:
         from pathlib import Path
 

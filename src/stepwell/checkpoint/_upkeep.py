@@ -134,11 +134,11 @@ class Upkeep(Opening):
             run_ids: Names of runs, as `config["run_id"]` gave them; unknown ones are left out.
 
         Raises:
-            UsageError: A thread has other runs too, whose checkpoints build on these; nothing
-                was deleted.
+            UsageError: `run_ids` is a single text; or a thread has other runs too, whose
+                checkpoints build on these. Nothing was deleted.
             ThreadBusyError: A thread is running.
         """
-        wanted = listed(run_ids, "run_ids")
+        wanted = {str(run_id) for run_id in listed(run_ids, "run_ids")}
         if not wanted:
             return
 
@@ -170,16 +170,16 @@ class Upkeep(Opening):
         return listing.Reader(await self.journal(), self.codec, self._clock)
 
 
-def listed(given: Any, name: str = "thread_ids") -> list[str]:
+def listed(given: Any, name: str = "thread_ids") -> list[Any]:
     """A list of ids that a caller gave.
 
     Raises:
-        TypeError: It is a single text, or no collection.
+        UsageError: It is a single text, or no collection.
     """
     if isinstance(given, (str, bytes)) or not isinstance(given, Collection):
-        msg = f"{name} must be a list of ids, not {given!r:.80}"
-        raise TypeError(msg)
-    return [str(each) for each in given]
+        one = f": for one of them, {name}=[{given!r:.80}]" if isinstance(given, str) else ""
+        raise UsageError(f"{name} must be a list of ids, not {given!r:.80}{one}.")
+    return list(given)
 
 
 __all__ = ["Upkeep", "listed"]

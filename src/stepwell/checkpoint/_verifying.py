@@ -56,7 +56,6 @@ class Verifying(Rotating, Backing):
 
         Raises:
             UsageError: An argument is none that it can be.
-            TypeError: `thread_ids` is a single text.
             KeyMissingError: Records are encrypted with a key that this saver does not have.
             StorageError: The database did not answer.
         """

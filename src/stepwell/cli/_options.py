@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from urllib.parse import quote
 
 from cyclopts import Parameter
@@ -16,7 +16,8 @@ from stepwell._db._sqlite_address import IN_MEMORY, sqlite_address
 from stepwell.checkpoint._open import DSN, from_environment, open_saver
 from stepwell.checkpoint._options import OpenOptions
 from stepwell.checkpoint.base import Saver
-from stepwell.cli._output import Format
+from stepwell.cli._codes import FINE, PROBLEM
+from stepwell.cli._output import Format, note
 from stepwell.errors import UsageError
 
 
@@ -97,6 +98,23 @@ def missing_file(dsn: str | None) -> bool:
     return not uri and path != IN_MEMORY and not Path(path).exists()
 
 
+async def absent_of(saver: Saver, thread_ids: Sequence[str]) -> list[str]:
+    """Which of these threads are not there."""
+    named = dict.fromkeys(thread_ids)
+    return [name for name in named if await saver.aget_thread(name) is None]
+
+
+def told_of(absent: Sequence[str]) -> int:
+    """Say which of the threads that were named are not there; the exit code."""
+    if not absent:
+        return FINE
+    names = ", ".join(map(repr, absent[:_NAMED_MAX]))
+    more = f" and {len(absent) - _NAMED_MAX} more" if len(absent) > _NAMED_MAX else ""
+    note(f"stepwell: There is no thread {names}{more}.")
+    return PROBLEM
+
+
+_NAMED_MAX: Final = 20
 OPTIONS = Options()
 PAGE = Page()
 
@@ -105,9 +123,11 @@ __all__ = [
     "PAGE",
     "Options",
     "Page",
+    "absent_of",
     "address_of",
     "missing_file",
     "opened",
     "refuse_missing_file",
     "saver_of",
+    "told_of",
 ]

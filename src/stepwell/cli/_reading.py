@@ -7,7 +7,7 @@ import contextlib
 import platform
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from rich.live import Live
 from rich.table import Table
@@ -16,11 +16,12 @@ from rich.tree import Tree
 
 from stepwell.checkpoint.base import CheckpointTuple, Saver, ThreadInfo
 from stepwell.cli._codes import FINE, PROBLEM
-from stepwell.cli._options import OPTIONS, PAGE, Options, Page, opened
+from stepwell.cli._options import OPTIONS, PAGE, Options, Page, absent_of, opened, told_of
 from stepwell.cli._output import chosen, confirmed, console, listing, note, one, shown
-from stepwell.errors import NotFoundError, StepwellError
+from stepwell.errors import NotFoundError, StepwellError, UsageError
 from stepwell.version import __version__
 
+_DAY_S: Final = 86400.0
 Status = Literal["idle", "running", "interrupted", "failed", "done"]
 
 
@@ -71,6 +72,8 @@ async def show(
         for name, value in info.to_dict().items()
         if name not in ("metadata", "cursor", "interrupts")
     }
+    if found is None and at is None and ns:
+        raise NotFoundError(f"Thread {thread_id!r} has no namespace {ns!r}.", thread_id=thread_id)
     if found is None and at is not None:
         raise NotFoundError(f"Thread {thread_id!r} has no checkpoint {at!r}.", thread_id=thread_id)
     if found is not None:
@@ -102,6 +105,8 @@ async def history(
                 _config(thread_id, None, ns), before=before, limit=page.limit
             )
         ]
+    if ns and not rows and before is None and page.limit:
+        raise NotFoundError(f"Thread {thread_id!r} has no namespace {ns!r}.", thread_id=thread_id)
     columns = ["checkpoint_id", "step", "source", "created_at", "parent_id"]
     listing(rows, columns, common.format)
     _more(rows, page, common)
@@ -135,6 +140,8 @@ async def tree(thread_id: str, /, *, ns: str = "", common: Options = OPTIONS) ->
     async with opened(common) as saver:
         await _thread(saver, thread_id)
         found = [item async for item in saver.alist(_config(thread_id, None, ns))]
+    if ns and not found:
+        raise NotFoundError(f"Thread {thread_id!r} has no namespace {ns!r}.", thread_id=thread_id)
     found.reverse()
     rows = [_checkpoint(item) for item in found]
     if chosen(common.format) != "table":
@@ -187,11 +194,14 @@ async def verify(
         yes: Do not ask.
     """
     how: bool | Literal["heads"] = False
+    if heads and not repair:
+        raise UsageError("--heads says how to mend: it goes with --repair.")
     if repair and not dry_run:
         if not confirmed("Mend what can be mended?", yes=yes):
             return PROBLEM
         how = "heads" if heads else True
     async with opened(common) as saver:
+        absent = await absent_of(saver, thread_ids)
         report = await saver.averify(thread_ids=thread_ids or None, deep=not shallow, repair=how)
     told = report.to_dict()
     if chosen(common.format) in ("table", "csv", "jsonl"):
@@ -204,10 +214,8 @@ async def verify(
         )
     else:
         one(told | {"ok": report.ok}, common.format)
-    absent = len(set(thread_ids)) - report.threads if thread_ids else 0
-    if absent > 0:
-        note(f"stepwell: {absent} of the threads named are not there.")
-    return FINE if report.ok and not absent else PROBLEM
+    missing = told_of(absent)
+    return missing if report.ok else PROBLEM
 
 
 async def doctor(*, common: Options = OPTIONS) -> int:
@@ -246,6 +254,10 @@ async def top(
         once: Look once.
         limit: How many at most.
     """
+    if not 0.1 <= interval_s <= _DAY_S:
+        raise UsageError(
+            f"--interval-s is a number of seconds from 0.1 to {_DAY_S:.0f}, not {interval_s}."
+        )
     columns = [
         "thread_id",
         "graph",

@@ -16,8 +16,16 @@ from stepwell.checkpoint._retention import Retention
 from stepwell.checkpoint.base import Saver
 from stepwell.cli._codes import FINE, PROBLEM
 from stepwell.cli._migrations import latest, pending_sql
-from stepwell.cli._options import OPTIONS, Options, missing_file, opened, saver_of
-from stepwell.cli._output import bar, confirmed, must_be_asked, note, one, write
+from stepwell.cli._options import (
+    OPTIONS,
+    Options,
+    absent_of,
+    missing_file,
+    opened,
+    saver_of,
+    told_of,
+)
+from stepwell.cli._output import bar, confirmed, must_be_asked, one, write
 from stepwell.errors import NotFoundError, SchemaVersionError, UsageError
 from stepwell.types import Command
 
@@ -90,10 +98,7 @@ async def delete(
             for info in found:
                 await saver.adelete_thread(info.thread_id)
     one(told, common.format)
-    missing = [i for i, info in zip(thread_ids, infos, strict=True) if info is None]
-    if missing:
-        note(f"stepwell: There is no thread {', '.join(map(repr, missing))}.")
-    return FINE
+    return told_of([i for i, info in zip(thread_ids, infos, strict=True) if info is None])
 
 
 async def prune(
@@ -132,9 +137,10 @@ async def prune(
             question = f"Delete {planned.threads} threads and {planned.checkpoints} checkpoints?"
             if not confirmed(question, yes=yes):
                 return PROBLEM
+        absent = await absent_of(saver, thread_ids)
         report = await saver.aprune(thread_ids or None, policy, dry_run=dry_run)
     one(report.to_dict() | {"dry_run": dry_run}, common.format)
-    return FINE
+    return told_of(absent)
 
 
 async def archive(
@@ -157,18 +163,20 @@ async def archive(
         dry_run: With --delete: leave the database as it is.
         yes: Do not ask.
     """
+    ttl = _span("--thread-ttl", thread_ttl)
     if delete and not dry_run and not confirmed("Delete archived threads?", yes=yes):
         return PROBLEM
-    ttl = _span("--thread-ttl", thread_ttl)
     async with opened(common) as saver:
+        absent = await absent_of(saver, thread_ids)
         report = await saver.aarchive(
             target,
             thread_ids=thread_ids or None,
             policy=None if ttl is None else Retention(thread_ttl=ttl),
             delete=delete and not dry_run,
         )
-    one(report.to_dict(), common.format)
-    return FINE
+    told = report.to_dict()
+    one(told | {"skipped": report.skipped - len(absent)}, common.format)
+    return told_of(absent)
 
 
 async def backup(target: str, /, *, common: Options = OPTIONS) -> int:
@@ -209,6 +217,8 @@ async def migrate(*, check: bool = False, sql: bool = False, common: Options = O
     """
     found, needed = await _versions(common)
     if sql:
+        if not needed:
+            raise UsageError("A database in memory has no schema, so there are no statements.")
         write(pending_sql(common.dsn or "", found))
         return FINE
     if not check and found != needed:
