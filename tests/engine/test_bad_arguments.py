@@ -135,7 +135,9 @@ IDS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("verb", IDS)
-@pytest.mark.parametrize("given", ["abc", b"abc", 3, iter(["abc"])], ids=repr)
+@pytest.mark.parametrize(
+    "given", ["abc", b"abc", 3, iter(["abc"])], ids=["text", "bytes", "number", "iterator"]
+)
 def test_one_id_is_no_list_of_ids(verb: str, given: Any) -> None:
     """Its letters are not taken for threads, and the message shows what was meant."""
     saver = InMemorySaver()
