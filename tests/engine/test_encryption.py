@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -358,7 +358,7 @@ async def test_a_key_that_is_missing_later_stops_a_restore_that_goes_on(
     async with opener(keyring=Keyring({"new": NEW}, "new")) as stranger:
         with pytest.raises(KeyMissingError, match="'old'"):
             await stranger.arestore(path)
-    async with opener(keyring=BOTH) as saver:
+    async with aclosing(opener(keyring=BOTH)) as saver:  # which opens it for nothing else
         report = await saver.arestore(path)
         assert report.threads == 4
         assert (await saver.averify()).ok

@@ -60,7 +60,7 @@ MISTAKES = [
     ("archive '' t0", 2, "names no place for archives"),
     ("archive $D/a.db t0", 3, "cannot be written"),
     ("archive $D/kept --delete", 2, "say --yes"),
-    ("archive $D/kept --thread-ttl nan --delete --yes", 2, "thread_ttl must be at least 0 and finite"),
+    ("archive $D/kept --thread-ttl nan", 2, "thread_ttl must be at least 0 and finite"),
     ("backup ''", 2, "names no database"),
     ("backup /nonexistent/a.db", 3, "the folder /nonexistent does not exist"),
     ("backup $D/a.db", 2, "holds threads already"),

@@ -122,7 +122,6 @@ def _impossible(state: Any, right: dict[str, Any]) -> list[str]:
 def integrity(path: Path) -> list[str]:
     """What SQLite itself finds wrong with a file."""
     connection = sqlite3.connect(path)
-    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")  # a damaged name, too
     try:
         found = [row[0] for row in connection.execute("PRAGMA integrity_check")]
     finally:

@@ -42,6 +42,7 @@ TITLES = {
     "T14": "many runs on one thread from two processes",
     "T15": "16 processes migrate one database at once",
     "T16": "databases of earlier layouts are opened and continued",
+    "T17": "SQLite's files are cut off or changed, the log at any byte",
     "T19": "retention runs while runs append, fork and read",
     "T20": "two processes do everything at once, one is killed again and again; backups, restores",
     "T21": "one hot thread beside a thousand cold ones",

@@ -1,9 +1,9 @@
 """T17: bytes of SQLite's files are changed or cut off, and nobody is given a wrong state.
 
-A saver writes threads; after every call it is noted how long the write-ahead log is and where each
-thread stands. Then the files are taken as they are, with the log, and again after it was folded into
-the file; and they are damaged at places drawn from the seed: the log is cut off, a byte of the log
-is changed, a byte of the file is changed, a page of it is emptied. Each image is opened.
+A saver writes threads; after every call it is noted how long the write-ahead log is and where
+each thread stands. Then the files are taken as they are, with the log, and again after it was
+folded into the file; and they are damaged at places drawn from the seed: the log is cut off, a bit
+of it is changed, a byte of the file is changed, a page of it is emptied. Each image is opened.
 
 Of a log, what was acknowledged before the place of the damage is there, and every thread stands
 where it once stood: at the state of a prefix, whole. Of a file, each thread is where it was, or
@@ -37,6 +37,9 @@ SUPERSTEPS: Final = 3
 NAME: Final = "rot.db"
 LOG_KINDS: Final = ("log cut", "log cut at a commit", "log bit")
 FILE_KINDS: Final = ("file bit", "file byte", "file page")
+
+
+Files = tuple[bytes, bytes]
 
 
 class State(TypedDict, total=False):
@@ -89,10 +92,21 @@ class Recording:
     states: dict[str, list[Any]]
 
 
-async def recording(folder: Path) -> Recording:
+def recording(folder: Path) -> Recording:
     """What a program wrote, and what it was told."""
     folder.mkdir()
     path, log = folder / NAME, folder / f"{NAME}-wal"
+    marks, states, taken = asyncio.run(_recorded(path, log))
+    if [m.log_bytes for m in marks] != sorted({m.log_bytes for m in marks}):
+        raise RuntimeError("The log was folded meanwhile: the recording is no good.")
+    return Recording(*taken, path.read_bytes(), marks, states)
+
+
+def _now(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+async def _recorded(path: Path, log: Path) -> tuple[list[Mark], dict[str, list[Any]], Files]:
     marks: list[Mark] = []
     stood = dict.fromkeys(THREADS, 0)
     async with open_saver(f"sqlite:///{path}") as saver:
@@ -102,12 +116,9 @@ async def recording(folder: Path) -> Recording:
             await graph.ainvoke({"log": [f"call {call}"]}, config(thread), durability="sync")
             history = [s async for s in graph.aget_state_history(config(thread))]
             stood[thread] = len(history)
-            marks.append(Mark(log.stat().st_size, dict(stood)))
+            marks.append(Mark(len(_now(log)), dict(stood)))
         states = {t: [None, *await _history(graph, t)] for t in THREADS}
-        taken = path.read_bytes(), log.read_bytes()
-    if [m.log_bytes for m in marks] != sorted({m.log_bytes for m in marks}):
-        raise RuntimeError("The log was folded meanwhile: the recording is no good.")
-    return Recording(*taken, path.read_bytes(), marks, states)
+        return marks, states, (_now(path), _now(log))
 
 
 async def _history(graph: Any, thread: str) -> list[Any]:
@@ -116,18 +127,18 @@ async def _history(graph: Any, thread: str) -> list[Any]:
 
 
 @torture("T17", places=["sqlite"], per_commit="tests/torture/test_corruption.py")
-async def run(seed: int, budget: Budget) -> Figures:
+def run(seed: int, budget: Budget) -> Figures:
     """Record a program, and damage its files in one way after the other."""
     chance = random.Random(seed)
-    recorded = await recording(budget.folder / "recorded")
+    recorded = recording(budget.folder / "recorded")
     figures = Figures()
     while budget.more(figures.cases):
         kind = (*LOG_KINDS, *FILE_KINDS)[figures.cases % 6]
-        await case(recorded, kind, chance, budget.folder / f"{figures.cases}", figures)
+        case(recorded, kind, chance, budget.folder / f"{figures.cases}", figures)
     return figures
 
 
-async def case(
+def case(
     recorded: Recording, kind: str, chance: random.Random, folder: Path, figures: Figures
 ) -> None:
     """Damage the files in one way, open them, and look at every thread."""
@@ -145,7 +156,7 @@ async def case(
         at, file = _damaged_file(recorded.folded, kind, chance)
         (folder / NAME).write_bytes(file)
         least = recorded.marks[-1].stood
-    told = await look(folder / NAME, recorded, least)
+    told = asyncio.run(look(folder / NAME, recorded, least))
     where = f"{kind} at {at}"
     if kind in LOG_KINDS:
         # SQLite's own checksums end a log where it is damaged: there is nothing to complain of.
@@ -154,7 +165,6 @@ async def case(
     elif told.complaints:
         figures.counts["damage of the file that was found"] += 1
         figures.counts["wrong states beside a finding"] += len(told.wrong)
-        if told.wrong: print(where, told)
     else:
         figures.failures += [f"{where}: {what}" for what in told.wrong]
         figures.counts["damage of the file that changed nothing"] += not told.wrong
@@ -215,7 +225,7 @@ async def look(path: Path, recorded: Recording, least: dict[str, int]) -> Told:
         told.complaints.append(f"open: {error!r:.200}")
     try:
         told.complaints += integrity(path)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # messages may quote damaged names
         told.complaints.append(f"integrity_check: {error}")
     return told
 
@@ -241,14 +251,3 @@ def _judge(told: Told, thread: str, stand: Any, recorded: Recording, least: int)
         told.wrong.append(f"{thread} fell back to state {states.index(stand)} of {least}")
     else:
         told.wrong.append(f"{thread} stands at {stand!r:.200}, where it never stood")
-
-
-if __name__ == "__main__":
-    import sys
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as place:
-        budget = Budget(folder=Path(place), cases=int(sys.argv[2]))
-        figures = asyncio.run(run(int(sys.argv[1]), budget))
-        print(figures.line())
-        print("\n".join(figures.failures))
