@@ -27,6 +27,7 @@ from stepwell.func import entrypoint, task
 from stepwell.graph import START, StateGraph
 from stepwell.observe import LeaseLost, LoadFinished, LockWaited, StorageRetried
 from stepwell.types import Command, Send, interrupt
+from tests._postgres import fresh_schema, server_dsn
 
 CANARY = "sesame-4711"
 
@@ -82,10 +83,19 @@ class Told:
         }
 
 
-@pytest_asyncio.fixture(params=["memory", "sqlite"])
+@pytest_asyncio.fixture(
+    params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+)
 async def opened(request: Any, tmp_path: Path) -> AsyncIterator[tuple[Saver, Told]]:
     """A saver whose spans are kept."""
     told = Told()
+    if request.param == "postgres":
+        async with (
+            fresh_schema() as schema,
+            open_saver(server_dsn(), schema=schema, observe=told.observer) as saver,
+        ):
+            yield saver, told
+        return
     url = "memory://" if request.param == "memory" else f"sqlite:///{tmp_path}/t.db"
     async with open_saver(url, observe=told.observer) as saver:
         yield saver, told
