@@ -144,6 +144,26 @@ async def test_figures_cost_the_same_however_much_there_is(
     assert len(costs[0]) == 5
 
 
+async def test_small_threads_are_read_many_at_a_time(
+    saver: Saver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A count by channel asks for none of them by itself."""
+    graph = StateGraph(State).add_node("count", lambda s: {"n": s["n"] + 1})
+    compiled = graph.add_edge(START, "count").compile(saver, name="counts")
+    names = [config(f"t{n}") for n in range(12)]
+    await compiled.abatch([{"n": 0, "log": []}] * 12, names)
+    driver: Any = (await saver.journal()).driver
+
+    async def one_by_one(*_: Any, **__: Any) -> Any:
+        raise AssertionError
+
+    for verb in ("history", "layout", "load", "namespaces"):
+        monkeypatch.setattr(driver, verb, one_by_one)
+    stats = await saver.astats(deep=True)
+    assert stats.by_channel is not None
+    assert set(stats.by_channel) == {"log", "n"}
+
+
 @pytest.mark.parametrize("compacted", [False, True])
 async def test_bytes_by_channel_are_what_was_written(saver: Saver, *, compacted: bool) -> None:
     """The same whether rows are folded or not, graphs inside included; channels between nodes

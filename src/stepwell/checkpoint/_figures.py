@@ -1,13 +1,13 @@
 """How much is stored, for whom: counters of the thread rows, and bytes by channel.
 
 tallies (one query) -> Stats
-deep: layouts -> slices of rows -> operations -> bytes by graph and channel
+deep: rows of many threads, or slices of one -> operations -> bytes by graph and channel
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
@@ -16,14 +16,18 @@ from typing import Final
 import orjson
 
 from stepwell._dataclass import dataclass
+from stepwell._journal.copying import batches, is_large, thread_pages
 from stepwell._journal.journal import Journal
 from stepwell._journal.load import chain, parse
 from stepwell._journal.renames import INNER
 from stepwell.checkpoint._listing import moment, thread_rows
 from stepwell.checkpoint._results import _Record
+from stepwell.checkpoint._rotating import unsealed
 from stepwell.checkpoint.driver import (
+    Capability,
     CheckpointRow,
     Layout,
+    RowKind,
     Tally,
     ThreadKey,
     ThreadQuery,
@@ -146,22 +150,44 @@ def ordered(counts: Counter[str]) -> dict[str, int]:
 
 
 async def bytes_by_channel(journal: Journal, scope: str) -> dict[str | None, Counter[str]]:
-    """Read everything once, a slice at a time, and add up what was written to each channel.
+    """Read everything once and add up what was written to each channel: small threads many at a
+    time, where the driver can; large ones a slice at a time.
 
     Raises:
         CorruptRecordError: A record is damaged.
     """
-    found: dict[str | None, Counter[str]] = {}
-    async with aclosing(thread_rows(journal, ThreadQuery(scope=scope))) as threads:
-        async for thread in threads:
-            counts = found.setdefault(thread.graph, Counter())
-            for name in ("", *await journal.namespaces(thread.key)):
-                async with aclosing(_slices(journal, thread.key, name)) as slices:
-                    async for rows in slices:
-                        for row in rows:
-                            _count(row, counts)
-                        await asyncio.sleep(0)  # runs of this process have their turn
+    found: defaultdict[str | None, Counter[str]] = defaultdict(Counter)
+    if Capability.ONLINE_BACKUP not in journal.driver.capabilities:
+        async with aclosing(thread_rows(journal, ThreadQuery(scope=scope))) as threads:
+            async for thread in threads:
+                await _count_large(journal, thread.key, found[thread.graph])
+        return found
+    async with (
+        unsealed(journal.driver).snapshot() as snapshot,
+        aclosing(thread_pages(snapshot, scope)) as pages,
+    ):
+        async for page in pages:
+            for group in batches(page):
+                if is_large(group[0]):
+                    await _count_large(journal, group[0].key, found[group[0].graph])
+                    continue
+                keys = [thread.key for thread in group]
+                stored = await snapshot.rows(RowKind.CHECKPOINTS, keys)
+                folded = await snapshot.rows(RowKind.SEGMENTS, keys)
+                for thread, rows, segments in zip(group, stored, folded, strict=True):
+                    for row in chain(rows, segments):
+                        _count(row, found[thread.graph])
+                await asyncio.sleep(0)  # runs of this process have their turn
     return found
+
+
+async def _count_large(journal: Journal, key: ThreadKey, counts: Counter[str]) -> None:
+    for name in ("", *await journal.namespaces(key)):
+        async with aclosing(_slices(journal, key, name)) as slices:
+            async for rows in slices:
+                for row in rows:
+                    _count(row, counts)
+                await asyncio.sleep(0)
 
 
 def _count(row: CheckpointRow, counts: Counter[str]) -> None:

@@ -60,7 +60,7 @@ async def health(*, common: Options = OPTIONS) -> int:
         one(told, common.format)
     else:
         columns = ["name", "status", "value", "warn", "fail", "message"]
-        listing(told["checks"], columns, common.format)
+        listing(told["checks"], columns, common.format, spare=["fail", "warn", "value"])
     return PROBLEM if found.verdict == "fail" else FINE
 
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
 
 import orjson
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -27,6 +28,7 @@ from stepwell.errors import UsageError
 Format: TypeAlias = Literal["table", "json", "jsonl", "csv"]
 
 _CELL_MAX = 60
+_GAP = "  "
 
 
 def chosen(format: Format | None) -> Format:
@@ -69,9 +71,19 @@ def _plain(value: Any) -> Any:
 
 
 def listing(
-    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], format: Format | None
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    format: Format | None,
+    spare: Sequence[str] = (),
 ) -> None:
-    """Show rows. `columns`: which of them a table and CSV have; JSON has all."""
+    """Show rows.
+
+    Args:
+        rows: JSON has all of them.
+        columns: What of them a table and CSV have.
+        format: How.
+        spare: Columns that a terminal too narrow for all goes without, these first.
+    """
     form = chosen(format)
     if form == "json":
         write(as_json(list(rows)).decode())
@@ -80,14 +92,45 @@ def listing(
             write(as_json(row).decode())
     elif form == "csv":
         write(_csv(rows, columns), end="")
+    elif sys.stdout.isatty():
+        _table(rows, columns, spare)
     else:
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        for column in columns:
-            right = bool(rows) and isinstance(rows[0].get(column), int)
-            table.add_column(column, justify="right" if right else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(_cell(column, row.get(column)) for column in columns))
-        console().print(table)
+        _lines(rows, columns)
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], spare: Sequence[str]) -> None:
+    out = console()
+    cells = {c: [_cell(c, row.get(c)) for row in rows] for c in columns}
+    widths = {c: max(cell_len(c), *(t.cell_len for t in cells[c]), 0) for c in columns}
+    for column in spare:
+        if sum(widths.values()) + len(_GAP) * (len(widths) - 1) > out.width:
+            widths.pop(column)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in widths:
+        right = bool(rows) and isinstance(rows[0].get(column), int)
+        fixed = column.endswith("_at") or column in ("status", "checkpoint_id")
+        table.add_column(
+            column, justify="right" if right else "left", overflow="fold", no_wrap=fixed
+        )
+    for line in zip(*(cells[column] for column in widths), strict=True):
+        table.add_row(*line)
+    out.print(table)
+
+
+def _lines(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """A table for a pipe: a line for each row, as wide as it is, as many as there are."""
+    cells = [[_cell(column, row.get(column)).plain for column in columns] for row in rows]
+    cells = [[cell.replace("\n", "\\n") for cell in line] for line in cells]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    right = [bool(rows) and isinstance(rows[0].get(column), int) for column in columns]
+    for line in (columns, *cells):
+        padded = (
+            " " * (width - cell_len(cell)) + cell
+            if at_right
+            else cell + " " * (width - cell_len(cell))
+            for cell, width, at_right in zip(line, widths, right, strict=True)
+        )
+        write(_GAP.join(padded).rstrip())
 
 
 def one(record: Mapping[str, Any], format: Format | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import platform
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
@@ -49,7 +50,7 @@ async def threads(
             )
         ]  # fmt: skip
     columns = ["thread_id", "status", "graph", "checkpoints", "bytes", "updated_at", "next"]
-    listing(rows, columns, common.format)
+    listing(rows, columns, common.format, spare=["bytes", "checkpoints"])
     _more(rows, page, common)
     return FINE
 
@@ -108,7 +109,7 @@ async def history(
     if ns and not rows and before is None and page.limit:
         raise NotFoundError(f"Thread {thread_id!r} has no namespace {ns!r}.", thread_id=thread_id)
     columns = ["checkpoint_id", "step", "source", "created_at", "parent_id"]
-    listing(rows, columns, common.format)
+    listing(rows, columns, common.format, spare=["parent_id"])
     _more(rows, page, common)
     return FINE
 
@@ -327,7 +328,7 @@ def _values(found: CheckpointTuple) -> dict[str, Any]:
 
 def _more(rows: Sequence[Mapping[str, Any]], page: Page, common: Options) -> None:
     if chosen(common.format) == "table" and rows and len(rows) >= page.limit:
-        note(f"There may be more: --after {rows[-1]['cursor']}")
+        note(f"There may be more: --after {shlex.quote(rows[-1]['cursor'])}")
 
 
 READING = (threads, show, history, diff, tree, verify, doctor, top)
