@@ -166,7 +166,7 @@ async def thread_pages(
         after = page[-1].key
 
 
-def batches(rows: Sequence[ThreadRow], rows_max: int = _ROWS) -> list[list[ThreadRow]]:
+def batches(rows: Sequence[ThreadRow], rows_max: int | None = None) -> list[list[ThreadRow]]:
     """Threads in groups of bounded size; a large one is alone."""
     groups: list[list[ThreadRow]] = []
     room_rows = room_bytes = 0
@@ -174,22 +174,22 @@ def batches(rows: Sequence[ThreadRow], rows_max: int = _ROWS) -> list[list[Threa
         size = row.checkpoints + row.runs + 1
         if not groups or size > room_rows or row.bytes > room_bytes:
             groups.append([])
-            room_rows, room_bytes = rows_max, _BYTES
+            room_rows, room_bytes = rows_max or _ROWS, _BYTES
         groups[-1].append(row)
         room_rows -= size
         room_bytes -= row.bytes
     return groups
 
 
-def is_large(row: ThreadRow, rows_max: int = _ROWS) -> bool:
+def is_large(row: ThreadRow, rows_max: int | None = None) -> bool:
     """Whether the rows of a thread are to be read in several pages."""
-    return row.checkpoints + row.runs >= rows_max or row.bytes >= _BYTES
+    return row.checkpoints + row.runs >= (rows_max or _ROWS) or row.bytes >= _BYTES
 
 
-def page_rows(row: ThreadRow, kind: RowKind, rows_max: int = _ROWS) -> int:
+def page_rows(row: ThreadRow, kind: RowKind, rows_max: int | None = None) -> int:
     """How many rows of a thread are a page of bounded size, about."""
     average = row.bytes // max(row.checkpoints, 1) + 1
-    limit = min(rows_max, max(1, _BYTES // average))
+    limit = min(rows_max or _ROWS, max(1, _BYTES // average))
     # A segment holds a hundred checkpoints, about.
     return max(1, limit // 100) if kind is RowKind.SEGMENTS else limit
 

@@ -27,6 +27,7 @@ from stepwell.checkpoint.driver import (
     BackupDriver,
     LoadRequest,
     RowKind,
+    Snapshot,
     ThreadKey,
     ThreadPart,
     ThreadRow,
@@ -41,6 +42,8 @@ from stepwell.errors import (
 
 _SUFFIX: Final = ".stepwell.gz"
 _MANIFEST: Final = ".json"
+_PAGE: Final = 100
+"""Threads that are read in one state."""
 _FINISHED: Final = (ThreadStatus.DONE, ThreadStatus.FAILED)
 
 
@@ -83,19 +86,22 @@ class Archiving(Backing):
         async def archive() -> ArchiveReport:
             driver = backup_driver((await self.journal()).driver)
             report = ArchiveReport()
-            for key in await self._to_be_archived(named, policy):
-                made = await self._archive(driver, place, key, delete=delete)
-                if made is None:
-                    report = replace(report, skipped=report.skipped + 1)
-                else:
+            keys = await self._to_be_archived(named, policy)
+            each = self._archived(driver, place, keys, delete=delete)
+            names: list[str] = []
+            async with aclosing(each) as archived:
+                async for made in archived:
+                    if made is None:
+                        report = replace(report, skipped=report.skipped + 1)
+                        continue
+                    names.append(made.name)
                     report = replace(
                         report,
                         threads=report.threads + 1,
                         deleted=report.deleted + delete,
                         bytes=report.bytes + made.bytes,
-                        archives=(*report.archives, made.name),
                     )
-            return report
+            return replace(report, archives=tuple(names))
 
         return await self.at_home(archive)
 
@@ -138,16 +144,27 @@ class Archiving(Backing):
                 found.append(row.key)
         return found
 
-    async def _archive(
-        self, driver: BackupDriver, place: Place, key: ThreadKey, *, delete: bool
+    async def _archived(
+        self, driver: BackupDriver, place: Place, keys: Sequence[ThreadKey], *, delete: bool
+    ) -> AsyncGenerator[ArchiveInfo | None, None]:
+        """Archive threads; None: one is running, or not there. What is only copied is read in
+        one state for many; what is deleted, under its claim."""
+        if delete:
+            for key in keys:
+                yield await self._archive_and_delete(driver, place, key)
+            return
+        for first in range(0, len(keys), _PAGE):
+            async with driver.snapshot() as snapshot:
+                for key in keys[first : first + _PAGE]:
+                    yield await self._write(snapshot, place, key)
+
+    async def _archive_and_delete(
+        self, driver: BackupDriver, place: Place, key: ThreadKey
     ) -> ArchiveInfo | None:
-        """Archive one thread; None: it is running, or not there."""
         journal = await self.journal()
         row = (await journal.load(LoadRequest(key, "", 0))).thread
         if row is None or row.status == ThreadStatus.RUNNING:
             return None
-        if not delete:
-            return await self._write(driver, place, key)
         try:
             handle = await journal.acquire(key, wait=False, load_seq=0)
         except ThreadBusyError:
@@ -156,7 +173,8 @@ class Archiving(Backing):
             if not handle.record_no:  # somebody has deleted it meanwhile; the claim made it anew
                 await handle.delete()
                 return None
-            made = await self._write(driver, place, key)
+            async with driver.snapshot() as snapshot:
+                made = await self._write(snapshot, place, key)
             if made is not None and not await handle.delete():
                 raise StaleWriterError(
                     f"Thread {key.thread_id!r} was taken over while it was archived.",
@@ -166,14 +184,11 @@ class Archiving(Backing):
         finally:
             await handle.release()
 
-    async def _write(
-        self, driver: BackupDriver, place: Place, key: ThreadKey
-    ) -> ArchiveInfo | None:
-        async with driver.snapshot() as snapshot:
-            [row] = await snapshot.named([key])
-            if row is None or row.status == ThreadStatus.RUNNING:
-                return None
-            rows = {kind: (await snapshot.rows(kind, [key]))[0] for kind in RowKind}
+    async def _write(self, snapshot: Snapshot, place: Place, key: ThreadKey) -> ArchiveInfo | None:
+        [row] = await snapshot.named([key])
+        if row is None or row.status == ThreadStatus.RUNNING:
+            return None
+        rows = {kind: (await snapshot.rows(kind, [key]))[0] for kind in RowKind}
         data = packed(row, rows)
         name = digest16(key.scope, key.thread_id).hex() + f"-{row.record_no}"
         info = _info(name, row, data, archived_at=self._clock.wall())
