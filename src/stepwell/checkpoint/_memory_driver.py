@@ -70,8 +70,7 @@ class MemoryDriver:
         self._threads: dict[ThreadKey, Thread] = {}
         self.unfinished: str | None = None
 
-    # --- lifecycle: there is nothing to connect to, and nothing to migrate ---------------------
-
+    # --- lifecycle: there is nothing to connect to, and nothing to migrate
     async def open(self) -> None:
         """Nothing to do."""
 
@@ -371,15 +370,12 @@ class MemoryDriver:
     def _matching(self, query: ThreadQuery) -> Iterator[Thread]:
         wanted = None if query.metadata is None else json.loads(query.metadata)
         for thread in self._threads.values():
-            if thread.key.scope != query.scope:
+            if thread.key.scope != query.scope or query.graph not in (None, thread.change.graph):
                 continue
-            if query.status is not None and thread.change.status != query.status:
+            if query.status not in (None, thread.change.status):
                 continue
-            if query.graph is not None and thread.change.graph != query.graph:
-                continue
-            if query.updated_before is not None and thread.updated_at >= query.updated_before:
-                continue
-            if query.updated_after is not None and thread.updated_at <= query.updated_after:
+            at, before, since = thread.updated_at, query.updated_before, query.updated_after
+            if (before is not None and at >= before) or (since is not None and at <= since):
                 continue
             if wanted and not thread.has(wanted):
                 continue

@@ -207,8 +207,8 @@ class PostgresDriver:
                 break
             if turn:
                 await asyncio.sleep(PAUSE_S)
-            keys = [key_of(held[place].key) for place in waiting]
-            epochs = [held[place].epoch for place in waiting]
+            left = [held[place] for place in waiting]
+            keys, epochs = [key_of(claim.key) for claim in left], [claim.epoch for claim in left]
             rows = await self._db.control(
                 "renew", keys, epochs, uuid_of(worker), lease_ttl_s, reply_s=reply_s
             )
@@ -246,8 +246,7 @@ class PostgresDriver:
         Raises:
             StorageUnavailableError: A row stayed locked by somebody else.
         """
-        answers = [False] * len(asks)
-        waiting = list(range(len(asks)))
+        answers, waiting = [False] * len(asks), list(range(len(asks)))
         for turn in range(ROUNDS):
             if not waiting:
                 return answers
@@ -266,12 +265,11 @@ class PostgresDriver:
             waiting = locked
         if not waiting:
             return answers
+        name = asks[waiting[0]].key.thread_id
         raise StorageUnavailableError(
-            f"PostgreSQL at {self._db.label}: the row of thread "
-            f"{asks[waiting[0]].key.thread_id!r} stayed locked by another transaction.",
-            outcome="none",
-            thread_id=asks[waiting[0]].key.thread_id,
-        )
+            f"PostgreSQL at {self._db.label}: the row of thread {name!r} stayed locked by another "
+            "transaction.", outcome="none", thread_id=name,
+        )  # fmt: skip
 
     async def delete(self, claim: Held, worker: bytes) -> bool:
         """Delete the thread and all its rows, fenced by the claim."""
@@ -289,9 +287,8 @@ class PostgresDriver:
         raise StorageUnavailableError(
             f"PostgreSQL at {self._db.label}: the row of thread {claim.key.thread_id!r} stayed "
             "locked by another transaction; nothing was deleted.",
-            outcome="none",
-            thread_id=claim.key.thread_id,
-        )
+            outcome="none", thread_id=claim.key.thread_id,
+        )  # fmt: skip
 
     # --- writing --------------------------------------------------------------------------------
 
@@ -415,8 +412,7 @@ class PostgresDriver:
     async def tally(self, query: TallyQuery) -> list[Tally]:
         """Count threads by graph, status and when they were created."""
         text = self._db.sql["tally"]
-        scope = exact(query.scope)
-        rows = await self._db.read(text, scope, query.updated_since, query.width_s)
+        rows = await self._db.read(text, exact(query.scope), query.updated_since, query.width_s)
         return [Tally(text_of(row[0]), *row[1:]) for row in map(tuple, rows)]
 
     async def vitals(self) -> Vitals:

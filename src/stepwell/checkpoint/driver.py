@@ -436,19 +436,8 @@ class BackupDriver(Driver, Protocol):
         """
 
     async def reseal(self, worker: bytes, changes: Sequence[tuple[Held, ThreadPart]]) -> list[bool]:
-        """Put other bytes into rows that are there, all of it in one transaction, each thread
-        fenced by its claim and by the `layout_no` of its part, which moves on by one.
-
-        Of a row, what changes is format, checksum, key, body and detail, metadata and its index,
-        input, outcome, error and idempotency key; of the thread, `bytes` and `error`.
-
-        Returns:
-            False for a thread of which nothing was done: the claim is not ours any more, or
-            another layout came first.
-
-        Raises:
-            StorageError: A row is not there; nothing was done.
-        """
+        """Put other bytes into rows that are there, in one transaction: see docs/drivers.md. False:
+        the claim or the `layout_no` of a part was not that of its thread any more."""
 
     async def strays(self, *, remove: bool = False) -> dict[RowKind, int]:
         """How many rows of each kind belong to no thread (kinds without any left out).
