@@ -2,13 +2,16 @@
 
 import asyncio
 import gc
+import random
 import tracemalloc
 from dataclasses import replace
 from typing import TypedDict
 
 import pytest
 
+from stepwell.checkpoint import _memory_listing
 from stepwell.checkpoint._memory_driver import MemoryDriver
+from stepwell.checkpoint._memory_rows import Thread
 from stepwell.checkpoint.driver import (
     Ask,
     Busy,
@@ -390,3 +393,65 @@ async def test_an_idle_thread_takes_little_more_memory_than_its_rows():
         finally:
             tracemalloc.stop()
     assert each < 4096, f"{each:.0f} bytes"
+
+
+async def through(driver, query):
+    """Ids of all threads, page by page."""
+    seen = []
+    while page := await driver.threads(query):
+        seen += [row.key.thread_id for row in page]
+        value = {"updated": page[-1].updated_at, "created": page[-1].created_at}
+        query = query._replace(after=(value.get(query.order, 0), page[-1].key.thread_id))
+    return seen
+
+
+@pytest.mark.parametrize("order", ["updated", "created", "thread_id"])
+@pytest.mark.parametrize("descending", [True, False])
+async def test_going_through_all_threads_does_not_look_at_all_for_every_page(
+    driver, clock, monkeypatch, order, descending
+):
+    for n in range(200):
+        await take(driver, thread_key(f"t{n:03}"), ALICE)
+        clock.unix += 1.0
+    looked = []
+    real = _memory_listing.place_of
+    monkeypatch.setattr(_memory_listing, "place_of", lambda *a: looked.append(1) or real(*a))
+    query = ThreadQuery(order=order, descending=descending, limit=10)
+    everything = sorted((f"t{n:03}" for n in range(200)), reverse=descending)
+    for _ in range(2):
+        assert await through(driver, query) == everything
+    assert len(looked) <= 5 * 200  # there were 40 pages
+
+
+async def test_pages_are_right_whatever_changes_between_them(driver, clock, seed):
+    """Threads come, go and are written; each page is that of a driver that keeps no order."""
+    dice, writers = random.Random(seed), {}
+    for _ in range(600):
+        clock.unix += dice.choice([0.0, 1.0])
+        act, name = dice.random(), f"t{dice.randrange(30)}"
+        if act < 0.15 and name not in writers:
+            writers[name] = await take(driver, thread_key(name), ALICE)
+        elif act < 0.25 and name in writers:
+            await writers[name].append(checkpoint())
+        elif act < 0.3 and name in writers:
+            assert await driver.delete(writers.pop(name).held, ALICE)
+        threads = list(driver._threads.values())
+        order = dice.choice(["updated", "created", "thread_id"])
+        somebody = dice.choice(threads) if threads and act < 0.8 else None
+        query = ThreadQuery(
+            order=order, descending=dice.random() < 0.5, limit=dice.randrange(1, 8),
+            after=None if somebody is None else _memory_listing.place_of(somebody, order),
+        )  # fmt: skip
+        wanted = [t.key for t in _memory_listing._picked(query, threads)]
+        for _ in range(3):
+            assert [row.key for row in await driver.threads(query)] == wanted
+
+
+async def test_a_thread_that_is_gone_is_held_by_nobody(driver):
+    writer = await take(driver, thread_key("gone"), ALICE)
+    for _ in range(3):
+        await driver.threads(ThreadQuery())
+    await driver.delete(writer.held, ALICE)
+    gc.collect()
+    held = [o for o in gc.get_objects() if isinstance(o, Thread) and o.key == writer.key]
+    assert held == []

@@ -6,15 +6,14 @@ can come between a fence and what it guards, and no lock is needed.
 
 from __future__ import annotations
 
-import heapq
-import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Literal
 
 from stepwell._clock import SYSTEM_CLOCK, Clock
 from stepwell.checkpoint._memory_backup import MemorySnapshot, put, reseal
+from stepwell.checkpoint._memory_listing import Listings
 from stepwell.checkpoint._memory_page import between, page
 from stepwell.checkpoint._memory_rows import Thread
 from stepwell.checkpoint.driver import (
@@ -68,6 +67,7 @@ class MemoryDriver:
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
         self._clock = clock
         self._threads: dict[ThreadKey, Thread] = {}
+        self._listings = Listings(self._threads)
         self.unfinished: str | None = None
 
     # --- lifecycle: there is nothing to connect to, and nothing to migrate
@@ -100,6 +100,7 @@ class MemoryDriver:
         if thread is None:
             thread = Thread(request.key, request.fresh_uid, request.fresh_no, self._clock.wall())
             self._threads[request.key] = thread
+            self._listings.changed()
         else:
             owner, lease_until = thread.owner, thread.lease_until
             if owner is not None and owner != request.worker and lease_until is not None:
@@ -182,6 +183,7 @@ class MemoryDriver:
         if self._held(claim, worker) is None:
             return False
         del self._threads[claim.key]
+        self._listings.changed()
         return True
 
     def _held(self, claim: Held, worker: bytes) -> Thread | None:
@@ -200,6 +202,7 @@ class MemoryDriver:
     def commit_now(self, batch: Sequence[Slice]) -> list[CommitOutcome]:
         """The same without a coroutine: nothing here ever waits."""
         now, wall = self._clock.monotonic(), self._clock.wall()
+        self._listings.written += 1
         return [self._commit(piece, now, wall) for piece in batch]
 
     def _commit(self, piece: Slice, now: float, wall: float) -> CommitOutcome:
@@ -357,33 +360,9 @@ class MemoryDriver:
         return 0
 
     async def threads(self, query: ThreadQuery) -> list[ThreadRow]:
-        """Read one page of threads; costs a look at every thread, builds only the page."""
-
-        def place(thread: Thread) -> tuple[float, str]:
-            return _place(thread, query.order)
-
-        pick = heapq.nlargest if query.descending else heapq.nsmallest
+        """Read one page of threads; builds only the page."""
         now = self._clock.monotonic()
-        page = pick(query.limit, self._matching(query), key=place)
-        return [thread.row(now) for thread in page]
-
-    def _matching(self, query: ThreadQuery) -> Iterator[Thread]:
-        wanted = None if query.metadata is None else json.loads(query.metadata)
-        for thread in self._threads.values():
-            if thread.key.scope != query.scope or query.graph not in (None, thread.change.graph):
-                continue
-            if query.status not in (None, thread.change.status):
-                continue
-            at, before, since = thread.updated_at, query.updated_before, query.updated_after
-            if (before is not None and at >= before) or (since is not None and at <= since):
-                continue
-            if wanted and not thread.has(wanted):
-                continue
-            if query.after is not None:
-                here = _place(thread, query.order)
-                if here == query.after or (here < query.after) != query.descending:
-                    continue
-            yield thread
+        return [thread.row(now) for thread in self._listings.page(query)]
 
     async def tally(self, query: TallyQuery) -> list[Tally]:
         """Count threads by graph, status and when they were created."""
@@ -468,6 +447,7 @@ class MemoryDriver:
             self._threads.pop(key, None)
         for part in parts:
             put(self._threads, part)
+        self._listings.changed()
 
     async def reseal(self, worker: bytes, changes: Sequence[tuple[Held, ThreadPart]]) -> list[bool]:
         """Put other bytes into rows that are there."""
@@ -480,15 +460,6 @@ class MemoryDriver:
     async def mark(self, note: str | None) -> None:
         """Say that the threads of this driver are not all there yet, or that they are."""
         self.unfinished = note
-
-
-def _place(thread: Thread, order: str) -> tuple[float, str]:
-    """Where a thread stands in a listing: the cursor of its row."""
-    if order == "updated":
-        return thread.updated_at, thread.key.thread_id
-    if order == "created":
-        return thread.created_at, thread.key.thread_id
-    return 0, thread.key.thread_id
 
 
 def _not_written(thread: Thread, piece: Slice) -> Committed | Stale:
