@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from collections import Counter
 from contextlib import AsyncExitStack
 
@@ -309,3 +310,17 @@ def test_the_sync_twins(tmp_path):
         assert source.backup(tmp_path / "a.db").threads == 1
         assert other.restore(tmp_path / "a.db").threads == 1
         assert other.get_thread("a").checkpoints == source.get_thread("a").checkpoints
+
+
+@pytest.mark.postgres
+async def test_who_writes_the_copy_may_take_his_time(pg_dsn, pg_schema, tmp_path):
+    """The server ends transactions in which nothing happens; not the one that a backup reads."""
+    async with open_saver(pg_dsn, schema=pg_schema) as saver:
+        await populate(saver)
+    impatient = {"server_settings": {"idle_in_transaction_session_timeout": "300"}}
+    async with open_saver(pg_dsn, schema=pg_schema, connect=impatient) as saver:
+        report = await saver.abackup(tmp_path / "copy.db", progress=lambda _: time.sleep(1.0))
+        async with (await saver.journal()).driver.snapshot() as shown:
+            (row,) = await shown._link.fetch("SHOW idle_in_transaction_session_timeout")
+    assert report.threads == 6
+    assert row[0] == "1h"

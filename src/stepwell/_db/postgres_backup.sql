@@ -1,6 +1,10 @@
 -- What backups read and write. Rows come behind the key of their thread, in the order of their
 -- types; `..._of` reads all rows of many threads, `..._page` those of one behind a place.
 
+-- name: backup_patience
+-- Whoever reads the snapshot may be slow: it writes to another disk meanwhile, or folds a long thread.
+SET LOCAL idle_in_transaction_session_timeout = '1h';
+
 -- name: backup_count
 -- $1 scope or null
 SELECT count(*) FROM {schema}.stepwell_thread t WHERE $1::bytea IS NULL OR t.scope = $1;
