@@ -57,7 +57,10 @@ def saver(
         asyncio.run(execute(f'DROP SCHEMA "{schema}" CASCADE'))
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     value=strategies.supported_values(),
     packet=strategies.supported_values(),
