@@ -59,6 +59,13 @@ _BEFORE_ALL: Final[Mapping[RowKind, tuple[Any, ...]]] = {
 }
 
 
+async def snapshot(sql: Mapping[str, str], link: _Link) -> PostgresSnapshot:
+    """What the transaction of a connection sees, which may stand still for a while."""
+    await link.fetch(sql["backup_patience"])
+    rows = await link.fetch(sql["backup_note"])
+    return PostgresSnapshot(sql, link, rows[0][0] if rows else None)
+
+
 class PostgresSnapshot:
     """One state of the database: a transaction that is open until the snapshot ends."""
 

@@ -455,9 +455,7 @@ class PostgresDriver:
     async def snapshot(self) -> AsyncIterator[whole.PostgresSnapshot]:
         """See one state of the primary while others write it."""
         async with self._db.snapshot(primary=True) as link:
-            await link.execute(self._db.sql["backup_patience"])
-            rows = await link.fetch(self._db.sql["backup_note"])
-            shown = whole.PostgresSnapshot(self._db.sql, link, rows[0][0] if rows else None)
+            shown = await whole.snapshot(self._db.sql, link)
             raised: Exception | None = None
             try:
                 yield shown
