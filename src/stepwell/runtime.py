@@ -90,24 +90,20 @@ class RunControl:
     Safe to use from any thread. Make a fresh one for every run.
     """
 
-    __slots__ = ("_drain_reason",)
+    __slots__ = ("drain_reason",)
 
     def __init__(self) -> None:
-        self._drain_reason: str | None = None
+        self.drain_reason: str | None = None
+        """Why the run is to stop, in the words of whoever asked; None: nobody did."""
 
     def request_drain(self, reason: str = "shutdown") -> None:
         """Ask the run to stop; it raises `GraphDrained` with its state saved."""
-        self._drain_reason = reason
+        self.drain_reason = reason
 
     @property
     def drain_requested(self) -> bool:
         """Whether somebody asked the run to stop."""
-        return self._drain_reason is not None
-
-    @property
-    def drain_reason(self) -> str | None:
-        """Why, in the words of whoever asked."""
-        return self._drain_reason
+        return self.drain_reason is not None
 
 
 def _drop(_: Any) -> None:

@@ -187,7 +187,7 @@ def test_folding_the_records_gives_the_state(steps: list[Any]) -> None:
     for seq, drawn in enumerate(steps, 1):
         done, entries = contribute(state, spec, drawn)
         changed = apply(spec, state, done)
-        ops = deltas(state, changed)
+        ops = deltas(spec, state, changed)
         body, mended = encoder.step_body(entries, ops, check=state.channels)
         assert mended == []  # nobody changed anything in place
         document = add_row(folded, row_of(seq, body))
@@ -224,7 +224,7 @@ def test_the_short_way_writes_the_bytes_of_the_long_one(steps: list[Any], encode
         done, entries = contribute(state, spec, drawn)
         if encoded:
             entries = [e._replace(encoded=long.writes(e.writes)) for e in entries]
-        ops = deltas(state, apply(spec, state, done))
+        ops = deltas(spec, state, apply(spec, state, done))
         wanted = long.step_body(entries, ops)
         twice = len(entries) != 1 or len({c for c, _ in entries[0].writes}) < len(entries[0].writes)
         found = short.plain_body(entries, ops)
@@ -269,7 +269,7 @@ def test_composed_operations_do_what_the_single_ones_do(steps: list[Any]) -> Non
     total: dict[str, Any] = {}
     for drawn in steps:
         done, _ = contribute(state, spec, drawn)
-        total = compose(total, deltas(state, apply(spec, state, done)), state.channels)
+        total = compose(total, deltas(spec, state, apply(spec, state, done)), state.channels)
     body, _ = BodyEncoder(codec, untracked=spec.untracked).step_body([], total)
     folded = Folded()
     add_row(folded, row_of(1, body))

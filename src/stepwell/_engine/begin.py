@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stepwell._engine.ending import change
+from stepwell._engine.messages import is_heard
 from stepwell._engine.pending import NULL_TASK, Pending
 from stepwell._engine.run import INPUT, Run
 from stepwell._engine.write import goto_writes, prepare, refuse_steering, to_channel
@@ -56,7 +57,8 @@ def begin(run: Run, given: Any, *, addressed: bool, superseded: bool) -> None:
     if resuming:
         _resume(run, forks=forks)
     elif given is not None and (writes := input_writes(run.spec, given)):
-        new_input(run, writes)
+        if not _take_in(run, given):
+            new_input(run, writes)
     else:
         msg = (
             "There is nothing to resume: the thread has no checkpoint"
@@ -138,7 +140,7 @@ def _apply_null_writes(run: Run) -> None:
         run.state.updated = None
     elif run.state.updated is not None:
         run.state.updated |= known
-    run.carried = deltas(run.state, changed)
+    run.carried = deltas(run.spec, run.state, changed)
 
 
 def _passes(run: Run) -> bool:
@@ -232,6 +234,40 @@ def close_superstep(
     return done, entries
 
 
+def _take_in(run: Run, given: Any) -> bool:
+    """Apply input together with what the hidden first node makes of it.
+
+    These are two barriers and a superstep, but where nothing is recorded, shown, or stopped at,
+    nobody can tell; for a run of a few cheap nodes they are a fifth of what it costs.
+
+    Returns:
+        Whether it was done: not, where anything is out of the ordinary.
+    """
+    spec, entry = run.spec, run.spec.entry
+    if (
+        entry is None
+        or type(given) is not dict
+        or run.rec is not None
+        or run.interrupt_before
+        or run.interrupt_after
+        or run.state.started
+        or not run.is_simple()
+        or is_heard(run)
+    ):
+        return False
+    try:
+        writes = entry.writer.own_writes(given)
+    except Exception:  # noqa: BLE001  # the node itself will raise it, and be named with it
+        return False
+    done: list[TaskWrites] = [(Outside(START), writes)]
+    apply(spec, run.state, done)
+    run.source = Source.INPUT
+    run.step += 2
+    run.barriers += 1
+    run.publisher.values(done)
+    return True
+
+
 def new_input(run: Run, writes: Sequence[Write]) -> None:
     """Apply input writes, closing whatever superstep was open.
 
@@ -253,7 +289,7 @@ def new_input(run: Run, writes: Sequence[Write]) -> None:
     changed = apply(run.spec, run.state, done)
     rec = run.rec
     if rec is not None:
-        ops = deltas(run.state, changed)
+        ops = deltas(run.spec, run.state, changed)
         if run.carried:
             ops = compose(run.carried, ops, run.state.channels)
         if not rec.exits:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
 from contextvars import Context, copy_context
 from dataclasses import replace
+from functools import partial
 from types import coroutine
 from typing import Any
 
+from stepwell._context import current_task
 from stepwell._engine.program import plain_namespace
 from stepwell._engine.rescue import can_rescue, rescue, until_durable
-from stepwell._engine.retry import attempts, once
+from stepwell._engine.retry import attempts, once, stop_inner
 from stepwell._engine.task import TaskRun
 from stepwell.errors import (
     GraphBubbleUp,
@@ -33,14 +35,33 @@ async def execute(task: TaskRun) -> None:
     A question and an ordinary error are noted on the task; what must stop the whole run
     (cancellation, other signals, KeyboardInterrupt) is raised.
     """
-    planned = task.task
-    plain = planned.node.policy is None and planned.timeout is None
+    planned, run = task.task, task.run
+    node = planned.node
     try:
-        writes = await (once(task) if plain else attempts(task))
-        rec = task.run.rec
-        if rec is not None and rec.take_long(writes):
+        if node.policy is not None or planned.timeout is not None:
+            writes = await attempts(task)
+        elif run.surrounds:
+            writes = await once(task)
+        else:
+            # The same, written out: each coroutine that awaits another one costs when it is made
+            # and whenever it is woken. The context is the task's own, so nothing is put back.
+            current_task.set(task)
             try:
-                task.encoded = await rec.encode_aside(writes)
+                output = await node.body.call(planned.input, task)
+                writer = node.writer
+                if writer.branches:
+                    writes = await writer.run(output, task)
+                else:
+                    writes = writer.own_writes(output)
+                    if task.sent:
+                        writes = [*task.sent, *writes]
+            finally:
+                task.over = True
+                if task.inner:
+                    await stop_inner(task.inner)
+        if run.rec is not None and run.rec.take_long(writes):
+            try:
+                task.encoded = await run.rec.encode_aside(writes)
             except asyncio.CancelledError:
                 task.writes = writes  # it has finished, whatever becomes of its superstep
                 raise
@@ -108,17 +129,18 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
 _OVER: Any = object()
 
 
-def _first_step(task: TaskRun) -> tuple[Context, Generator[Any, Any, None], Any]:
-    """Begin to execute a task with context variables of its own, as an asyncio Task would have
-    them.
+def begin(task: TaskRun) -> Awaitable[None] | None:
+    """Begin to execute a task where we stand, with context variables of its own, as an asyncio
+    Task would have them (which would cost more than the node).
 
     Returns:
-        Its context, its steps, and what it waits for; `_OVER` if it is over already.
+        The rest of it, to be awaited; None if it is over already.
     """
     context = copy_context()
     steps = execute(task).__await__()
     # `next` takes the end of a coroutine that returns None without making an exception of it.
-    return context, steps, context.run(next, steps, _OVER)
+    waiting = context.run(next, steps, _OVER)
+    return None if waiting is _OVER else _other_steps(context, steps, waiting)
 
 
 @coroutine
@@ -141,28 +163,45 @@ def _other_steps(
             waiting = context.run(next, steps, _OVER)
 
 
-@coroutine
-def in_place(task: TaskRun, settle: Settle) -> Generator[Any, Any, None]:
-    """Await a task (and its error handler, if it fails) where we stand: an asyncio Task would
-    cost more than the node."""
-    context, steps, waiting = _first_step(task)
-    if waiting is not _OVER:
-        yield from _other_steps(context, steps, waiting)
+async def in_place(task: TaskRun, settle: Settle) -> None:
+    """Run a task, and its error handler if it fails, where we stand."""
+    rest = begin(task)
+    if rest is not None:
+        await rest
+    await finish(task, settle)
+
+
+async def finish(task: TaskRun, settle: Settle) -> None:
+    """Run the error handler of a task that was run in place, if it has failed; settle it."""
     if task.failure is not None and can_rescue(task):
-        settle(task, _calling(task))
+        settle(task, calling(task))
         task = rescue(task)
-        yield from until_durable(task).__await__()
-        yield from _other_steps(*_first_step(task))
-    settle(task, task.calls is not None and _calling(task))
+        await until_durable(task)
+        rest = begin(task)
+        if rest is not None:
+            await rest
+    settle(task, calling(task))
 
 
-def _calling(task: TaskRun) -> bool:
+def calling(task: TaskRun) -> bool:
     """Note that a task has ended. Returns whether tasks that it called still run."""
     return task.calls is not None and task.calls.ended()
 
 
 def _gave_slot(task: TaskRun) -> bool:
     return task.calls is not None and task.calls.gave_slot
+
+
+def _starter(
+    loop: asyncio.AbstractEventLoop,
+) -> Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]:
+    """What makes asyncio Tasks of branches: `create_task`, if somebody has put a factory of his
+    own into the loop, else what that would call."""
+    return (
+        loop.create_task
+        if loop.get_task_factory() is not None
+        else partial(asyncio.Task, loop=loop)
+    )
 
 
 class _Branches:
@@ -184,7 +223,7 @@ class _Branches:
     )
 
     def __init__(
-        self, settle: Settle, slots: asyncio.Semaphore | None, timeout_s: float | None
+        self, settle: Settle | None, slots: asyncio.Semaphore | None, timeout_s: float | None
     ) -> None:
         self._settle = settle
         self._timeout_s = timeout_s
@@ -199,7 +238,8 @@ class _Branches:
     async def run(self, tasks: Sequence[TaskRun]) -> None:
         loop = asyncio.get_running_loop()
         self._left = len(tasks)
-        self._children = [loop.create_task(self._branch(task)) for task in tasks]
+        start = _starter(loop)
+        self._children = [start(self._branch(task)) for task in tasks]
         expiry = None
         if self._timeout_s is not None:
             expiry = loop.call_later(self._timeout_s, self._expire)
@@ -255,8 +295,9 @@ class _Branches:
 
     async def _rescue(self, failed: TaskRun) -> TaskRun:
         """Run the error handler of a task that failed, in its branch; its task."""
-        _calling(failed)
-        self._settle(failed, True)
+        calling(failed)
+        if self._settle is not None:
+            self._settle(failed, True)
         handler = rescue(failed)
         self._handlers.append(handler)
         await until_durable(handler)
@@ -265,7 +306,10 @@ class _Branches:
 
     def _end(self, task: TaskRun) -> asyncio.Future[None] | None:
         self._left -= 1
-        return self._settle(task, _calling(task) or self._left > 0)
+        others = self._left > 0
+        if task.calls is not None and task.calls.ended():
+            others = True
+        return None if self._settle is None else self._settle(task, others)
 
     def _expire(self) -> None:
         if not self._done.done():
@@ -284,16 +328,19 @@ class _Branches:
         for task in tasks:
             if task.writes is None and task.failure is None and not task.interrupts:
                 task.failure = asyncio.CancelledError()
-                self._settle(task, False)
+                if self._settle is not None:
+                    self._settle(task, False)
 
 
 async def run_many(
     tasks: Sequence[TaskRun],
-    settle: Settle,
+    settle: Settle | None,
     slots: asyncio.Semaphore | None,
     timeout_s: float | None = None,
 ) -> None:
     """Run tasks concurrently, each in one of the `slots`, and wait for all of them.
+
+    `settle`: None, where nobody needs to hear of the end of each.
 
     Raises:
         TimeoutError: They took longer than `timeout_s`; those that run were cancelled.
@@ -301,4 +348,4 @@ async def run_many(
     await _Branches(settle, slots, timeout_s).run(tasks)
 
 
-__all__ = ["execute", "in_place", "run_many"]
+__all__ = ["begin", "calling", "execute", "finish", "in_place", "run_many"]

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 class Publisher:
     """Publishes one run. Without a sink it only remembers whether there is output yet."""
 
-    __slots__ = ("_keeps", "_latest", "_owed", "_shown", "_whose", "output_keys", "sink", "split")
+    __slots__ = (
+        "_keeps", "_latest", "_owed", "_shown", "_whose", "knows", "output_keys", "sink", "split",
+    )  # fmt: skip
 
     def __init__(self, run: Run) -> None:
         # No circle: a run that is over is gone at once, and what it holds with it.
@@ -42,6 +44,9 @@ class Publisher:
         self._owed: Sequence[Task] | None = None
         """What is due behind a checkpoint that was left out, and not shown therefore."""
         self._shown = False
+        self.knows = False
+        """Whether `values` need not be told of barriers any more: that there is output is all that
+        anybody will ask."""
         self.split = False
 
     @property
@@ -123,12 +128,11 @@ class Publisher:
 
     def values(self, done: Sequence[TaskWrites] | None) -> None:
         """Show the output keys if a barrier changed them (always, when `done` is None)."""
-        if self._shown and self.sink is None and not self._keeps:
-            return  # that there is output is all that anybody will ask
         keys, run = self.output_keys, self._run
         if done is not None and not self._touched(keys, done):
             return
         self._shown = True
+        self.knows = self.sink is None and not self._keeps
         if self._keeps:
             self._latest = project(run.spec, run.state, keys)
         if self.sink is not None and "values" in self.sink.modes:

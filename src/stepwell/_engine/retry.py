@@ -140,4 +140,4 @@ async def attempts(task: TaskRun) -> list[Write]:
             task.again()
 
 
-__all__ = ["NodePolicy", "attempts", "delay_s", "matching", "once"]
+__all__ = ["NodePolicy", "attempts", "delay_s", "matching", "once", "stop_inner"]

@@ -12,7 +12,7 @@ from stepwell._engine.arguments import RunConfig
 from stepwell._engine.ending import change, end, finished, leave_finished, out_of_steps
 from stepwell._engine.entries import entry_of
 from stepwell._engine.family import Family
-from stepwell._engine.fanout import in_place, run_many
+from stepwell._engine.fanout import begin, calling, finish, in_place, run_many
 from stepwell._engine.filing import keep, take_back
 from stepwell._engine.halt import Stopped, be_undone
 from stepwell._engine.messages import is_heard
@@ -200,7 +200,7 @@ class Run:
         """
         self.surrounds = is_heard(self) or (self.watch is not None and self.watch.surrounds)
         publisher, rec, control = self.publisher, self.rec, self.control
-        simple = self._is_simple()
+        simple = self.is_simple()
         due = self.plan()
         while True:
             if publisher.sink is not None:
@@ -210,7 +210,13 @@ class Run:
                 raise out_of_steps(self)
             if not due:
                 return
-            self.tasks = self._known(due) if self.opening else [TaskRun(self, t) for t in due]
+            one = simple and len(due) == 1
+            if self.opening:
+                self.tasks = self._known(due)
+            elif one:
+                self.tasks = [TaskRun(self, due[0])]
+            else:
+                self.tasks = [TaskRun(self, task) for task in due]
             if self.interrupt_before and self._stops(self.interrupt_before, due):
                 await publisher.stopping()
                 self._break()
@@ -224,8 +230,13 @@ class Run:
                 if rec.handle.doubtful:
                     await rec.handle.fresh()
             try:
-                if simple and len(due) == 1 and self.tasks[0].writes is None:
-                    await in_place(self.tasks[0], self.settle)
+                if one and (task := self.tasks[0]).writes is None:
+                    if (rest := begin(task)) is not None:
+                        await rest
+                    if task.failure is not None:
+                        await finish(task, self.settle)
+                    elif rec is not None or task.calls is not None:
+                        self.settle(task, calling(task))
                 else:
                     await self._superstep()
             except BaseException:
@@ -235,7 +246,11 @@ class Run:
             if self.board is not None:
                 await self.board.finish(cancel=any(t.failure is not None for t in self.tasks))
             ran = self.tasks
-            done: list[TaskWrites] = [(t.task, t.writes) for t in ran if t.writes is not None]
+            done: list[TaskWrites]
+            if one and len(ran) == 1:
+                done = [] if (writes := ran[0].writes) is None else [(ran[0].task, writes)]
+            else:
+                done = [(t.task, t.writes) for t in ran if t.writes is not None]
             if len(done) < len(ran) or (self.board is not None and self.board.asks):
                 await publisher.stopping()
                 self._raise_or_interrupt()
@@ -246,14 +261,15 @@ class Run:
                 await rec.pace()
             if not self.barriers % YIELD_EVERY:
                 await asyncio.sleep(0)  # nodes that never wait must not keep others waiting
-            publisher.values(done)
+            if not publisher.knows:
+                publisher.values(done)
             if self.interrupt_after and self._stops(self.interrupt_after, [t.task for t in ran]):
                 await publisher.checkpoint(due)
                 await publisher.stopping()
                 self._break()
                 return
 
-    def _is_simple(self) -> bool:
+    def is_simple(self) -> bool:
         """Whether a superstep of one task is that task and nothing else: nobody watches, nothing
         limits it, no result of it may be known already."""
         return (
@@ -267,7 +283,7 @@ class Run:
 
     def plan(self) -> list[Task]:
         """What is due now."""
-        return plan(self.spec, self.state, steps=(self.step, self.stop))
+        return plan(self.spec, self.state, (self.step, self.stop))
 
     def _known(self, due: Sequence[Task]) -> list[TaskRun]:
         """The tasks of the first superstep, with what they had left and the answers to them."""
@@ -304,7 +320,8 @@ class Run:
         if len(todo) == 1 and limit is None and self.slots is None:
             await in_place(todo[0], self.settle)
         elif todo:
-            await run_many(todo, self.settle, self.slots, limit)
+            quiet = self.rec is None and self.is_simple()
+            await run_many(todo, None if quiet else self.settle, self.slots, limit)
         if keys:
             await remember(self, keys)
 
@@ -330,10 +347,11 @@ class Run:
 
     def _barrier(self, done: list[TaskWrites]) -> list[Task]:
         """Apply what the tasks wrote, record it, and plan what is due next."""
-        if self.rec is not None and self.rec.holds:
-            self.rec.remember(self.state, done)
+        rec, spec, state = self.rec, self.spec, self.state
+        if rec is not None and rec.holds:
+            rec.remember(state, done)
         try:
-            changed = apply(self.spec, self.state, done)
+            changed = apply(spec, state, done)
         except Exception:
             # What finished stays finished: the barrier can be tried again after an update.
             leave_finished(self)
@@ -341,8 +359,7 @@ class Run:
         step = self.step
         self.step = step + 1
         self.barriers += 1
-        due = plan(self.spec, self.state, steps=(self.step, self.stop))
-        rec = self.rec
+        due = plan(spec, state, (step + 1, self.stop))
         if rec is not None:
             last = not due and self.step <= self.stop and not self.interrupt_after
             if last and self.stopping:
@@ -350,11 +367,11 @@ class Run:
             if last and rec.run_row.idempotency_key is not None:
                 self.publisher.foresee(done)
             self._record(rec, changed, step, last=last)
+            if rec.holds and self.family.spaces:
+                self.family.forget_below(self.ns)
         if self.watch is not None:
             self.watch.superstep_finished(step, len(self.tasks))
         self.board = None
-        if rec is not None and rec.holds and self.family.spaces:
-            self.family.forget_below(self.ns)
         if self.opening:
             self._open()
         return due
@@ -370,7 +387,7 @@ class Run:
         self.source = Source.LOOP
 
     def _record(self, rec: Recorder, changed: dict[str, None], step: int, *, last: bool) -> None:
-        ops = deltas(self.state, changed)
+        ops = deltas(self.spec, self.state, changed)
         if self.carried:
             ops, self.carried = compose(self.carried, ops, self.state.channels), {}
         # Nobody else looks at it. While supersteps become one record, its parent stays.

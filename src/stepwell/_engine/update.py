@@ -191,7 +191,7 @@ def _record(
     rec = _recorder(run)
     changed = apply(run.spec, run.state, done)
     run.state.updated = None  # what was due before the update still is
-    ops = deltas(run.state, changed)
+    ops = deltas(run.spec, run.state, changed)
     if carried:
         ops = compose(carried, ops, run.state.channels)
     due = due_names(plan(run.spec, run.state, inputs=False))
@@ -215,7 +215,7 @@ def _command_first(run: Run) -> tuple[list[Entry], dict[str, Op]]:
     if not null_writes:
         return [], {}
     changed = apply(run.spec, run.state, [(Outside(INPUT), null_writes)])
-    carried = deltas(run.state, changed)
+    carried = deltas(run.spec, run.state, changed)
     run.state.updated = None
     return [Entry(INPUT, KIND_COMMAND, (), null_writes)], carried
 

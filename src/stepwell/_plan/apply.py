@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from stepwell._plan.spec import GraphSpec
 from stepwell._plan.state import ThreadState
 from stepwell._plan.tasks import Write
-from stepwell.channels.base import BaseChannel, Edit, Op, OpKind
+from stepwell.channels.base import CLEARED, MISSING, BaseChannel, Edit, Op, OpKind
 
 logger = logging.getLogger("stepwell")
 
@@ -75,55 +75,63 @@ def apply(
     """
     if len(done) > 1:
         done = sorted(done, key=_order)
+    channels: dict[str, Any] = state.channels
+    versions, values, live = state.versions, state.values, state.live
+    simple, stepping, shown = spec.simple, spec.stepping, spec.state_set
     changed: dict[str, None] = {}
+    updated: set[str] = set()
+    used: list[str] = []
     grouped: dict[str, list[Any]] = {}
     seen: tuple[str, ...] = ()
     seen_by = ""
     for by, writes in done:
         if (triggers := by.triggers) and (triggers is not seen or by.name != seen_by):
             seen_by, seen = by.name, triggers  # many sends to one node see the same
-            _see(state, by, changed)
+            known = state.seen.setdefault(seen_by, {})
+            for trigger in triggers:
+                if trigger in versions:
+                    known[trigger] = versions[trigger]
+            if by.consumables:
+                used.extend(t for t in by.consumables if channels[t].consume())
         for name, value in writes:
             if name in grouped:
                 grouped[name].append(value)
             else:
                 grouped[name] = [value]
-    channels = state.channels
-    updated: set[str] = set()
-    for name, values in grouped.items():
-        if name not in channels:
-            _tell_unknown(spec, name, done)
+    version = state.version = state.version + 1
+    for name in used:
+        _settle(spec, state, name, changed)
+    unordered = False
+    for name, given in grouped.items():
+        if name not in simple or len(given) > 1:
+            if name not in channels:
+                _tell_unknown(spec, name, done)
+            elif channels[name].update(given):
+                if _settle(spec, state, name, changed):
+                    updated.add(name)
+                values = state.values
             continue
-        channel = channels[name]
-        if channel.update(values):
-            changed[name] = None
-            if channel.is_available():
-                updated.add(name)
+        # Nearly all writes come here: what `update` and `_settle` would do, without the calls.
+        channels[name].value = value = given[0]
+        changed[name] = None
+        versions[name] = version
+        updated.add(name)
+        if name in stepping:
+            live.add(name)
+        if name in shown:
+            unordered = unordered or name not in values
+            values[name] = value
+    if unordered:
+        state.values = spec.in_order(values)
     if steps and seen:
-        if state.live:
-            _step(state, updated, changed)
+        if passed := live - updated:
+            _step(spec, state, passed, changed, updated)
         if spec.finishing and updated.isdisjoint(spec.triggered_by):
-            _finish(spec, state, updated, changed)
-    state.version += 1
+            _finish(spec, state, changed, updated)
     state.updated = updated
     if changed:
-        _settle(spec, state, updated, changed)
+        state.changed_at = version
     return changed
-
-
-def _see(state: ThreadState, by: Contributor, changed: dict[str, None]) -> None:
-    """Note which versions of its triggers a task has seen, and use up those that are for one
-    time."""
-    versions = state.versions
-    known = state.seen.get(by.name)
-    if known is None:
-        known = state.seen[by.name] = {}
-    for trigger in by.triggers:
-        if trigger in versions:
-            known[trigger] = versions[trigger]
-    for trigger in by.consumables:
-        if state.channels[trigger].consume():
-            changed[trigger] = None
 
 
 def _tell_unknown(spec: GraphSpec, channel: str, done: Sequence[TaskWrites]) -> None:
@@ -139,62 +147,75 @@ def _order(contribution: TaskWrites) -> tuple[Any, ...]:
     return contribution[0].order
 
 
-def _step(state: ThreadState, updated: set[str], changed: dict[str, None]) -> None:
-    """Tell the channels that were not written that a superstep has passed."""
-    channels = state.channels
-    for name in state.live:
-        if name in updated:
-            continue
-        channel = channels[name]
-        if name in changed and not channel.is_available():
-            continue  # it was used up in this very superstep
-        if channel.update(()):
+def _step(
+    spec: GraphSpec,
+    state: ThreadState,
+    names: Iterable[str],
+    changed: dict[str, None],
+    updated: set[str],
+) -> None:
+    """Tell channels that hold something and were not written that a superstep has passed."""
+    channels: dict[str, Any] = state.channels
+    versions = state.versions
+    for name in names:
+        if name in spec.simple:  # it lives for one superstep: as above, without calls
+            channels[name].value = MISSING
             changed[name] = None
-            if channel.is_available():
-                updated.add(name)
+            versions[name] = state.version
+            state.live.discard(name)
+            state.values.pop(name, None)
+        elif channels[name].update(()) and _settle(spec, state, name, changed):
+            updated.add(name)
 
 
 def _finish(
-    spec: GraphSpec, state: ThreadState, updated: set[str], changed: dict[str, None]
+    spec: GraphSpec, state: ThreadState, changed: dict[str, None], updated: set[str]
 ) -> None:
     """Tell channels that nothing that was written can trigger a node: the run is about to
     finish."""
     for name in spec.finishing:
-        channel = state.channels[name]
-        if channel.finish():
-            changed[name] = None
-            if channel.is_available():
-                updated.add(name)
+        if state.channels[name].finish() and _settle(spec, state, name, changed):
+            updated.add(name)
 
 
-def _settle(
-    spec: GraphSpec, state: ThreadState, updated: set[str], changed: dict[str, None]
-) -> None:
-    """Give what changed its version, and bring the flat values and the set of live stepping
-    channels up to date."""
-    channels, versions, values = state.channels, state.versions, state.values
-    version = state.changed_at = state.version
-    reorder = False
-    for name in changed:
-        versions[name] = version
-        if name in updated or channels[name].is_available():
-            if name in spec.stepping:
-                state.live.add(name)
-            if name in spec.state_set:
-                reorder = reorder or name not in values
-                values[name] = channels[name].get()
-        else:
-            state.live.discard(name)
-            values.pop(name, None)
-    if reorder and len(values) > 1:
-        # Nodes and callers see keys in the order the schema names them.
-        state.values = {k: values[k] for k in spec.state_keys if k in values}
+def _settle(spec: GraphSpec, state: ThreadState, name: str, changed: dict[str, None]) -> bool:
+    """Give a channel that changed its version, and bring the flat values and the set of live
+    stepping channels up to date. Returns whether it holds something."""
+    changed[name] = None
+    state.versions[name] = state.version
+    channel = state.channels[name]
+    if not channel.is_available():
+        state.live.discard(name)
+        state.values.pop(name, None)
+        return False
+    if name in spec.stepping:
+        state.live.add(name)
+    if name in spec.state_set:
+        known = name in state.values
+        state.values[name] = channel.get()
+        if not known:
+            state.values = spec.in_order(state.values)
+    return True
 
 
-def deltas(state: ThreadState, changed: dict[str, None]) -> dict[str, Op]:
+def deltas(spec: GraphSpec, state: ThreadState, changed: dict[str, None]) -> dict[str, Op]:
     """What to record of the last `apply`: one operation per persisted channel that changed."""
-    channels = state.channels
-    return {name: channel.delta() for name in changed if (channel := channels[name]).persisted}
+    channels: dict[str, Any] = state.channels
+    simple, untracked = spec.simple, spec.untracked
+    ops: dict[str, Op] = {}
+    for name in changed:
+        if name in untracked:
+            continue
+        if name not in simple:
+            ops[name] = channels[name].delta()
+        elif (value := channels[name].value) is None:
+            ops[name] = _SIGNAL
+        else:
+            ops[name] = CLEARED if value is MISSING else Op(OpKind.SET, value)
+    return ops
+
+
+_SIGNAL = Op(OpKind.SET, None)
 
 
 def compose(

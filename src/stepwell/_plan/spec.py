@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from stepwell.channels.base import MISSING, BaseChannel
+from stepwell.channels.base import BaseChannel
+from stepwell.channels.simple import Moulds, is_simple
 from stepwell.constants import START
 
 PREVIOUS = "__previous__"
@@ -39,6 +40,7 @@ class NodeSpec:
         "mapper",
         "metadata",
         "name",
+        "order",
         "policy",
         "reads",
         "reads_all",
@@ -50,6 +52,8 @@ class NodeSpec:
     def __init__(self, name: str, *, hidden: bool = False) -> None:
         self.name = name
         self.hidden = hidden
+        self.order = (1, name, 0)
+        """Where its task stands among others, if an edge has triggered it."""
         self.triggers: tuple[str, ...] = ()
         self.reads: tuple[str, ...] | None = ()
         self.bare = ROOT
@@ -82,7 +86,9 @@ class GraphSpec:
         "born",
         "born_live",
         "channels",
+        "entry",
         "finishing",
+        "fresh_channels",
         "input_view",
         "name",
         "nodes",
@@ -91,6 +97,7 @@ class GraphSpec:
         "output_steps",
         "output_view",
         "prepares",
+        "simple",
         "state_keys",
         "state_order",
         "state_set",
@@ -126,15 +133,19 @@ class GraphSpec:
         self.bare_output = bare or self.output_keys == (ROOT,)
         self.input_view: str | tuple[str, ...] = START
         """The channel that input is written to, or those that its keys are."""
+        self.entry: NodeSpec | None = None
+        """The hidden first node, if it does nothing but spread a dict over the state's keys."""
         self.output_view = output_keys[0] if self.bare_output else self.output_keys
         """The keys that make up the output, or the one that is it."""
         self.state_view = state_keys[0] if self.bare_state else self.state_keys
         """The keys that make up a snapshot's values, or the one that is it."""
         self.stepping = frozenset(k for k, c in self.channels.items() if c.steps)
+        self.simple = frozenset(k for k, c in self.channels.items() if is_simple(c))
         self.finishing = tuple(k for k, c in self.channels.items() if c.finishes)
         self.output_steps = any(self.channels[k].steps for k in self.output_keys)
         self.prepares = {k: p for k, c in self.channels.items() if (p := c.prepare) is not None}
         """What is done to writes of some channels before they are stored."""
+        self.fresh_channels = Moulds(self.channels).make
         empty = self.fresh_channels()
         self.born = tuple(k for k in self.state_keys if empty[k].is_available())
         """The state keys that hold a value in a new state: what their reducers start from."""
@@ -155,9 +166,11 @@ class GraphSpec:
         }
         """The nodes that a write of a channel makes due, sorted by name."""
 
-    def fresh_channels(self) -> dict[str, BaseChannel[Any, Any, Any]]:
-        """Empty channels for a new state."""
-        return {k: c.from_checkpoint(MISSING) for k, c in self.channels.items()}
+    def in_order(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Values by key, in the order in which the schema names the keys."""
+        if len(values) < 2:
+            return values
+        return {k: values[k] for k in self.state_keys if k in values}
 
 
 __all__ = ["PREVIOUS", "RETURN", "ROOT", "START", "GraphSpec", "NodeSpec"]

@@ -35,7 +35,9 @@ class Task:
     position.
     """
 
-    __slots__ = ("_id", "consumables", "index", "input", "name", "node", "timeout", "triggers")
+    __slots__ = (
+        "_id", "consumables", "index", "input", "name", "node", "order", "timeout", "triggers",
+    )  # fmt: skip
 
     def __init__(
         self, node: NodeSpec, input: Any, index: int = -1, timeout: TimeoutPolicy | None = None
@@ -46,21 +48,20 @@ class Task:
         self.index = index
         self.timeout = timeout
         self._id: bytes | None = None
+        self.order: tuple[Any, ...]
         if index < 0:
             self.triggers = node.triggers
             self.consumables = node.consumables
+            self.order = node.order
         else:
             self.triggers = _PUSHED
             self.consumables = ()
+            self.order = (2, "", index)
 
     @property
     def origin(self) -> str:
         """The node that a thread still has to run while this task has not finished."""
         return self.node.name
-
-    @property
-    def order(self) -> tuple[Any, ...]:
-        return (1, self.node.name, 0) if self.index < 0 else (2, "", self.index)
 
     @property
     def path(self) -> tuple[Any, ...]:
@@ -94,15 +95,12 @@ class HandlerTask(Task):
     def __init__(self, node: NodeSpec, failed: Task) -> None:
         super().__init__(node, failed.input, HANDLER)
         self.triggers = _PUSHED
+        self.order = (*failed.order, 1)
         self.failed = failed
 
     @property
     def origin(self) -> str:
         return self.failed.origin
-
-    @property
-    def order(self) -> tuple[Any, ...]:
-        return (*self.failed.order, 1)
 
     @property
     def path(self) -> tuple[Any, ...]:
@@ -173,7 +171,7 @@ def _pushed(spec: GraphSpec, state: ThreadState) -> list[Task]:
 
 
 def plan(
-    spec: GraphSpec, state: ThreadState, *, steps: Steps = (0, 0), inputs: bool = True
+    spec: GraphSpec, state: ThreadState, steps: Steps = (0, 0), *, inputs: bool = True
 ) -> list[Task]:
     """The tasks of the next superstep: sends in their order, then due nodes.
 

@@ -8,9 +8,8 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from typing import Annotated, Any, NotRequired, Required, get_args, get_origin
 
-from stepwell.channels.base import MISSING, BaseChannel, Edit, Op, OpKind, Value
+from stepwell.channels.base import MISSING, BaseChannel, Edit, OneValue, Op, OpKind, Value
 from stepwell.errors import (
-    EmptyChannelError,
     ErrorCode,
     InvalidUpdateError,
     create_error_message,
@@ -63,7 +62,7 @@ def unwrap_overwrite(value: Any) -> tuple[bool, Any]:
     return False, None
 
 
-class BinaryOperatorAggregate(BaseChannel[Value, Value, Value]):
+class BinaryOperatorAggregate(OneValue[Value]):
     """Folds the writes of a superstep into the value: `value = operator(value, write)`.
 
     Starts from `typ()`; where that cannot be made the first write becomes the value as it
@@ -76,11 +75,7 @@ class BinaryOperatorAggregate(BaseChannel[Value, Value, Value]):
     `revive(value)`, which is applied to a value that was read.
     """
 
-    __slots__ = ("_added", "_edit", "operator", "value")
-
-    steps = False
-    finishes = False
-    consumes = False
+    __slots__ = ("_added", "_edit", "operator")
 
     def __init__(self, typ: Any, operator: Callable[[Any, Any], Any], key: str = "") -> None:
         super().__init__(typ, key)
@@ -173,17 +168,6 @@ class BinaryOperatorAggregate(BaseChannel[Value, Value, Value]):
             elif not replaced:
                 value = self.operator(value, write)
         return value
-
-    def get(self) -> Value:
-        if self.value is MISSING:
-            raise EmptyChannelError(f"Channel {self.key!r} holds no value", channel=self.key)
-        return self.value  # type: ignore[no-any-return]
-
-    def is_available(self) -> bool:
-        return self.value is not MISSING
-
-    def checkpoint(self) -> Any:
-        return self.value
 
     def delta(self) -> Op:
         if self._added is not None:

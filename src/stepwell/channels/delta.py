@@ -6,17 +6,16 @@ from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import Any
 
-from stepwell.channels.base import MISSING, BaseChannel, Edit, Op, OpKind
+from stepwell.channels.base import MISSING, Edit, OneValue, Op, OpKind
 from stepwell.channels.binop import bare_type, same_reducer, unwrap_overwrite
 from stepwell.errors import (
-    EmptyChannelError,
     ErrorCode,
     InvalidUpdateError,
     create_error_message,
 )
 
 
-class DeltaChannel(BaseChannel[Any, Any, Any]):
+class DeltaChannel(OneValue[Any]):
     """Folds all writes of a superstep into the value: `value = reducer(value, writes)`.
 
     In LangGraph this channel stores writes instead of values, and its reducer is run again to
@@ -34,11 +33,7 @@ class DeltaChannel(BaseChannel[Any, Any, Any]):
         ValueError: `snapshot_frequency` is not positive.
     """
 
-    __slots__ = ("_edit", "_prepare", "reducer", "snapshot_frequency", "value")
-
-    steps = False
-    finishes = False
-    consumes = False
+    __slots__ = ("_edit", "_prepare", "reducer", "snapshot_frequency")
 
     def __init__(
         self,
@@ -143,17 +138,6 @@ class DeltaChannel(BaseChannel[Any, Any, Any]):
         if splices is not None and type(base) is list:
             self._edit = Edit(splices, base)
         return True
-
-    def get(self) -> Any:
-        if self.value is MISSING:
-            raise EmptyChannelError(f"Channel {self.key!r} holds no value", channel=self.key)
-        return self.value
-
-    def is_available(self) -> bool:
-        return self.value is not MISSING
-
-    def checkpoint(self) -> Any:
-        return self.value
 
     def delta(self) -> Op:
         if self._edit is None:

@@ -161,6 +161,8 @@ def assemble(builder: StateGraph, name: str) -> Program:
         state_keys=list(builder.channels),
         output_keys=list(builder.schemas[builder.output_schema]),
     )
+    if not (nodes[START].writer.branches or spec.finishing or spec.born_live):
+        spec.entry = nodes[START]
     registry = Registry(GLOBAL)
     for schema in builder.schemas:
         register_schema(registry, schema)
