@@ -27,7 +27,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from stepwell.checkpoint._postgres_driver import PostgresDriver
+from stepwell.checkpoint.postgres._driver import PostgresDriver
 
 VARIABLE = "STEPWELL_TEST_PG_DSN"
 

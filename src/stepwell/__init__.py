@@ -18,7 +18,7 @@ from stepwell.version import __version__
 
 if TYPE_CHECKING:
     from stepwell._codec.crypt import Keyring
-    from stepwell.checkpoint._retention import Retention
+    from stepwell.checkpoint._upkeep.retention import Retention
 
 __all__ = [
     "KEEP", "OMIT", "Keyring", "Retention", "__version__", "errors", "open_saver", "register",
@@ -32,7 +32,7 @@ def __getattr__(name: str) -> Any:
 
         globals()[name] = Keyring
     elif name == "Retention":
-        from stepwell.checkpoint._retention import Retention
+        from stepwell.checkpoint._upkeep.retention import Retention
 
         globals()[name] = Retention
     else:

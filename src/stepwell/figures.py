@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from stepwell.checkpoint._figures import GraphStats, Stats
-from stepwell.checkpoint._health import Check, Health, HealthThresholds
-from stepwell.checkpoint._report import Growth, Report, ThreadNote
+from stepwell.checkpoint._figures.health import Check, Health, HealthThresholds
+from stepwell.checkpoint._figures.report import Growth, Report, ThreadNote
+from stepwell.checkpoint._figures.stats import GraphStats, Stats
 
 __all__ = [
     "Check", "GraphStats", "Growth", "Health", "HealthThresholds", "Report", "Stats", "ThreadNote",

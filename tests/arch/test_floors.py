@@ -56,7 +56,7 @@ def test_code_for_one_database_does_not_know_another():
 
 
 def test_a_planted_acquaintance_is_seen():
-    planted = {"stepwell.checkpoint._sqlite_read": {"stepwell.checkpoint._memory_rows"}}
+    planted = {"stepwell.checkpoint.sqlite._read": {"stepwell.checkpoint.memory._rows"}}
     assert strangers(planted)
 
 

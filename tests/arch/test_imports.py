@@ -42,10 +42,10 @@ WITHOUT = frozenset(
         "stepwell._engine.goback", "stepwell._engine.recover", "stepwell._engine.rollback",
         "stepwell._engine.states", "stepwell._engine.update", "stepwell._journal.archiving",
         "stepwell._journal.checking", "stepwell._journal.copying", "stepwell._journal.pruning",
-        "stepwell.checkpoint.base", "stepwell.checkpoint._archiving",
-        "stepwell.checkpoint._backup", "stepwell.checkpoint._pruning",
-        "stepwell.checkpoint._verifying", "stepwell.contrib", "stepwell.drawing", "stepwell.func",
-        "stepwell.testing",
+        "stepwell.checkpoint.base", "stepwell.checkpoint._upkeep.archiving",
+        "stepwell.checkpoint._upkeep.backup", "stepwell.checkpoint._upkeep.pruning",
+        "stepwell.checkpoint._upkeep.verifying", "stepwell.contrib", "stepwell.drawing",
+        "stepwell.func", "stepwell.testing",
     }
 )  # fmt: skip
 """What building a graph, and running it without a saver, has no use for."""
@@ -84,7 +84,7 @@ def test_names_that_are_loaded_late_are_there():
     late = (
         "assert stepwell.Retention(keep_last=1) and stepwell.Keyring and 'Keyring' in dir(stepwell)"
     )
-    assert {"stepwell.checkpoint._retention"} <= modules_after(f"import stepwell; {late}")
+    assert {"stepwell.checkpoint._upkeep.retention"} <= modules_after(f"import stepwell; {late}")
     with pytest.raises(AttributeError, match="no attribute 'absent'"):
         _ = importlib.import_module("stepwell").absent
 

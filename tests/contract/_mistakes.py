@@ -5,8 +5,6 @@ Each names the tests of the contract that must catch it; test_contract_says_no.p
 
 import dataclasses
 
-from stepwell.checkpoint._memory_driver import MemoryDriver
-from stepwell.checkpoint._memory_rows import Thread
 from stepwell.checkpoint.driver import (
     Busy,
     Committed,
@@ -16,6 +14,8 @@ from stepwell.checkpoint.driver import (
     Stale,
     ThreadKey,
 )
+from stepwell.checkpoint.memory._driver import MemoryDriver
+from stepwell.checkpoint.memory._rows import Thread
 from stepwell.errors import SequenceConflictError
 
 MISTAKES = []

@@ -2,8 +2,8 @@
 
 import contextlib
 
-from stepwell.checkpoint._memory_backup import MemorySnapshot
-from stepwell.checkpoint._memory_driver import MemoryDriver
+from stepwell.checkpoint.memory._backup import MemorySnapshot
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from tests.contract._mistakes import caught_by
 
 

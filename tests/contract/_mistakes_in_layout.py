@@ -3,8 +3,8 @@
 import dataclasses
 from contextlib import suppress
 
-from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.driver import LoadRequest
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.errors import StorageError
 from tests.contract._mistakes import caught_by
 

@@ -3,8 +3,8 @@
 import asyncio
 import dataclasses
 
-from stepwell.checkpoint._memory_driver import MemoryDriver
-from stepwell.checkpoint._memory_rows import Thread
+from stepwell.checkpoint.memory._driver import MemoryDriver
+from stepwell.checkpoint.memory._rows import Thread
 from stepwell.testing._rows import thread_key
 from tests.contract._mistakes import caught_by
 

@@ -8,8 +8,8 @@ import asyncio
 import dataclasses
 import itertools
 
-from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.driver import Busy, Capability
+from stepwell.checkpoint.memory._driver import MemoryDriver
 
 
 class Database:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.driver import Failed, Parked
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.errors import StorageError, StorageUnavailableError
 from stepwell.testing import DriverContract, FaultPlan, FaultyDriver
 from stepwell.testing._contract_base import settle

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stepwell.checkpoint._memory_driver import MemoryDriver
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.errors import StorageError, UsageError
 from stepwell.testing import DriverContract
 from tests.contract import _mistakes_in_backup, _mistakes_in_rows  # noqa: F401  # add to the list

@@ -2,8 +2,8 @@
 
 import pytest
 
-from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.driver import Capability
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.testing import DriverContract, FaultPlan, FaultyDriver
 
 

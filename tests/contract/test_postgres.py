@@ -6,8 +6,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from stepwell.checkpoint._postgres_driver import PostgresDriver
 from stepwell.checkpoint.driver import Capability
+from stepwell.checkpoint.postgres._driver import PostgresDriver
 from stepwell.testing import DriverContract
 from tests._pgbouncer import bouncer_dsn
 from tests._postgres import pg_dsn, pg_schema

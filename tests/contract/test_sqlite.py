@@ -6,8 +6,8 @@ import sqlite3
 
 import pytest_asyncio
 
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
 from stepwell.checkpoint.driver import Capability
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.testing import DriverContract
 
 SHARED = frozenset({Capability.MANY_PROCESSES, Capability.ONLINE_BACKUP})

@@ -12,8 +12,8 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from stepwell import open_saver
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
 from stepwell.checkpoint.base import Saver
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.errors import RunPreemptedError, StorageError
 from stepwell.graph import START, StateGraph
 from stepwell.graph.state import CompiledStateGraph

@@ -166,7 +166,9 @@ async def test_what_cannot_be_read_back_is_not_deleted(database, tmp_path, monke
         async def get(self, name):
             return self.data
 
-    monkeypatch.setattr("stepwell.checkpoint._archiving.place_of_archives", lambda _: Lossy())
+    monkeypatch.setattr(
+        "stepwell.checkpoint._upkeep.archiving.place_of_archives", lambda _: Lossy()
+    )
     with pytest.raises(CorruptRecordError, match="otherwise"):
         await saver.aarchive("x", thread_ids=["t0"], delete=True)
     after = await logical(saver)

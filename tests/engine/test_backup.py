@@ -12,10 +12,10 @@ from contextlib import AsyncExitStack
 import pytest
 
 from stepwell import open_saver
-from stepwell.checkpoint._memory_driver import MemoryDriver
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import RowKind
+from stepwell.checkpoint.memory._driver import MemoryDriver
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.errors import StorageError, StorageUnavailableError, UsageError
 from stepwell.graph import END, START, StateGraph
 from stepwell.testing import FaultPlan, FaultyDriver

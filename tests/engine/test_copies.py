@@ -8,14 +8,14 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from stepwell._journal.handle import ThreadHandle
-from stepwell.checkpoint._memory_driver import MemoryDriver
-from stepwell.checkpoint._postgres_driver import PostgresDriver
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import Driver, RunRow
 from stepwell.checkpoint.memory import InMemorySaver
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.checkpoint.postgres import PostgresSaver
+from stepwell.checkpoint.postgres._driver import PostgresDriver
 from stepwell.checkpoint.sqlite import SqliteSaver
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.errors import NotFoundError, StorageError, ThreadBusyError, UsageError
 from stepwell.graph import START, StateGraph
 from stepwell.testing import FaultPlan, FaultyDriver

@@ -17,13 +17,13 @@ import pytest
 import pytest_asyncio
 
 from stepwell import Retention, open_saver
-from stepwell.checkpoint import _listing as listing
-from stepwell.checkpoint._memory_driver import MemoryDriver
-from stepwell.checkpoint._postgres_driver import PostgresDriver
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
+from stepwell.checkpoint._looking import listing
 from stepwell.checkpoint.base import PruneReport, Saver
 from stepwell.checkpoint.driver import Slice
 from stepwell.checkpoint.memory import InMemorySaver
+from stepwell.checkpoint.memory._driver import MemoryDriver
+from stepwell.checkpoint.postgres._driver import PostgresDriver
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.graph import END, START, StateGraph
 from stepwell.types import Send
 from tests._postgres import fresh_schema, server_dsn

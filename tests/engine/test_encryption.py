@@ -14,10 +14,10 @@ import pytest_asyncio
 
 from stepwell import Keyring, Retention, open_saver
 from stepwell.cache.sqlite import SqliteCache
-from stepwell.checkpoint._memory_driver import MemoryDriver
-from stepwell.checkpoint._sealed_driver import SealedDriver
+from stepwell.checkpoint._sealing.driver import SealedDriver
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import BackupDriver, RowKind, ThreadPart
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.errors import (
     CorruptRecordError,
     KeyMissingError,

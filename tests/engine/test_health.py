@@ -11,9 +11,9 @@ from typing import Any, TypedDict
 import pytest
 
 from stepwell import open_saver
-from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import RunRow, RunStatus, ThreadChange, ThreadStatus
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.errors import UsageError
 from stepwell.figures import Check, Health, HealthThresholds
 from stepwell.graph import START, StateGraph

@@ -8,7 +8,6 @@ from typing import Any, TypedDict
 
 import pytest
 
-from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import (
     Claim,
@@ -20,6 +19,7 @@ from stepwell.checkpoint.driver import (
     Slice,
     ThreadKey,
 )
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.errors import StaleWriterError, StorageUnavailableError
 from stepwell.func import entrypoint, task
 from stepwell.graph import START, StateGraph

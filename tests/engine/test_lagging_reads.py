@@ -8,9 +8,9 @@ from typing import Annotated, Any, TypedDict
 
 import pytest_asyncio
 
-from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import HistoryPage, Loaded, LoadRequest, ThreadKey
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.graph import START, StateGraph
 from stepwell.types import RetryPolicy
 

@@ -16,10 +16,10 @@ from typing import Annotated, Any, TypedDict
 import asyncpg
 import pytest
 
-from stepwell.checkpoint._memory_driver import MemoryDriver
-from stepwell.checkpoint._postgres_driver import PostgresDriver
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
 from stepwell.checkpoint.base import Saver
+from stepwell.checkpoint.memory._driver import MemoryDriver
+from stepwell.checkpoint.postgres._driver import PostgresDriver
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.errors import StorageError, StorageUnavailableError
 from stepwell.graph import END, START, StateGraph
 from stepwell.testing import FaultPlan, FaultyDriver

@@ -17,7 +17,7 @@ from typing import Any, TypedDict
 import pytest
 
 from stepwell import open_saver
-from stepwell.checkpoint._keeping import Keeping
+from stepwell.checkpoint._upkeep.keeping import Keeping
 from stepwell.cli import main
 from stepwell.cli._program import program
 from stepwell.graph import START, StateGraph

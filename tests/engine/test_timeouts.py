@@ -10,9 +10,9 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from stepwell._engine import timed
-from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.memory import InMemorySaver
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.errors import NodeTimeoutError
 from stepwell.graph import START, StateGraph
 from stepwell.runtime import Runtime

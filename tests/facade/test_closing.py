@@ -15,9 +15,9 @@ from contextlib import contextmanager
 import pytest
 
 from stepwell._portal import run_sync
-from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.memory import InMemorySaver
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.checkpoint.sqlite import SqliteSaver
 from stepwell.errors import UsageError
 from tests._postgres import server_dsn

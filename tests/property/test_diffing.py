@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stepwell.checkpoint import _diffing
-from stepwell.checkpoint._diffing import difference
+from stepwell.checkpoint._looking import diffing as _diffing
+from stepwell.checkpoint._looking.diffing import difference
 
 NAMES = st.text(st.sampled_from('a~/0é- \\"\0'), max_size=3)
 LEAVES = (

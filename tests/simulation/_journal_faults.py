@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stepwell.checkpoint._memory_rows import Thread
 from stepwell.checkpoint.driver import (
     Busy,
     Claim,
@@ -20,6 +19,7 @@ from stepwell.checkpoint.driver import (
     Slice,
     ThreadKey,
 )
+from stepwell.checkpoint.memory._rows import Thread
 from stepwell.errors import StorageError
 from tests.simulation._journal_world import Database, Process, unavailable
 

@@ -13,7 +13,6 @@ from stepwell._ids import RandomIds
 from stepwell._journal.handle import Appended, ThreadHandle
 from stepwell._journal.journal import Journal, JournalOptions
 from stepwell._journal.slices import Ticket
-from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.driver import (
     Ask,
     Busy,
@@ -42,6 +41,7 @@ from stepwell.checkpoint.driver import (
     ThreadRow,
     Vitals,
 )
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.errors import StorageError, StorageUnavailableError
 from stepwell.observe import Event, Observers
 from tests.simulation._virtual import LoopClock

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from stepwell._clock import SYSTEM_CLOCK
-from stepwell.checkpoint._memory_driver import MemoryDriver
-from stepwell.checkpoint._postgres_driver import PostgresDriver
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import Driver, ThreadKey
+from stepwell.checkpoint.memory._driver import MemoryDriver
+from stepwell.checkpoint.postgres._driver import PostgresDriver
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.graph import END, START, StateGraph
 from stepwell.types import interrupt
 from tests._postgres import execute, server_dsn

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from stepwell.checkpoint._memory_driver import MemoryDriver
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
+from stepwell.checkpoint.memory._driver import MemoryDriver
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.testing._rows import thread_key
 from tests._postgres import opened
 from tests.simulation._interleavings import all_interleavings, play

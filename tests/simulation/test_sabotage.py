@@ -20,9 +20,9 @@ from stepwell._db.sqlite import SQL
 from stepwell._engine.recorder import Recorder
 from stepwell._journal.batcher import Lane
 from stepwell._journal.lineup import Lineups, Turn
-from stepwell.checkpoint import _sqlite_claim
-from stepwell.checkpoint._memory_driver import MemoryDriver
-from stepwell.checkpoint._sqlite_commit import CommitBatch
+from stepwell.checkpoint.memory._driver import MemoryDriver
+from stepwell.checkpoint.sqlite import _claim as _sqlite_claim
+from stepwell.checkpoint.sqlite._commit import CommitBatch
 from tests._postgres import fresh_schema, server_dsn
 from tests.engine import test_cancelled_between as between
 from tests.property import test_codec_roundtrip as roundtrip

@@ -17,8 +17,8 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from stepwell import Retention
-from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.base import Saver
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.errors import EmptyInputError, InvalidUpdateError, StorageError
 from stepwell.graph import END, START, StateGraph
 from stepwell.graph.state import CompiledStateGraph

@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import ThreadKey
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.testing import EffectLog, History
 from stepwell.testing._case import Case
 from stepwell.testing._check import rules_of

@@ -23,10 +23,10 @@ from stepwell._journal.lineup import Lineups, Turn
 from stepwell._journal.load import Folded
 from stepwell._journal.record import BodyEncoder
 from stepwell._portal import home
-from stepwell.checkpoint._memory_driver import MemoryDriver
-from stepwell.checkpoint._memory_rows import Thread
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import Committed
+from stepwell.checkpoint.memory._driver import MemoryDriver
+from stepwell.checkpoint.memory._rows import Thread
 from stepwell.graph import START, StateGraph
 from stepwell.testing import EffectLog, History, VirtualClock, acheck_history, crash_everywhere
 from tests.testkit._flows import Client, build, config

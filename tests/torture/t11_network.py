@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from stepwell import open_saver
 from stepwell._db.postgres import Timeouts
-from stepwell.checkpoint._postgres_driver import PostgresDriver
 from stepwell.checkpoint.base import Saver
+from stepwell.checkpoint.postgres._driver import PostgresDriver
 from tests._proxy import Loss, Proxy, proxy
 from tests.torture._databases import database
 from tests.torture._figures import Budget, Figures

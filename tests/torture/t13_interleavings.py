@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from stepwell.checkpoint._memory_driver import MemoryDriver
-from stepwell.checkpoint._postgres_driver import PostgresDriver
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
 from stepwell.checkpoint.driver import Driver
+from stepwell.checkpoint.memory._driver import MemoryDriver
+from stepwell.checkpoint.postgres._driver import PostgresDriver
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.testing._rows import thread_key
 from tests.simulation._interleavings import all_interleavings, play
 from tests.torture._databases import database

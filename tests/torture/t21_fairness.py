@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from typing import Annotated, Any, TypedDict
 
 from stepwell._ids import RandomIds
-from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import Busy, Claim, ClaimRequest, CommitOutcome, Slice
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.graph import END, START, StateGraph
 from stepwell.graph.state import CompiledStateGraph
 from stepwell.observe import CommitFinished, Event

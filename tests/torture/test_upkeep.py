@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stepwell import open_saver
-from stepwell.checkpoint._memory_driver import MemoryDriver
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.errors import CorruptRecordError
 from tests.torture import t19_upkeep
 from tests.torture._databases import database

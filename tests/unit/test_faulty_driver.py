@@ -6,7 +6,6 @@ import sys
 
 import pytest
 
-from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.driver import (
     Committed,
     Driver,
@@ -15,6 +14,7 @@ from stepwell.checkpoint.driver import (
     TallyQuery,
     ThreadQuery,
 )
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.errors import StorageFullError, StorageUnavailableError, UsageError
 from stepwell.testing import FaultPlan, FaultyDriver
 from stepwell.testing._faulty import VERBS
@@ -232,7 +232,7 @@ async def test_forget_is_passed_on(memory):
 def test_faults_need_no_pytest():
     """`stepwell.testing` loads pytest for the driver contract only, and the core never does."""
     code = (
-        "import sys, stepwell.checkpoint._memory_driver, stepwell.testing;"
+        "import sys, stepwell.checkpoint.memory._driver, stepwell.testing;"
         "stepwell.testing.FaultPlan();"
         "sys.exit('pytest' in sys.modules)"
     )

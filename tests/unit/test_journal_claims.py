@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.driver import Claim, ClaimRequest, LoadRequest
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.errors import (
     SchemaVersionError,
     StorageError,

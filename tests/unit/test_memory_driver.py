@@ -9,9 +9,6 @@ from typing import TypedDict
 
 import pytest
 
-from stepwell.checkpoint import _memory_listing
-from stepwell.checkpoint._memory_driver import MemoryDriver
-from stepwell.checkpoint._memory_rows import Thread
 from stepwell.checkpoint.driver import (
     Ask,
     Busy,
@@ -26,6 +23,9 @@ from stepwell.checkpoint.driver import (
     ThreadStatus,
 )
 from stepwell.checkpoint.memory import InMemorySaver
+from stepwell.checkpoint.memory import _listing as _memory_listing
+from stepwell.checkpoint.memory._driver import MemoryDriver
+from stepwell.checkpoint.memory._rows import Thread
 from stepwell.errors import SequenceConflictError
 from stepwell.graph import START, StateGraph
 from stepwell.testing._rows import (

@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from stepwell.checkpoint import _postgres_commit
-from stepwell.checkpoint._postgres_commit import CommitStatements
 from stepwell.checkpoint.driver import (
     Ask,
     Busy,
@@ -21,6 +19,8 @@ from stepwell.checkpoint.driver import (
     Renewed,
     Stale,
 )
+from stepwell.checkpoint.postgres import _commit as _postgres_commit
+from stepwell.checkpoint.postgres._commit import CommitStatements
 from stepwell.errors import SequenceConflictError, StorageError, StorageUnavailableError
 from stepwell.testing._rows import (
     Writer,

@@ -3,7 +3,7 @@
 import pytest
 
 from stepwell._db._postgres_dsn import CONNECT_TIMEOUT_S, parse_dsn
-from stepwell.checkpoint._postgres_driver import PostgresDriver
+from stepwell.checkpoint.postgres._driver import PostgresDriver
 from stepwell.errors import UsageError
 
 

@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from stepwell._db._postgres_errors import translate
-from stepwell.checkpoint._postgres_driver import PostgresDriver
+from stepwell.checkpoint.postgres._driver import PostgresDriver
 from stepwell.errors import (
     SchemaVersionError,
     SequenceConflictError,

@@ -275,7 +275,7 @@ async def test_a_killed_process_frees_its_keys_at_once(pg_dsn, pg_schema):
     """kill -9: under a live lease of an hour the next one is in after one confirmation."""
     code = (
         "import asyncio, sys\n"
-        "from stepwell.checkpoint._postgres_driver import PostgresDriver\n"
+        "from stepwell.checkpoint.postgres._driver import PostgresDriver\n"
         "from stepwell.testing._rows import take, thread_key, worker\n"
         "async def main():\n"
         "    driver = PostgresDriver(sys.argv[1], schema=sys.argv[2])\n"
@@ -311,7 +311,7 @@ async def test_a_forked_child_does_not_keep_its_parents_locks(pg_dsn, pg_schema)
     parent's locks go, although the child had inherited the sockets."""
     code = (
         "import asyncio, os, sys\n"
-        "from stepwell.checkpoint._postgres_driver import PostgresDriver\n"
+        "from stepwell.checkpoint.postgres._driver import PostgresDriver\n"
         "from stepwell.testing._rows import take, thread_key, worker\n"
         "me = worker('parent')\n"
         "driver = PostgresDriver(sys.argv[1], schema=sys.argv[2])\n"

@@ -11,7 +11,7 @@ import pytest
 from stepwell._db import _postgres_schema
 from stepwell._db.migrations import Migration, load_migrations
 from stepwell._db.postgres import queries
-from stepwell.checkpoint._postgres_driver import PostgresDriver
+from stepwell.checkpoint.postgres._driver import PostgresDriver
 from stepwell.errors import SchemaVersionError, StorageError
 from stepwell.testing._rows import (
     change,
@@ -57,7 +57,7 @@ async def test_sixteen_migrate_an_empty_database_at_once(pg_dsn, pg_schema):
 async def test_processes_migrate_at_once(pg_dsn, pg_schema):
     code = (
         "import asyncio, sys\n"
-        "from stepwell.checkpoint._postgres_driver import PostgresDriver\n"
+        "from stepwell.checkpoint.postgres._driver import PostgresDriver\n"
         "async def main():\n"
         "    driver = PostgresDriver(sys.argv[1], schema=sys.argv[2])\n"
         "    await driver.open(); await driver.migrate('auto'); await driver.close()\n"

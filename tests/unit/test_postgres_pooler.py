@@ -9,8 +9,8 @@ from asyncpg import connection
 
 from stepwell._db._postgres_errors import translate
 from stepwell._db._postgres_source import DEATHWATCH, LIMITS, RULES
-from stepwell.checkpoint._postgres_driver import PostgresDriver
 from stepwell.checkpoint.driver import Capability
+from stepwell.checkpoint.postgres._driver import PostgresDriver
 from stepwell.errors import StorageUnavailableError
 from stepwell.testing._rows import bodies, checkpoint, loaded, take, thread_key, worker
 from tests._pgbouncer import bouncer_dsn, pgbouncer

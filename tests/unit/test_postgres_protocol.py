@@ -42,8 +42,6 @@ import pytest
 
 from stepwell import open_saver
 from stepwell._db._postgres_locks import KEYS_MAX
-from stepwell.checkpoint._postgres_claim import held_by
-from stepwell.checkpoint._postgres_driver import PostgresDriver
 from stepwell.checkpoint.driver import (
     Busy,
     Claim,
@@ -54,6 +52,8 @@ from stepwell.checkpoint.driver import (
     Renewed,
     Stale,
 )
+from stepwell.checkpoint.postgres._claim import held_by
+from stepwell.checkpoint.postgres._driver import PostgresDriver
 from stepwell.errors import StorageUnavailableError
 from stepwell.testing._contract_base import settle
 from stepwell.testing._rows import (

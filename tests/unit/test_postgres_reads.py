@@ -3,8 +3,8 @@
 
 import pytest
 
-from stepwell.checkpoint._postgres_rows import key_of
 from stepwell.checkpoint.driver import SegmentRow, ThreadQuery
+from stepwell.checkpoint.postgres._rows import key_of
 from stepwell.testing._rows import (
     bodies,
     checkpoint,

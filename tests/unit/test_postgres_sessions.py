@@ -10,7 +10,6 @@ import sys
 import asyncpg
 import pytest
 
-from stepwell.checkpoint._postgres_driver import PostgresDriver
 from stepwell.checkpoint.driver import (
     Ask,
     Busy,
@@ -22,6 +21,7 @@ from stepwell.checkpoint.driver import (
     Stale,
     ThreadQuery,
 )
+from stepwell.checkpoint.postgres._driver import PostgresDriver
 from stepwell.errors import StorageError, UsageError
 from stepwell.testing._rows import (
     bodies,
@@ -302,7 +302,7 @@ def test_closing_leaves_no_warning_and_no_task(pg_dsn):
     """A whole life under -W error: nothing on stderr, nothing left on the loop."""
     code = (
         "import asyncio, gc, sys\n"
-        "from stepwell.checkpoint._postgres_driver import PostgresDriver\n"
+        "from stepwell.checkpoint.postgres._driver import PostgresDriver\n"
         "from stepwell.checkpoint.driver import LoadRequest\n"
         "from stepwell.testing._rows import checkpoint, take, thread_key, worker\n"
         "from tests._postgres import fresh_schema\n"

@@ -11,7 +11,7 @@ import pytest
 
 from stepwell._ids import checkpoint_id
 from stepwell._journal.record import SLOT_ERROR, SLOT_INTERRUPT, SLOT_RESUME
-from stepwell.checkpoint import _reading
+from stepwell.checkpoint._looking import reading as _reading
 from stepwell.checkpoint.driver import RunRow, RunStatus, Source, ThreadChange, ThreadStatus
 from stepwell.checkpoint.memory import InMemorySaver
 from stepwell.checkpoint.sqlite import SqliteSaver

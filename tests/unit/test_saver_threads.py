@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from stepwell.checkpoint import _listing
-from stepwell.checkpoint._memory_driver import MemoryDriver
+from stepwell.checkpoint._looking import listing as _listing
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import RunRow, RunStatus, ThreadChange, ThreadStatus
 from stepwell.checkpoint.memory import InMemorySaver
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.checkpoint.sqlite import SqliteSaver
 from stepwell.errors import InvalidIdError, ThreadBusyError, UsageError
 from tests.unit._saver_records import checkpoint, claimed, every, make_thread

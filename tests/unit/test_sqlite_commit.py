@@ -11,7 +11,6 @@ import pytest
 
 from stepwell._db._sqlite_connection import BaseLane
 from stepwell._db._sqlite_host import LeaseTime
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
 from stepwell.checkpoint.driver import (
     Ask,
     Busy,
@@ -24,6 +23,7 @@ from stepwell.checkpoint.driver import (
     ThreadQuery,
     ThreadStatus,
 )
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.errors import SequenceConflictError, StorageError
 from stepwell.testing._rows import (
     bodies,

@@ -15,8 +15,8 @@ from stepwell._db import _sqlite_host
 from stepwell._db._sqlite_connection import Hop
 from stepwell._db._sqlite_errors import is_poison, must_reopen, storage_error
 from stepwell._db.sqlite import Database, Settings
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
 from stepwell.checkpoint.driver import Claim, Committed, ThreadQuery
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.errors import (
     SequenceConflictError,
     StorageError,

@@ -13,8 +13,8 @@ import pytest
 
 from stepwell._db import _filelock
 from stepwell._db._filelock import ByteLocks
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
 from stepwell.checkpoint.driver import Busy, ClaimRequest, Held, ThreadKey
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 
 HOLDER = """
 import os, sys

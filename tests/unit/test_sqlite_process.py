@@ -13,8 +13,8 @@ import threading
 import aiosqlite
 import pytest
 
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
 from stepwell.checkpoint.driver import Busy, Capability, Claim, ThreadQuery
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.errors import StorageError, StorageUnavailableError, UsageError
 from stepwell.testing._rows import bodies, checkpoint, contest, loaded, take, thread_key, worker
 
@@ -159,7 +159,7 @@ async def test_an_open_that_fails_leaves_no_thread(tmp_path):
 
 FORGOTTEN = """
 import asyncio, sys
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 
 async def use():
     driver = SqliteDriver(sys.argv[1])
@@ -184,7 +184,7 @@ def test_an_open_driver_does_not_keep_the_process_alive(path, how):
 
 INTERRUPTED = """
 import asyncio, sys, threading
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.checkpoint.driver import ThreadQuery
 
 driver = SqliteDriver(sys.argv[1])
@@ -225,7 +225,7 @@ def test_a_loop_that_dies_inside_a_transaction_leaves_the_file_usable(path):
 
 FORK = """
 import asyncio, os, sys, warnings
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.testing._rows import bodies, checkpoint, loaded, take, thread_key, worker
 
 warnings.simplefilter("ignore", DeprecationWarning)   # newer Pythons warn of every fork
@@ -285,7 +285,7 @@ def test_what_a_forked_child_commits_survives_its_parents_close(path, child):
 FORK_INSIDE = """
 import asyncio, os, sys, threading, warnings
 from stepwell._db import _sqlite_connection
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.checkpoint.driver import ThreadQuery
 from stepwell.errors import StorageError, UsageError
 

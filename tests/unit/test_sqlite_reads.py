@@ -10,9 +10,9 @@ import pytest
 
 from stepwell._db._sqlite_schema import JOURNAL, STORE
 from stepwell._db.sqlite import SQL
-from stepwell.checkpoint import _sqlite_read
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
 from stepwell.checkpoint.driver import RunStatus, SegmentRow, ThreadQuery, ThreadStatus
+from stepwell.checkpoint.sqlite import _read as _sqlite_read
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.errors import StorageError
 from stepwell.testing._rows import (
     change,

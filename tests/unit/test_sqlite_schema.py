@@ -12,13 +12,13 @@ import pytest
 from stepwell._db import _sqlite_schema
 from stepwell._db._sqlite_schema import LATEST
 from stepwell._db.migrations import Migration
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
 from stepwell.checkpoint.driver import ThreadQuery
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.errors import SchemaVersionError, StorageError
 
 RACE = """
 import asyncio, json, os, sys
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.checkpoint.driver import ClaimRequest, ThreadKey
 
 async def start(number):

@@ -10,7 +10,7 @@ from stepwell._engine.goback import said_of
 from stepwell._engine.open import Opened, check_graph, claim_thread, give_back, revive
 from stepwell._engine.program import Program
 from stepwell._engine.screened import recorder
-from stepwell.checkpoint._listing import thread_rows
+from stepwell.checkpoint._looking.listing import thread_rows
 from stepwell.checkpoint._results import MigrateReport
 from stepwell.checkpoint.driver import (
     LoadRequest,

@@ -20,7 +20,7 @@ from stepwell._engine.entry import drive, make_run, under_claim
 from stepwell._engine.open import Opened, check_graph, claim_thread
 from stepwell._engine.options import RunOptions
 from stepwell._engine.program import Program
-from stepwell.checkpoint._orphans import orphan_rows
+from stepwell.checkpoint._looking.orphans import orphan_rows
 from stepwell.checkpoint._results import RecoverReport
 from stepwell.checkpoint.driver import RunRow, RunStatus, ThreadRow, ThreadStatus
 from stepwell.errors import (

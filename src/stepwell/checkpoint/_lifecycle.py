@@ -27,7 +27,7 @@ from stepwell.checkpoint._options import (
     seconds,
 )
 from stepwell.checkpoint._results import DrainReport
-from stepwell.checkpoint._retention import retention_of
+from stepwell.checkpoint._upkeep.retention import retention_of
 from stepwell.checkpoint.driver import Driver, ThreadKey
 from stepwell.errors import UsageError
 
@@ -61,7 +61,7 @@ class Opening:
         async def make() -> Journal:
             found = await driver() if callable(driver) else driver
             if seal is not None:
-                from stepwell.checkpoint._sealed_driver import SealedDriver
+                from stepwell.checkpoint._sealing.driver import SealedDriver
 
                 found = SealedDriver(found, seal)
             return Journal(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from stepwell.checkpoint._backup import Backing
+    from stepwell.checkpoint._upkeep.backup import Backing
 
 
 class _Opener(Protocol):

@@ -12,7 +12,7 @@ from stepwell._codec.crypt import Keyring
 from stepwell._ids import Ids
 from stepwell._journal.budget import Budget
 from stepwell._journal.journal import JournalOptions
-from stepwell.checkpoint._sealing import Seal
+from stepwell.checkpoint._sealing.seal import Seal
 from stepwell.errors import UsageError
 from stepwell.observe import Observer, Observers
 

@@ -7,11 +7,8 @@ from datetime import datetime
 from typing import Any, ClassVar, NoReturn
 
 from stepwell._portal import iterate_sync
-from stepwell.checkpoint import _listing as listing
-from stepwell.checkpoint import _reading as reading
-from stepwell.checkpoint import _runs as runs
-from stepwell.checkpoint._archiving import Archiving
-from stepwell.checkpoint._forms import (
+from stepwell.checkpoint._looking import listing, reading, runs
+from stepwell.checkpoint._looking.forms import (
     ERROR,
     EXCLUDED_METADATA_KEYS,
     INTERRUPT,
@@ -32,8 +29,8 @@ from stepwell.checkpoint._forms import (
     get_serializable_checkpoint_metadata,
     writes_sort_key,
 )
-from stepwell.checkpoint._looking import Looking
-from stepwell.checkpoint._orphans import list_orphans
+from stepwell.checkpoint._looking.orphans import list_orphans
+from stepwell.checkpoint._looking.verbs import Looking
 from stepwell.checkpoint._results import (
     ArchiveInfo,
     ArchiveReport,
@@ -50,7 +47,8 @@ from stepwell.checkpoint._results import (
     VerifyProblem,
     VerifyReport,
 )
-from stepwell.checkpoint._verifying import Verifying
+from stepwell.checkpoint._upkeep.archiving import Archiving
+from stepwell.checkpoint._upkeep.verifying import Verifying
 from stepwell.checkpoint.driver import RunStatus
 from stepwell.errors import UsageError
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import orjson
 from cyclopts import Parameter
 
-from stepwell.checkpoint._retention import Retention
+from stepwell.checkpoint._upkeep.retention import Retention
 from stepwell.checkpoint.base import Saver
 from stepwell.cli._codes import FINE, PROBLEM
 from stepwell.cli._migrations import latest, pending_sql

@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from stepwell._ids import RandomIds
-from stepwell.checkpoint._memory_driver import MemoryDriver
 from stepwell.checkpoint.base import Saver
+from stepwell.checkpoint.memory._driver import MemoryDriver
 from stepwell.errors import UsageError
 
 T = TypeVar("T")

@@ -7,8 +7,8 @@ from typing import Any, Self, Unpack
 
 from stepwell._ids import RANDOM_IDS
 from stepwell.checkpoint._options import POSTGRES, PostgresOptions, check_options, pick
-from stepwell.checkpoint._postgres_driver import PostgresDriver
 from stepwell.checkpoint.base import Saver
+from stepwell.checkpoint.postgres._driver import PostgresDriver
 from stepwell.errors import UsageError
 
 _FOR_DRIVER = ("locks", "pool_size_max", "pgbouncer", "schema", "read_url", "connect")

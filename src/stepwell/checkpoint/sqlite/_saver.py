@@ -10,9 +10,9 @@ from stepwell._db._sqlite_address import sqlite_address
 from stepwell._db.sqlite import BUSY_TIMEOUT_S, AnyConnection, file_of_connection
 from stepwell.checkpoint._lifecycle import FindDriver
 from stepwell.checkpoint._options import SQLITE, SqliteOptions, check_options, pick
-from stepwell.checkpoint._sqlite_driver import SqliteDriver
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import Driver
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.errors import UsageError
 
 T = TypeVar("T")

@@ -1,0 +1,1 @@
+"""What a saver tells of what it keeps: threads, runs, checkpoints, differences."""

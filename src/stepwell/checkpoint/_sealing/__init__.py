@@ -1,0 +1,1 @@
+"""Compression and encryption: a driver around another one."""

@@ -1,0 +1,1 @@
+"""What is done to what is kept: copies, retention, archives, backups, checks, new keys."""
