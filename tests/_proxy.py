@@ -18,8 +18,8 @@ from contextlib import asynccontextmanager
 from enum import StrEnum
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
-COMMIT = b"record_no_after"
-"""A word that only the commits of the journal hold."""
+COMMIT = b"AS awaited"
+"""Words that only the commits of the journal hold."""
 CLAIM = b"w.fresh_no"
 """A word that only its claims hold."""
 
