@@ -211,12 +211,7 @@ class Run:
             if not due:
                 return
             one = simple and len(due) == 1
-            if self.opening:
-                self.tasks = self._known(due)
-            elif one:
-                self.tasks = [TaskRun(self, due[0])]
-            else:
-                self.tasks = [TaskRun(self, task) for task in due]
+            self.tasks = [TaskRun(self, due[0])] if one and not self.opening else self._known(due)
             if self.interrupt_before and self._stops(self.interrupt_before, due):
                 await publisher.stopping()
                 self._break()
@@ -246,11 +241,7 @@ class Run:
             if self.board is not None:
                 await self.board.finish(cancel=any(t.failure is not None for t in self.tasks))
             ran = self.tasks
-            done: list[TaskWrites]
-            if one and len(ran) == 1:
-                done = [] if (writes := ran[0].writes) is None else [(ran[0].task, writes)]
-            else:
-                done = [(t.task, t.writes) for t in ran if t.writes is not None]
+            done: list[TaskWrites] = [(t.task, t.writes) for t in ran if t.writes is not None]
             if len(done) < len(ran) or (self.board is not None and self.board.asks):
                 await publisher.stopping()
                 self._raise_or_interrupt()
@@ -286,8 +277,9 @@ class Run:
         return plan(self.spec, self.state, (self.step, self.stop))
 
     def _known(self, due: Sequence[Task]) -> list[TaskRun]:
-        """The tasks of the first superstep, with what they had left and the answers to them."""
-        if not self.pending and not self.resume_map:
+        """The tasks of a superstep; of the first, with what they had left and the answers to
+        them."""
+        if not self.opening or (not self.pending and not self.resume_map):
             return [TaskRun(self, task) for task in due]
         runs: list[TaskRun] = []
         self.tasks = runs  # a handler that goes on joins them

@@ -75,6 +75,7 @@ def apply(
     """
     if len(done) > 1:
         done = sorted(done, key=_order)
+    version = state.version = state.version + 1
     channels: dict[str, Any] = state.channels
     versions, values, live = state.versions, state.values, state.live
     simple, stepping, shown = spec.simple, spec.stepping, spec.state_set
@@ -87,29 +88,17 @@ def apply(
     for by, writes in done:
         if (triggers := by.triggers) and (triggers is not seen or by.name != seen_by):
             seen_by, seen = by.name, triggers  # many sends to one node see the same
-            known = state.seen.setdefault(seen_by, {})
-            for trigger in triggers:
-                if trigger in versions:
-                    known[trigger] = versions[trigger]
-            if by.consumables:
-                used.extend(t for t in by.consumables if channels[t].consume())
+            _see(state, by, used)
         for name, value in writes:
-            if name in grouped:
-                grouped[name].append(value)
-            else:
-                grouped[name] = [value]
-    version = state.version = state.version + 1
+            grouped.setdefault(name, []).append(value)
     for name in used:
         _settle(spec, state, name, changed)
     unordered = False
     for name, given in grouped.items():
         if name not in simple or len(given) > 1:
-            if name not in channels:
-                _tell_unknown(spec, name, done)
-            elif channels[name].update(given):
-                if _settle(spec, state, name, changed):
-                    updated.add(name)
-                values = state.values
+            if _write(spec, state, name, given, done, changed):
+                updated.add(name)
+            values = state.values
             continue
         # Nearly all writes come here: what `update` and `_settle` would do, without the calls.
         channels[name].value = value = given[0]
@@ -132,6 +121,33 @@ def apply(
     if changed:
         state.changed_at = version
     return changed
+
+
+def _see(state: ThreadState, by: Contributor, used: list[str]) -> None:
+    """Note which versions of its triggers a task has seen, and use up those that are for one
+    time; they are settled once all tasks have seen them."""
+    versions = state.versions
+    known = state.seen.setdefault(by.name, {})
+    for trigger in by.triggers:
+        if trigger in versions:
+            known[trigger] = versions[trigger]
+    if by.consumables:
+        used.extend(t for t in by.consumables if state.channels[t].consume())
+
+
+def _write(
+    spec: GraphSpec,
+    state: ThreadState,
+    name: str,
+    given: list[Any],
+    done: Sequence[TaskWrites],
+    changed: dict[str, None],
+) -> bool:
+    """Give a channel the writes of a superstep. Returns whether it changed and holds something."""
+    if name not in state.channels:
+        _tell_unknown(spec, name, done)
+        return False
+    return state.channels[name].update(given) and _settle(spec, state, name, changed)
 
 
 def _tell_unknown(spec: GraphSpec, channel: str, done: Sequence[TaskWrites]) -> None:
