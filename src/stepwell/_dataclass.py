@@ -12,11 +12,15 @@ To type checkers this *is* `dataclasses.dataclass`.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import TYPE_CHECKING, Any
 
 __all__ = ["dataclass"]
 
-_OF_THE_FIELDS = ("__dataclass_fields__", "__dataclass_params__", "__match_args__")
+_OF_THE_FIELDS = (
+    "__dataclass_fields__", "__dataclass_params__", "__match_args__",
+    *(("__replace__",) if sys.version_info >= (3, 13) else ()),
+)  # fmt: skip
 _OF_THE_VALUES = ("__repr__", "__eq__", "__hash__")
 _LEFT_OUT = frozenset(("__dict__", "__weakref__"))
 """What a class has of its own accord, and a copy gets anew."""
@@ -117,7 +121,10 @@ class _Late:
 
     def __get__(self, instance: object, owner: type) -> Any:
         self.plan.make(self.name)
-        return getattr(owner if instance is None else instance, self.name)
+        # Not what `instance` or `owner` has by that name: with `super()`, that is another one.
+        made = vars(self.plan.cls)[self.name]
+        bind = getattr(type(made), "__get__", None)
+        return made if bind is None else bind(made, instance, owner)
 
 
 def _is_field(annotation: Any) -> bool:

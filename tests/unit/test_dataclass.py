@@ -115,6 +115,11 @@ def look(cls: type, first: str) -> dict[str, Any]:
         ],
         "attributes": [outcome(lambda n=n: repr(getattr(cls, n))[:14]) for n in ("b", "shared")],
         "replaced": outcome(lambda: dataclasses.asdict(dataclasses.replace(same, **arguments))),
+        "replaced by copy": outcome(
+            lambda: dataclasses.asdict(copy.replace(same, **arguments))
+            if hasattr(copy, "replace")
+            else None
+        ),
         "copied": outcome(lambda: dataclasses.asdict(copy.deepcopy(same))),
         "is one": (dataclasses.is_dataclass(cls), dataclasses.is_dataclass(same)),
         "json": outcome(lambda: orjson.dumps(same)),
@@ -189,6 +194,34 @@ def test_a_subclass_of_a_frozen_one_may_have_attributes_of_its_own():
     with pytest.raises(dataclasses.FrozenInstanceError):
         child.a = 2
     assert (child.a, child.more) == (1, 5)
+
+
+@pytest.mark.parametrize("slots", [False, True])
+def test_a_subclass_reaches_the_methods_that_it_overrides(slots):
+    @_dataclass.dataclass(frozen=True, slots=slots, kw_only=True)
+    class Late:
+        """Documented."""
+
+        a: int
+
+    class Child(Late):
+        def __init__(self, half: int) -> None:
+            super().__init__(a=half * 2)
+
+        def __repr__(self) -> str:
+            return f"<{super().__repr__()}>"
+
+        def __eq__(self, other: object) -> bool:
+            return not super().__eq__(other)
+
+        def __hash__(self) -> int:
+            return super().__hash__() + 1
+
+    one = Child(1)
+    assert one.a == 2
+    assert (repr(one)[:2], repr(one)[-2:]) == ("<t", ")>"), repr(one)
+    assert hash(one) == hash(Late(a=2)) + 1
+    assert one != Child(1)
 
 
 def test_the_standard_librarys_may_descend_from_ours():
