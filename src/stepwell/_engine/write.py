@@ -92,6 +92,9 @@ class Branch:
         for channel, each in writes:
             if channel in self.watched:
                 written.setdefault(channel, []).append(each)
+        for channel in run.spec.passing:
+            if channel in state.live and channel in self.watched:
+                written.setdefault(channel, [])
         known = state.values
         if keys == run.spec.state_keys:
             value = known.copy()

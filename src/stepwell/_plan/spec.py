@@ -96,6 +96,7 @@ class GraphSpec:
         "output_set",
         "output_steps",
         "output_view",
+        "passing",
         "prepares",
         "simple",
         "state_keys",
@@ -140,6 +141,8 @@ class GraphSpec:
         self.state_view = state_keys[0] if self.bare_state else self.state_keys
         """The keys that make up a snapshot's values, or the one that is it."""
         self.stepping = frozenset(k for k, c in self.channels.items() if c.steps)
+        self.passing = tuple(k for k in self.state_keys if k in self.stepping)
+        """State keys whose values may not outlive the superstep that sees them."""
         self.simple = frozenset(k for k, c in self.channels.items() if is_simple(c))
         self.finishing = tuple(k for k, c in self.channels.items() if c.finishes)
         self.output_steps = any(self.channels[k].steps for k in self.output_keys)

@@ -11,9 +11,9 @@ from stepwell.channels.ephemeral_value import EphemeralValue
 from stepwell.channels.last_value import LastValue
 from stepwell.channels.untracked_value import UntrackedValue
 
-_UPDATES: Final = (
-    AnyValue.update, EphemeralValue.update, LastValue.update, UntrackedValue.update,
-)  # fmt: skip
+_CLEARING: Final = (AnyValue.update, EphemeralValue.update)
+"""Those that forget their value where no write comes; the others keep it, stepping or not."""
+_KEEPING: Final = (LastValue.update, UntrackedValue.update)
 
 
 def is_simple(channel: BaseChannel[Any, Any, Any]) -> bool:
@@ -24,7 +24,7 @@ def is_simple(channel: BaseChannel[Any, Any, Any]) -> bool:
     """
     kind = type(channel)
     return (
-        kind.update in _UPDATES
+        kind.update in (_CLEARING if channel.steps else (*_CLEARING, *_KEEPING))
         and kind.get is OneValue.get
         and kind.is_available is OneValue.is_available
         and kind.delta is OneValue.delta
