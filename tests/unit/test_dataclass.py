@@ -116,9 +116,11 @@ def look(cls: type, first: str) -> dict[str, Any]:
         "attributes": [outcome(lambda n=n: repr(getattr(cls, n))[:14]) for n in ("b", "shared")],
         "replaced": outcome(lambda: dataclasses.asdict(dataclasses.replace(same, **arguments))),
         "replaced by copy": outcome(
-            lambda: dataclasses.asdict(copy.replace(same, **arguments))
-            if hasattr(copy, "replace")
-            else None
+            lambda: (
+                dataclasses.asdict(copy.replace(same, **arguments))
+                if hasattr(copy, "replace")
+                else None
+            )
         ),
         "copied": outcome(lambda: dataclasses.asdict(copy.deepcopy(same))),
         "is one": (dataclasses.is_dataclass(cls), dataclasses.is_dataclass(same)),

@@ -196,12 +196,11 @@ def _starter(
     loop: asyncio.AbstractEventLoop,
 ) -> Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]:
     """What makes asyncio Tasks of branches: `create_task`, if somebody has put a factory of his
-    own into the loop, else what that would call."""
-    return (
-        loop.create_task
-        if loop.get_task_factory() is not None
-        else partial(asyncio.Task, loop=loop)
-    )
+    own into the loop, or the loop has a `create_task` of its own, else what that would call."""
+    usual = type(loop).create_task is asyncio.BaseEventLoop.create_task
+    if usual and loop.get_task_factory() is None:
+        return partial(asyncio.Task, loop=loop)
+    return loop.create_task
 
 
 class _Branches:
