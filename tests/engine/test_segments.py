@@ -88,3 +88,24 @@ async def test_a_thread_that_is_folded_to_its_head_goes_on(saver: Saver) -> None
     assert copied.values == newest.values
     await graph.ainvoke({"n": 10, "log": []}, CONFIG)
     assert (await graph.aget_state(CONFIG)).values["log"] == list(range(1, 21))
+
+
+async def test_a_page_that_ends_before_a_fork_into_a_folded_stretch(saver: Saver) -> None:
+    """What stands right behind a page need not be known for it: neither the fork's own stretch
+    nor what it extends is part of the page."""
+    graph = build(saver)
+    await graph.ainvoke({"n": 0, "log": []}, CONFIG)
+    old = [s async for s in graph.aget_state_history(CONFIG)][5]
+    rows = list((await (await saver.journal()).history(saver.key("t"), "", None)).rows)
+    await fold_away(saver, rows, [])
+    await graph.ainvoke({"n": 10, "log": []}, CONFIG)
+    fork = await graph.aupdate_state(old.config, {"n": 1, "log": [1]}, as_node="add")
+    await graph.ainvoke(None, fork)
+    whole = [s async for s in graph.aget_state_history(CONFIG)]
+    for size in (1, 4):
+        for at, newer in enumerate(whole):
+            page = [
+                s async for s in graph.aget_state_history(CONFIG, before=newer.config, limit=size)
+            ]
+            assert page == whole[at + 1 : at + 1 + size], (size, at)
+    assert [await graph.aget_state(s.config) for s in whole] == whole

@@ -114,9 +114,14 @@ class Sheet:
         return kept
 
     def _branched(self) -> set[int]:
-        """What is extended by something that does not stand right behind it."""
-        found = {row.parent for row in self.page.rows if row.parent}
-        return found | {segment.parent for segment in self.page.segments if segment.parent}
+        """What is extended by something that does not stand right behind it.
+
+        What stands behind the page does not count: of that only what extends a chosen one is
+        folded, and a segment that the others extend may have come without its detail.
+        """
+        rows, segments, last = self.page.rows, self.page.segments, self.page.last
+        found = {row.parent for row in rows if row.parent and row.seq <= last}
+        return found | {s.parent for s in segments if s.parent and s.seq_from <= last}
 
     def _pieces(
         self, points: Sequence[int], chosen: Collection[int]
