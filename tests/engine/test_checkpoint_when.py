@@ -244,6 +244,29 @@ async def test_questions_are_always_written(saver: Saver, policy: Any) -> None:
     await whole(saver)
 
 
+@pytest.mark.parametrize(
+    ("policies", "second"),
+    [({}, 0), ({"graph": OnExit()}, 1), ({"graph": OnExit(), "ask": Always()}, 0)],
+)
+async def test_an_answer_at_an_old_checkpoint(
+    saver: Saver, policies: dict[str, Any], second: int
+) -> None:
+    """The first answer stands if the superstep it was given in has a row; else the question is
+    open at the old checkpoint, and another answer makes a branch."""
+
+    async def ask(state: State) -> dict[str, Any]:
+        return {"log": [interrupt("well?")]}
+
+    made = chain(step, ask, step, n1=policies.get("ask"))
+    graph = made.compile(saver, checkpoint_when=policies.get("graph"))
+    await graph.ainvoke({"log": []}, thread())
+    asked = (await graph.aget_state(thread())).config
+    first = await graph.ainvoke(Command(resume=0), asked)
+    again = await graph.ainvoke(Command(resume=1), asked)
+    assert (first, again) == ({"n": 2, "log": [1, 0, 2]}, {"n": 2, "log": [1, second, 2]})
+    await whole(saver)
+
+
 async def test_an_error_is_always_written(saver: Saver) -> None:
     """What went before a failing node, and what finished beside it, does not run again."""
     ran: list[str] = []
