@@ -289,13 +289,16 @@ class OnlyTheNewestRunTells(MemoryDriver):
 
 @caught_by("test_threads_are_found_by_their_metadata", wanted='{"n":true}', expected=["d"])
 class TrueIsOne(MemoryDriver):
-    def _matching(self, query):
-        wanted = (query.metadata or "").replace("true", "1") or None
-        for thread in super()._matching(query._replace(metadata=None)):
-            run = thread.described()
-            known = (run.meta_index if run else None) or ""
-            if wanted is None or wanted[1:-1] in known.replace("true", "1"):
-                yield thread
+    async def threads(self, query):
+        if query.metadata is None:
+            return await super().threads(query)
+        wanted = query.metadata.replace("true", "1")[1:-1]
+        found = []
+        for row in await super().threads(query._replace(metadata=None, limit=1000)):
+            run = self._threads[row.key].described()
+            if wanted in ((run.meta_index if run else None) or "").replace("true", "1"):
+                found.append(row)
+        return found[: query.limit]
 
 
 @caught_by("test_pages_visit_every_thread_once", order="updated", descending=True)
@@ -338,9 +341,12 @@ class FiltersAreIgnored(MemoryDriver):
 @caught_by("test_scopes_are_whole_values")
 @caught_by("test_pages_visit_every_thread_once", order="thread_id", descending=False)
 class ScopesAreNotCompared(MemoryDriver):
-    def _matching(self, query):
+    async def threads(self, query):
+        found = []
         for scope in {key.scope for key in self._threads}:
-            yield from super()._matching(query._replace(scope=scope))
+            found += await super().threads(query._replace(scope=scope))
+        found.sort(key=lambda row: row.key.thread_id, reverse=query.descending)
+        return found[: query.limit]
 
 
 class Renamed(MemoryDriver):

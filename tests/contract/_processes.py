@@ -10,6 +10,7 @@ import itertools
 
 from stepwell.checkpoint.driver import Busy, Capability
 from stepwell.checkpoint.memory._driver import MemoryDriver
+from stepwell.checkpoint.memory._listing import Listings
 
 
 class Database:
@@ -19,6 +20,7 @@ class Database:
         self.threads = {}
         self.keys = {}
         self.holders = {}
+        self.listings = Listings(self.threads)
         self.fresh = itertools.count(1)
 
 
@@ -32,6 +34,7 @@ class ProcessDriver(MemoryDriver):
         super().__init__()
         self.database = database
         self._threads = database.threads
+        self._listings = database.listings
 
     def fresh_key(self, key):
         return next(self.database.fresh)

@@ -143,7 +143,7 @@ def test_one_id_is_no_list_of_ids(verb: str, given: Any) -> None:
     saver = InMemorySaver()
     name = "run_ids" if verb == "delete_for_runs" else "thread_ids"
     hint = r": for one of them, \w+=\['abc'\]" if given == "abc" else ""
-    with pytest.raises(UsageError, match=rf"{name} must be a list of ids, not .*{hint}\.$"):
+    with pytest.raises(TypeError, match=rf"{name} must be a list of ids, not .*{hint}\.$"):
         getattr(saver, verb)(**{name: given}, **IDS[verb])
 
 

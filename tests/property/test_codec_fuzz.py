@@ -87,7 +87,12 @@ def _decoded(data: bytes) -> Any:
 
 @pytest.fixture(autouse=True, scope="module")
 def _rare_types_known():
-    """Modules of rare types are imported when the first value of them is read."""
+    """Modules of rare types are imported when the first value of them is read, and dataclasses
+    of the package get their methods when they are first used."""
+    for module in [m for name, m in sys.modules.items() if name.startswith("stepwell")]:
+        for made in [each for each in vars(module).values() if isinstance(each, type)]:
+            for method in ("__init__", "__repr__", "__eq__", "__hash__", "__dataclass_fields__"):
+                getattr(made, method, None)
     for document in (
         b'{"$decimal":"1"}', b'{"$fraction":[1,2]}', b'{"$path":["posix","a"]}',
         b'{"$ipaddress":["IPv4Address","1.1.1.1"]}', b'{"$zoneinfo":"UTC"}',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import operator
 import zlib
 from typing import Annotated, Any, TypedDict
@@ -143,15 +144,15 @@ async def test_without_a_config_all_threads_are_listed(branched):
 
 async def test_a_long_history_is_listed_in_bounded_portions(saver, monkeypatch):
     """What is held at a time does not grow with the thread, and each state is right."""
-    monkeypatch.setattr(_reading, "_STATES_MAX", 4)
+    monkeypatch.setattr(_reading, "page_sizes", lambda limit: itertools.repeat(4))
     kept = []
-    real = _reading._History.states
+    real = _reading.Sheet.states
 
-    def counted(self, wanted):
+    def counted(self, wanted, *more):
         kept.append(len(wanted))
-        return real(self, wanted)
+        return real(self, wanted, *more)
 
-    monkeypatch.setattr(_reading._History, "states", counted)
+    monkeypatch.setattr(_reading.Sheet, "states", counted)
     async with claimed(saver, "a") as handle:
         for number in range(10):
             checkpoint(handle, {"x": ["a", [number]]}, step=number)

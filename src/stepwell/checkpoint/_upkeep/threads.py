@@ -173,11 +173,11 @@ def listed(given: Any, name: str = "thread_ids") -> list[Any]:
     """A list of ids that a caller gave.
 
     Raises:
-        UsageError: It is a single text, or no collection.
+        TypeError: It is a single text, or no collection. (As in LangGraph.)
     """
     if isinstance(given, (str, bytes)) or not isinstance(given, Collection):
         one = f": for one of them, {name}=[{given!r:.80}]" if isinstance(given, str) else ""
-        raise UsageError(f"{name} must be a list of ids, not {given!r:.80}{one}.")
+        raise TypeError(f"{name} must be a list of ids, not {given!r:.80}{one}.")
     return list(given)
 
 
