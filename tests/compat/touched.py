@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import ModuleType
+from types import MemberDescriptorType, ModuleType
 from typing import Any
 
 from tests.compat import inventory
@@ -159,6 +159,13 @@ def classes() -> list[type]:
     return list(found)
 
 
+@functools.cache
+def _properties() -> frozenset[str]:
+    """Names of properties in the inventory, without their classes."""
+    entries = inventory.load().items()
+    return frozenset(n.rpartition(".")[2] for n, e in entries if e["kind"] == "property")
+
+
 def _wrapped(cls: type) -> Iterator[tuple[str, Any]]:
     for name, value in list(vars(cls).items()):
         constructs = name == "__init__" or (name == "__new__" and issubclass(cls, tuple))
@@ -170,6 +177,10 @@ def _wrapped(cls: type) -> Iterator[tuple[str, Any]]:
             yield name, type(value)(recording(value.__func__, cls, name))
         elif isinstance(value, property) and value.fget is not None:
             yield name, property(recording(value.fget, cls, name), value.fset, value.fdel)
+        elif isinstance(value, MemberDescriptorType) and name in _properties():
+            # A property there, an attribute with a slot here.
+            get = recording(value.__get__, cls, name)
+            yield name, property(get, value.__set__, value.__delete__)
 
 
 @functools.cache
