@@ -347,7 +347,7 @@ async def test_langgraphs_forms(saver: Saver) -> None:
     assert [t.thread_id async for t in saver.alist_threads()] == ["a"]
     with pytest.raises(ValueError, match="strategy"):
         await saver.aprune(["a"], strategy="some")
-    with pytest.raises(UsageError, match="thread_ids"):
+    with pytest.raises(TypeError, match="thread_ids"):
         await saver.aprune("a")  # type: ignore[arg-type]  # the mistake
     for mistake in (
         {"strategy": "keep_latest"},

@@ -341,7 +341,7 @@ async def test_arguments(database):
         await saver.averify(repair="all")
     with pytest.raises(UsageError, match="deep"):
         await saver.averify(deep=1)
-    with pytest.raises(UsageError, match="thread_ids"):
+    with pytest.raises(TypeError, match="thread_ids"):
         await saver.averify(thread_ids="abc")
     assert NamespaceRow(1, "a", 2).head == 2
 
