@@ -305,9 +305,7 @@ class _Branches:
 
     def _end(self, task: TaskRun) -> asyncio.Future[None] | None:
         self._left -= 1
-        others = self._left > 0
-        if task.calls is not None and task.calls.ended():
-            others = True
+        others = calling(task) or self._left > 0
         return None if self._settle is None else self._settle(task, others)
 
     def _expire(self) -> None:

@@ -108,8 +108,10 @@ class HoldingRecorder(Recorder):
         seen = {node: dict(versions) for node, versions in state.seen.items()}
         self._before = (state.version, dict(state.versions), seen)
         self._kept = {}
-        for name in {c for _, writes in done for c, _ in writes} if held is not None else ():
-            op = held.ops.get(name) if held is not None else None
+        if held is None:
+            return
+        for name in {c for _, writes in done for c, _ in writes}:
+            op = held.ops.get(name)
             if op is not None and op.kind is OpKind.SET:
                 # A reducer that works in place would reach the value that waits.
                 self._kept[name] = state.channels[name].copy()
