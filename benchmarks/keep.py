@@ -77,15 +77,19 @@ class Kept:
 
     def whole(self) -> dict[str, Any]:
         """The run, with what it ran on."""
-        probes = [r["fdatasync_ms"] for r in self.results]
         return self._about | {
             "load": [round(x, 2) for x in os.getloadavg()],
             "rounds": self.rounds,
-            "fdatasync_ms": rounded(statistics.median(probes)) if probes else None,
+            "fdatasync_ms": self._middle("fdatasync_ms"),
+            "loop_ms": self._middle("loop_ms"),
             "cases": self._cases,
             "failures": self.failures,
             "results": [_short(r) for r in self.results],
         }
+
+    def _middle(self, probe: str) -> float | None:
+        found = [r[probe] for r in self.results]
+        return rounded(statistics.median(found)) if found else None
 
     @property
     def described(self) -> str:
@@ -104,10 +108,13 @@ def described(whole: dict[str, Any]) -> str:
     """What a run ran on, in one line."""
     versions = ", ".join(f"{name} {number}" for name, number in whole["versions"].items())
     loop = ", uvloop" if whole["uvloop"] else ""
-    probe = whole["fdatasync_ms"]
+    synced, looped = (
+        "-" if whole.get(probe) is None else f"{whole[probe]:.2g}"
+        for probe in ("fdatasync_ms", "loop_ms")
+    )
     return (
         f"{whole['began'][:10]}, {whole['rounds']} rounds on {whole['medium']} (fdatasync "
-        f"{'-' if probe is None else f'{probe:.2g}'} ms), {whole['cpus']} cores, load "
+        f"{synced} ms; 200,000 rounds of a loop {looped} ms), {whole['cpus']} cores, load "
         f"{whole['load'][0]:.1f}, Python {whole['python']}{loop}; {versions}; "
         f"seed {whole['seed']}.{' ' if whole['note'] else ''}{whole['note']}"
     )
@@ -130,5 +137,5 @@ def rounded(value: float) -> float:
 
 def _short(result: dict[str, Any]) -> dict[str, Any]:
     figures = {name: [rounded(v) for v in values] for name, values in result["figures"].items()}
-    peak, probe = rounded(result["peak_mib"]), rounded(result["fdatasync_ms"])
-    return result | {"figures": figures, "peak_mib": peak, "fdatasync_ms": probe}
+    single = ("peak_mib", "fdatasync_ms", "loop_ms")
+    return result | {"figures": figures} | {n: rounded(result[n]) for n in single if n in result}

@@ -121,6 +121,23 @@ def fdatasync_ms(folder: str, times: int = 20) -> float:
     return statistics.median(seconds) * 1e3
 
 
+def loop_ms(times: int = 5, rounds: int = 200_000) -> float:
+    """Milliseconds of a fixed loop in Python, the least of several: how fast the machine is now."""
+    seconds = []
+    for _ in range(times):
+        started = time.perf_counter()
+        total = 0
+        for number in range(rounds):
+            total += number
+        seconds.append(time.perf_counter() - started)
+    return min(seconds) * 1e3
+
+
+def probes(folder: str) -> dict[str, float]:
+    """What stands beside a measurement, to be read with it."""
+    return {"fdatasync_ms": fdatasync_ms(folder), "loop_ms": loop_ms()}
+
+
 def run(cases: list[Case], arguments: argparse.Namespace, kept: Kept, order: random.Random) -> None:
     """Rounds of all cases, as many as were asked for and as there is time for."""
     rounds = 1 if arguments.scale else arguments.rounds
@@ -143,20 +160,22 @@ def _one_case(
 ) -> None:
     gone = {f["system"] for f in kept.failures if f["case"] == case.name}
     names = [n for n in arguments.systems if n not in gone and able(n, case)]
-    probe = fdatasync_ms(arguments.folder)
+    probe = probes(arguments.folder)
     for name in order.sample(names, len(names)):
         [result] = measure(name, case.place, [case], arguments)
         take(result, case, number, probe, kept)
 
 
-def take(result: dict[str, Any], case: Case, number: int, probe: float, kept: Kept) -> None:
+def take(
+    result: dict[str, Any], case: Case, number: int, probe: dict[str, float], kept: Kept
+) -> None:
     """Keep what was measured, and show it."""
     start = f"{case.name:11} round {number} {result['system']:10}"
     if "error" in result:
         kept.fail(result["system"], case, number, result["error"])
         print(f"{start} FAILED\n{result['error']}", file=sys.stderr, flush=True)
         return
-    kept.add(result | {"round": number, "fdatasync_ms": probe})
+    kept.add(result | {"round": number} | probe)
     metric = case.readings[0].metric
     shown = statistics.median(result["figures"].get(metric, [float("nan")]))
     print(f"{start} {shown:12,.1f} {metric}", file=sys.stderr, flush=True)
@@ -167,7 +186,7 @@ def run_smoke(cases: list[Case], arguments: argparse.Namespace, kept: Kept) -> N
 
     A smoke run is to tell of our mistakes, not of a peer's bad luck: those have a second try.
     """
-    probe = fdatasync_ms(arguments.folder)
+    probe = probes(arguments.folder)
     by_name = {case.name: case for case in cases}
 
     def one(name: str, place: str) -> list[dict[str, Any]]:

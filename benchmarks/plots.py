@@ -9,8 +9,8 @@ from typing import Any
 
 from benchmarks.report import TITLES
 
-COLOURS = {"stepwell": "#1b6ca8", "langgraph": "#c0392b", "burr": "#8e7cc3", "dbos": "#6aa84f",
-           "floor": "#999999"}  # fmt: skip
+COLOURS = {"stepwell": "#1b6ca8", "langgraph": "#c0392b", "langgraph-delta": "#e59866",
+           "burr": "#8e7cc3", "dbos": "#6aa84f", "floor": "#999999"}  # fmt: skip
 WHERE = {"sqlite": "SQLite, synchronous=FULL", "postgres": "PostgreSQL"}
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]

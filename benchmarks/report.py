@@ -9,11 +9,11 @@ from typing import Any
 from benchmarks.suite import Case, Reading
 from benchmarks.systems import NAMES
 
-TITLES = {"stepwell": "Stepwell", "langgraph": "LangGraph", "burr": "Burr", "dbos": "DBOS",
-          "floor": "floor"}  # fmt: skip
-ORDER = ("floor", "langgraph", "burr", "dbos", "stepwell")
+TITLES = {"stepwell": "Stepwell", "langgraph": "LangGraph", "langgraph-delta": "DeltaChannel",
+          "burr": "Burr", "dbos": "DBOS", "floor": "floor"}  # fmt: skip
+ORDER = ("floor", "langgraph", "langgraph-delta", "burr", "dbos", "stepwell")
 HEAD = ("#", "workload, unit", "goal", *(TITLES[s] for s in ORDER), "times LangGraph",
-        "fdatasync, ms", "reached")  # fmt: skip
+        "of the floor", "fdatasync, ms", "reached")  # fmt: skip
 SCALE_HEAD = ("#", "what", "unit", "memory", "SQLite", "PostgreSQL")
 REDUCE: Mapping[str, Callable[[Sequence[float]], float]] = {
     "median": statistics.median, "max": max, "mean": statistics.mean,
@@ -102,8 +102,9 @@ def line(
     if not found["stepwell"]:
         return None
     cells = [spread(list(found[s].values()), reading) if found[s] else "-" for s in ORDER]
-    times = better(reading, found["stepwell"], found["langgraph"])
-    cells.append("-" if times is None else number(times))
+    for other in ("langgraph", "floor"):
+        times = better(reading, found["stepwell"], found[other])
+        cells.append("-" if times is None else number(times))
     probes = [r["fdatasync_ms"] for r in results if r["case"] == case.name]
     durable = case.place in ("sqlite", "postgres")
     cells.append(f"{statistics.median(probes):.2g}" if durable else "-")

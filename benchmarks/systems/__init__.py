@@ -1,4 +1,4 @@
-"""What is compared. Each module is one system behind the same few verbs.
+"""What is compared. Each class is one system behind the same few verbs.
 
 A system has `places` (where it can keep its state: none, memory, sqlite, postgres), an async
 context manager `opened(place, folder, fresh=True)` (fresh: nothing of an earlier process is
@@ -27,11 +27,11 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-NAMES = ("stepwell", "langgraph", "burr", "dbos", "floor")
+NAMES = ("stepwell", "langgraph", "langgraph-delta", "burr", "dbos", "floor")
 OURS = ("stepwell", "floor")
 """What has to be there; peers are left out where they are not installed."""
-CLASSES = {"stepwell": "Stepwell", "langgraph": "LangGraph", "burr": "Burr", "dbos": "Dbos",
-           "floor": "Floor"}  # fmt: skip
+CLASSES = {"stepwell": "Stepwell", "langgraph": "LangGraph", "langgraph-delta": "LangGraphDelta",
+           "burr": "Burr", "dbos": "Dbos", "floor": "Floor"}  # fmt: skip
 
 
 def load(name: str) -> Any:
@@ -40,5 +40,5 @@ def load(name: str) -> Any:
     Raises:
         ImportError: It is not installed.
     """
-    module = importlib.import_module(f"benchmarks.systems.{name}")
+    module = importlib.import_module(f"benchmarks.systems.{name.partition('-')[0]}")
     return getattr(module, CLASSES[name])()

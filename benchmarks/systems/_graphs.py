@@ -43,18 +43,77 @@ async def step(state: Number) -> dict[str, Any]:
     return {"n": state["n"] + 1}
 
 
-class Graphs:
-    """Systems with LangGraph's API; `package` says which."""
+class Conversations:
+    """A long conversation with LangGraph's API; `talking` is its state."""
 
     package = ""
-    places = ("none", "memory", "sqlite", "postgres")
+    places: tuple[str, ...] = ("sqlite", "postgres")
     alone = False
-    options: dict[str, Any]
+    talking: Any = Talk
 
     def __init__(self) -> None:
         self.graphs = importlib.import_module(f"{self.package}.graph")
         self.types = importlib.import_module(f"{self.package}.types")
         self.durability = "sync"
+
+    def _talk(self, saver: Any) -> Any:
+        async def answer(state: Any) -> dict[str, Any]:
+            turn = state.get("turn", 0) + 1
+            return {"messages": [state["messages"][-1] | {"author": "ai"}], "turn": turn,
+                    "mood": f"mood {turn % 7}", "cost": turn * 0.1}  # fmt: skip
+
+        builder = self.graphs.StateGraph(self.talking).add_node("answer", answer)
+        return builder.add_edge(self.graphs.START, "answer").compile(checkpointer=saver)
+
+    def talk(self, saver: Any) -> Run:
+        graph = self._talk(saver)
+
+        async def say(thread: str, message: dict[str, str]) -> int:
+            config = {"configurable": {"thread_id": thread}}
+            out = await graph.ainvoke({"messages": [message]}, config, durability=self.durability)
+            return len(out["messages"])
+
+        return say
+
+    def latest(self, saver: Any) -> Run:
+        graph = self._talk(saver)
+
+        async def read(thread: str) -> int:
+            state = await graph.aget_state({"configurable": {"thread_id": thread}})
+            return len(state.values["messages"])
+
+        return read
+
+    def history(self, saver: Any) -> Run:
+        graph = self._talk(saver)
+
+        async def read(thread: str, limit: int) -> int:
+            config = {"configurable": {"thread_id": thread}}
+            found = [s async for s in graph.aget_state_history(config, limit=limit)]
+            return len(found)
+
+        return read
+
+    async def middle_of(self, saver: Any, thread: str) -> dict[str, Any]:
+        """The config of a state in the middle of a thread."""
+        graph = self._talk(saver)
+        config = {"configurable": {"thread_id": thread}}
+        states = [s.config async for s in graph.aget_state_history(config)]
+        return states[len(states) // 2]
+
+    def middle(self, saver: Any) -> Callable[[dict[str, Any]], Awaitable[int]]:
+        graph = self._talk(saver)
+
+        async def read(config: dict[str, Any]) -> int:
+            return len((await graph.aget_state(config)).values["messages"])
+
+        return read
+
+
+class Graphs(Conversations):
+    """Systems with LangGraph's API; `package` says which."""
+
+    places = ("none", "memory", "sqlite", "postgres")
 
     def _runner(self, builder: Any, saver: Any, given: dict[str, Any], key: str) -> Run:
         graph = builder.compile(checkpointer=saver)
@@ -108,61 +167,6 @@ class Graphs:
             "spread", lambda state: [send("work", i) for i in range(branches)], ["work"]
         )
         return self._runner(builder, saver, {"found": []}, "found")
-
-    # -- a long conversation -----------------------------------------------------------------
-
-    def _talk(self, saver: Any) -> Any:
-        async def answer(state: Talk) -> dict[str, Any]:
-            turn = state.get("turn", 0) + 1
-            return {"messages": [state["messages"][-1] | {"role": "ai"}], "turn": turn,
-                    "mood": f"mood {turn % 7}", "cost": turn * 0.1}  # fmt: skip
-
-        builder = self.graphs.StateGraph(Talk).add_node("answer", answer)
-        return builder.add_edge(self.graphs.START, "answer").compile(checkpointer=saver)
-
-    def talk(self, saver: Any) -> Run:
-        graph = self._talk(saver)
-
-        async def say(thread: str, message: dict[str, str]) -> int:
-            config = {"configurable": {"thread_id": thread}}
-            out = await graph.ainvoke({"messages": [message]}, config, durability=self.durability)
-            return len(out["messages"])
-
-        return say
-
-    def latest(self, saver: Any) -> Run:
-        graph = self._talk(saver)
-
-        async def read(thread: str) -> int:
-            state = await graph.aget_state({"configurable": {"thread_id": thread}})
-            return len(state.values["messages"])
-
-        return read
-
-    def history(self, saver: Any) -> Run:
-        graph = self._talk(saver)
-
-        async def read(thread: str, limit: int) -> int:
-            config = {"configurable": {"thread_id": thread}}
-            found = [s async for s in graph.aget_state_history(config, limit=limit)]
-            return len(found)
-
-        return read
-
-    async def middle_of(self, saver: Any, thread: str) -> dict[str, Any]:
-        """The config of a state in the middle of a thread."""
-        graph = self._talk(saver)
-        config = {"configurable": {"thread_id": thread}}
-        states = [s.config async for s in graph.aget_state_history(config)]
-        return states[len(states) // 2]
-
-    def middle(self, saver: Any) -> Callable[[dict[str, Any]], Awaitable[int]]:
-        graph = self._talk(saver)
-
-        async def read(config: dict[str, Any]) -> int:
-            return len((await graph.aget_state(config)).values["messages"])
-
-        return read
 
     # -- many callers of one thread ----------------------------------------------------------
 

@@ -131,7 +131,9 @@ class Floor:
 
         async def say(thread: str, message: dict[str, str]) -> int:
             turn = turns[thread] = turns.get(thread, 0) + 1
-            await commits.append((thread, turn, orjson.dumps([message, message | {"role": "ai"}])))
+            await commits.append(
+                (thread, turn, orjson.dumps([message, message | {"author": "ai"}]))
+            )
             return turn * 2
 
         return say

@@ -5,21 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
-from benchmarks.systems._graphs import Graphs
+from benchmarks.systems._graphs import Conversations, Graphs, Talk
 from benchmarks.systems._sizes import afresh, postgres_bytes, sqlite_bytes
 
 SCHEMA = "bench_langgraph"
 
 
-class LangGraph(Graphs):
-    """LangGraph; SQLite at synchronous=FULL, PostgreSQL over a pool of ten."""
+class Savers:
+    """Its savers: SQLite at synchronous=FULL, PostgreSQL over a pool of ten."""
 
-    package = "langgraph"
-    packages = ("langgraph", "langgraph-checkpoint-sqlite", "langgraph-checkpoint-postgres",
-                "psycopg-binary")  # fmt: skip
-    imports = "import langgraph.graph"
+    folder: str
 
     @asynccontextmanager
     async def opened(self, place: str, folder: str, *, fresh: bool = True) -> AsyncIterator[Any]:
@@ -39,16 +36,43 @@ class LangGraph(Graphs):
             async with _postgres(fresh=fresh) as saver:
                 yield saver
 
+    async def stored(self, place: str) -> int:
+        if place == "postgres":
+            return await postgres_bytes(os.environ["STEPWELL_BENCH_PG_DSN"], SCHEMA)
+        return sqlite_bytes(f"{self.folder}/langgraph.db")
+
+
+class LangGraph(Savers, Graphs):
+    """LangGraph."""
+
+    package = "langgraph"
+    packages = ("langgraph", "langgraph-checkpoint-sqlite", "langgraph-checkpoint-postgres",
+                "psycopg-binary")  # fmt: skip
+    imports = "import langgraph.graph"
+
     def codec(self) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
         from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
         serializer = JsonPlusSerializer()
         return serializer.dumps_typed, serializer.loads_typed
 
-    async def stored(self, place: str) -> int:
-        if place == "postgres":
-            return await postgres_bytes(os.environ["STEPWELL_BENCH_PG_DSN"], SCHEMA)
-        return sqlite_bytes(f"{self.folder}/langgraph.db")
+
+def joined(messages: list[Any], writes: list[list[Any]]) -> list[Any]:
+    """The reducer of a `DeltaChannel`: all writes of a superstep at once."""
+    return messages + [message for write in writes for message in write]
+
+
+class LangGraphDelta(Savers, Conversations):
+    """The same conversation in its `DeltaChannel` (beta), which is made for those that grow."""
+
+    package = "langgraph"
+
+    def __init__(self) -> None:
+        from langgraph.channels.delta import DeltaChannel
+
+        super().__init__()
+        kept = Annotated[list, DeltaChannel(joined)]
+        self.talking = TypedDict("Talk", Talk.__annotations__ | {"messages": kept})
 
 
 @asynccontextmanager

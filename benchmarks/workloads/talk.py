@@ -18,12 +18,15 @@ WORDS = (
 
 
 def message(number: int, size: int) -> dict[str, str]:
-    """A message of about `size` bytes of varied words: repeated text would flatter compression."""
+    """A message of about `size` bytes of varied words: repeated text would flatter compression.
+
+    It has no "role": LangGraph makes objects of its own of dicts that have one, in some channels.
+    """
     draw = random.Random(number)
     text = ""
     while len(text) < size:
         text += draw.choice(WORDS) + " "
-    return {"role": "user", "id": f"{draw.getrandbits(128):032x}", "content": text[:size]}
+    return {"author": "user", "id": f"{draw.getrandbits(128):032x}", "content": text[:size]}
 
 
 async def talk(system: Any, opened: Any, n: int, *, size: int, place: str) -> Figures:
