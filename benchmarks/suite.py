@@ -157,12 +157,17 @@ def _talk(place: str) -> Case:
         return Reading(id=f"{name}{suffix}{'-' if rest else ''}{rest}", title=f"{title}, {where}",
                        metric=metric, unit="ms", goal=goal)  # fmt: skip
 
+    cleared = Reading(
+        id="W5p-vacuum", title="the same, when autovacuum has been by", unit="x",
+        metric="bytes_cleared_per_payload",
+    )  # fmt: skip
     return Case(
         name=f"W5{letter}", workload="talk", place=place, parameters={"size": 1000},
         smoke={"size": 12}, n_of=SLOW,
         readings=(
             Reading(id=f"W5{suffix}", title=f"1,000 turns, {where}: bytes stored / payload",
                     metric="bytes_per_payload", unit="x", goal=stored),
+            *((cleared,) if place == "postgres" else ()),
             ms("W5t-10", "turn 10", "turn_10_ms", 0.4 if place == "sqlite" else None),
             ms("W5t-100", "turn 100", "turn_100_ms"),
             ms("W5t-1000", "turn 1,000", "turn_1000_ms"),

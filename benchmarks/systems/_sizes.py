@@ -20,8 +20,9 @@ def sqlite_bytes(path: str) -> int:
         connection.close()
 
 
-async def postgres_bytes(dsn: str, schema: str) -> int:
-    """Of all tables of a schema, with indexes and TOAST, after VACUUM."""
+async def postgres_bytes(dsn: str, schema: str, *, cleared: bool = False) -> int:
+    """Of all tables of a schema: their files as they are, with indexes and TOAST. `cleared`: after
+    a VACUUM, as when the server's autovacuum has been by; it cuts off what is free at the end."""
     import asyncpg
 
     connection: Any = await asyncpg.connect(dsn)
@@ -31,7 +32,7 @@ async def postgres_bytes(dsn: str, schema: str) -> int:
             "ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relkind = 'r'",
             schema,
         )
-        for row in names:
+        for row in names if cleared else ():
             await connection.execute(f"VACUUM {row['name']}")
         return sum([
             await connection.fetchval("SELECT pg_total_relation_size($1::regclass)", row["name"])

@@ -64,9 +64,10 @@ class Floor:
             yield GroupCommit(_postgres_writer(connection), connection)
             await connection.close()
 
-    async def stored(self, place: str) -> int:
+    async def stored(self, place: str, *, cleared: bool = False) -> int:
         if place == "postgres":
-            return await postgres_bytes(os.environ["STEPWELL_BENCH_PG_DSN"], "bench_floor")
+            dsn = os.environ["STEPWELL_BENCH_PG_DSN"]
+            return await postgres_bytes(dsn, "bench_floor", cleared=cleared)
         return sqlite_bytes(f"{self.folder}/floor.db")
 
     def chain(self, commits: GroupCommit | None, length: int, keys: int = 1) -> Run:

@@ -36,9 +36,10 @@ class Savers:
             async with _postgres(fresh=fresh) as saver:
                 yield saver
 
-    async def stored(self, place: str) -> int:
+    async def stored(self, place: str, *, cleared: bool = False) -> int:
         if place == "postgres":
-            return await postgres_bytes(os.environ["STEPWELL_BENCH_PG_DSN"], SCHEMA)
+            dsn = os.environ["STEPWELL_BENCH_PG_DSN"]
+            return await postgres_bytes(dsn, SCHEMA, cleared=cleared)
         return sqlite_bytes(f"{self.folder}/langgraph.db")
 
 

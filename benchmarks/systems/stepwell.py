@@ -68,7 +68,8 @@ class Stepwell(Graphs):
         codec = Codec()
         return codec.encode, lambda encoded: codec.decode(*encoded)
 
-    async def stored(self, place: str) -> int:
+    async def stored(self, place: str, *, cleared: bool = False) -> int:
         if place == "postgres":
-            return await postgres_bytes(os.environ["STEPWELL_BENCH_PG_DSN"], SCHEMA)
+            dsn = os.environ["STEPWELL_BENCH_PG_DSN"]
+            return await postgres_bytes(dsn, SCHEMA, cleared=cleared)
         return sqlite_bytes(f"{self.folder}/stepwell.db")

@@ -56,6 +56,9 @@ async def talk(system: Any, opened: Any, n: int, *, size: int, place: str) -> Fi
         figures["turn_growth"] = [figures["turn_1000_ms"][0] / figures["turn_10_ms"][0]]
     if figures["bytes_stored"]:
         figures["bytes_per_payload"] = [figures["bytes_stored"][-1] / payload]
+        if place == "postgres":
+            cleared = await system.stored(place, cleared=True)
+            figures["bytes_cleared_per_payload"] = [cleared / payload]
     return figures | await _reads(system, opened, n, turns=size)
 
 

@@ -8,6 +8,8 @@ from dataclasses import field
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
+import asyncpg
+
 from stepwell._dataclass import dataclass
 from stepwell.errors import UsageError
 
@@ -37,6 +39,7 @@ _KEEPALIVE: Final = frozenset({
     "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
 })  # fmt: skip
 
+POOL_MIN: Final = 3
 CONNECT_TIMEOUT_S: Final = 10.0
 
 _EXAMPLE = "postgresql://user:password@host:5432/database?sslmode=require"
@@ -168,3 +171,31 @@ def _label(parts: SplitResult, query: Mapping[str, str], options: Mapping[str, A
     database = options.get("database") or path or query.get("dbname") or query.get("database") or ""
     where = unquote(str(host)) + (f":{port}" if port else "")
     return f"{where}/{database}" if database else where
+
+
+def check_pool(dsn: object, pool: Any, connect: object) -> None:
+    """Either an address or a pool, and the pool large enough.
+
+    Raises:
+        UsageError: It is neither, both, or too small.
+    """
+    for given in (dsn, pool):
+        module = type(given).__module__.partition(".")[0]
+        if module in {"psycopg", "psycopg_pool", "psycopg2"}:
+            raise UsageError(
+                f"{type(given).__name__} belongs to {module}; Stepwell speaks through asyncpg. "
+                "Use PostgresSaver.from_conn_string(dsn), or give an asyncpg.Pool."
+            )
+    if pool is not None and not isinstance(pool, asyncpg.Pool):
+        raise UsageError(f"pool must be an asyncpg.Pool, not {type(pool).__name__}.")
+    if (dsn is None) == (pool is None):
+        raise UsageError("Give either a DSN (postgresql://...) or an asyncpg.Pool.")
+    if pool is None:
+        return
+    if connect is not None:
+        raise UsageError("connect= has no use with a given pool: its connections are made already.")
+    if pool.get_max_size() < POOL_MIN:
+        raise UsageError(
+            f"The pool holds at most {pool.get_max_size()} connections. One commits, one holds the "
+            f"locks, the others read: give it at least {POOL_MIN}."
+        )

@@ -27,7 +27,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 from stepwell._dataclass import dataclass
-from stepwell._db._postgres_dsn import parse_dsn
+from stepwell._db._postgres_dsn import POOL_MIN, check_pool, parse_dsn
 from stepwell._db._postgres_line import Line
 from stepwell._db._postgres_locks import KEYS_MAX, LockSession
 from stepwell._db._postgres_pooler import betrays_a_pooler, pooled, warn
@@ -68,7 +68,6 @@ QUERIES: Final = Path(__file__).with_name("postgres.sql")
 STORE_QUERIES: Final = Path(__file__).with_name("postgres_store.sql")
 SERVER_MIN: Final = 13
 BACKUP_QUERIES: Final = Path(__file__).with_name("postgres_backup.sql")
-POOL_MIN: Final = 3
 
 _TRIES: Final = 5
 _PAUSE_S: Final = 0.02
@@ -156,7 +155,7 @@ class Postgres:
         ids: Ids,
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
-        _check_pool(dsn, pool, connect)
+        check_pool(dsn, pool, connect)
         if pool_size_max < POOL_MIN:
             raise UsageError(
                 f"pool_size_max={pool_size_max} is too small: one connection commits, one holds "
@@ -418,6 +417,23 @@ class Postgres:
         async with borrowed(opened.source, name, sent=sent) as link:
             return await run(link, opened.sql[name], args, pinned=pinned, reply_s=reply_s)
 
+    async def vacuum(self, rows: int, segments: int) -> list[str]:
+        """Clear away deleted rows, where it is due and ours to do; see `vacuum_due`.
+
+        Returns:
+            The names of the statements that were run.
+
+        Raises:
+            StorageError: mapped.
+        """
+        opened = self._open
+        async with borrowed(opened.source, "vacuum", sent=False) as link:
+            due = await link.fetch(opened.sql["vacuum_due"], opened.schema, rows, segments)
+            names = [name for (name,) in due]
+            for name in names:
+                await link.execute(opened.sql[name])  # bare: no transaction may stand around it
+        return names
+
     async def read(self, sql: str, *args: object) -> list[asyncpg.Record]:
         """Run one statement that reads, where reads may lag."""
         opened = self._open
@@ -475,26 +491,3 @@ def _forget(opened: _Opened) -> None:
     opened.control.forget()
     if opened.locks is not None:
         opened.locks.forget()
-
-
-def _check_pool(dsn: object, pool: Any, connect: object) -> None:
-    for given in (dsn, pool):
-        module = type(given).__module__.partition(".")[0]
-        if module in {"psycopg", "psycopg_pool", "psycopg2"}:
-            raise UsageError(
-                f"{type(given).__name__} belongs to {module}; Stepwell speaks through asyncpg. "
-                "Use PostgresSaver.from_conn_string(dsn), or give an asyncpg.Pool."
-            )
-    if pool is not None and not isinstance(pool, asyncpg.Pool):
-        raise UsageError(f"pool must be an asyncpg.Pool, not {type(pool).__name__}.")
-    if (dsn is None) == (pool is None):
-        raise UsageError("Give either a DSN (postgresql://...) or an asyncpg.Pool.")
-    if pool is None:
-        return
-    if connect is not None:
-        raise UsageError("connect= has no use with a given pool: its connections are made already.")
-    if pool.get_max_size() < POOL_MIN:
-        raise UsageError(
-            f"The pool holds at most {pool.get_max_size()} connections. One commits, one holds the "
-            f"locks, the others read: give it at least {POOL_MIN}."
-        )

@@ -591,6 +591,22 @@ WITH moved AS (
 SELECT EXISTS (SELECT FROM moved),
   1 / CASE WHEN NOT coalesce((SELECT whole FROM ready), true) THEN 0 ELSE 1 END;
 
+-- name: vacuum_due
+-- $1 schema, $2 and $3 rows of the tail, and segments, that were deleted. Statements to be run: for
+-- tables of this role with enough to be cleared away, a fiftieth of their rows.
+SELECT replace(c.relname, 'stepwell', 'vacuum') FROM pg_class c
+JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relkind = 'r' AND pg_has_role(c.relowner, 'USAGE')
+  AND ((c.relname = 'stepwell_tail' AND $2::int8 > greatest(c.reltuples, 0) / 50)
+    OR (c.relname = 'stepwell_segment' AND $3::int8 > greatest(c.reltuples, 0) / 50));
+
+-- name: vacuum_tail
+-- Files are not cut off at their end: that would need a lock which excludes everybody.
+VACUUM (SKIP_LOCKED, TRUNCATE FALSE) {schema}.stepwell_tail;
+
+-- name: vacuum_segment
+VACUUM (SKIP_LOCKED, TRUNCATE FALSE) {schema}.stepwell_segment;
+
 -- name: set_ttl
 -- $1 thread key, $2 seconds or null
 UPDATE {schema}.stepwell_thread t SET ttl_s = $2::float8 WHERE t.key = $1::uuid RETURNING 1;

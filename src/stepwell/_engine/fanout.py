@@ -8,7 +8,7 @@ from contextvars import Context, copy_context
 from dataclasses import replace
 from functools import partial
 from types import coroutine
-from typing import Any
+from typing import Any, Final
 
 from stepwell._context import current_task
 from stepwell._engine.program import plain_namespace
@@ -127,6 +127,8 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
 
 
 _OVER: Any = object()
+_STARTED_AT_ONCE: Final = 1000
+"""Branches that begin in one turn of the event loop, at most."""
 
 
 def begin(task: TaskRun) -> Awaitable[None] | None:
@@ -237,12 +239,11 @@ class _Branches:
     async def run(self, tasks: Sequence[TaskRun]) -> None:
         loop = asyncio.get_running_loop()
         self._left = len(tasks)
-        start = _starter(loop)
-        self._children = [start(self._branch(task)) for task in tasks]
         expiry = None
         if self._timeout_s is not None:
             expiry = loop.call_later(self._timeout_s, self._expire)
         try:
+            await self._start(tasks, _starter(loop))
             complete = await self._done
         except asyncio.CancelledError:
             await self._cancel()
@@ -255,6 +256,19 @@ class _Branches:
             self._mark_cancelled([*tasks, *self._handlers])
         if self._fatal is not None:
             raise self._fatal
+
+    async def _start(
+        self, tasks: Sequence[TaskRun], start: Callable[..., asyncio.Task[None]]
+    ) -> None:
+        """Start a branch for each task. The loop runs all that are started in one turn, so of very
+        many some are started in the next: others want a turn too."""
+        self._children = [start(self._branch(task)) for task in tasks[:_STARTED_AT_ONCE]]
+        for first in range(_STARTED_AT_ONCE, len(tasks), _STARTED_AT_ONCE):
+            await asyncio.sleep(0)
+            if self._done.done():
+                return  # one has failed, or their time is up
+            some = tasks[first : first + _STARTED_AT_ONCE]
+            self._children += [start(self._branch(task)) for task in some]
 
     async def _branch(self, task: TaskRun) -> None:
         try:

@@ -39,6 +39,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -330,7 +331,7 @@ class BodyEncoder:
             known = encodings[i][j]
             folded.add((i, j))
         elif self._is_all(written, operand, kind):
-            refs = [list(_shown(encodings, s)) for s in sources]
+            refs = _shown(encodings, sources)
             if kind is _APPEND:
                 self._extend(name, sources, encodings)
                 return ["w", refs]
@@ -476,14 +477,19 @@ def _writers(
 
 
 def _shown(
-    encodings: Sequence[Sequence[Encoded | None]],
-    source: tuple[int, int],
-) -> tuple[int, int]:
-    """The place of a write among those of its entry that are stored."""
-    i, j = source
-    if None not in encodings[i]:
-        return source
-    return i, j - sum(1 for e in encodings[i][:j] if e is None)
+    encodings: Sequence[Sequence[Encoded | None]], sources: Sequence[tuple[int, int]]
+) -> list[list[int]]:
+    """The places of writes, each among those of its entry that are stored."""
+    found: list[list[int]] = []
+    before: dict[int, list[int]] = {}
+    for i, j in sources:
+        if not j:
+            found.append([i, 0])  # nearly every task of a large superstep writes once
+            continue
+        if i not in before:
+            before[i] = list(accumulate((e is not None for e in encodings[i]), initial=0))
+        found.append([i, before[i][j]])
+    return found
 
 
 __all__ = [

@@ -43,14 +43,8 @@ from stepwell.checkpoint.postgres import _read as reading
 from stepwell.checkpoint.postgres._claim import PAUSE_S, ROUNDS, Claims, held_by
 from stepwell.checkpoint.postgres._commit import CommitStatements, outcomes
 from stepwell.checkpoint.postgres._relay import relay
-from stepwell.checkpoint.postgres._rows import (
-    exact,
-    key_of,
-    run_row,
-    text_of,
-    thread_row,
-    uuid_of,
-)
+from stepwell.checkpoint.postgres._rows import exact, key_of, run_row, text_of, thread_row, uuid_of
+from stepwell.checkpoint.postgres._sweep import Sweep
 from stepwell.errors import StorageUnavailableError
 
 _RUN_MAX: Final = 2**31 - 1
@@ -120,6 +114,7 @@ class PostgresDriver:
         self._claims = Claims(self._db)
         self._statements: CommitStatements | None = None
         self._chores: set[asyncio.Task[None]] = set()
+        self._sweep = Sweep(self._db, self._chores)
         self.unfinished: str | None = None
 
     def _declared(self) -> frozenset[Capability]:
@@ -335,11 +330,11 @@ class PostgresDriver:
 
     async def write_segments(self, change: Relayout) -> bool:
         """Store a part of a namespace in another form, in one statement."""
-        return await relay(self._db, change, None)
+        return await relay(self._db, change, None, self._sweep)
 
     async def prune(self, claim: Held, worker: bytes, change: Relayout) -> bool:
         """The same, fenced by a claim."""
-        return await relay(self._db, change, (claim, worker))
+        return await relay(self._db, change, (claim, worker), self._sweep)
 
     async def set_ttl(self, key: ThreadKey, ttl_s: float | None) -> bool:
         """Say how long a thread is to be kept after its last update."""

@@ -8,13 +8,17 @@ from typing import Any
 from stepwell._db.postgres import Postgres
 from stepwell.checkpoint.driver import CheckpointRow, Held, Relayout, SegmentRow
 from stepwell.checkpoint.postgres._rows import exact, indexable, key_of, uuid_of
+from stepwell.checkpoint.postgres._sweep import Sweep
 from stepwell.errors import StorageError, StorageUnavailableError
 
 _DIVISION_BY_ZERO = "22012"
 
 
-async def relay(db: Postgres, change: Relayout, fence: tuple[Held, bytes] | None) -> bool:
+async def relay(
+    db: Postgres, change: Relayout, fence: tuple[Held, bytes] | None, sweep: Sweep
+) -> bool:
     """Carry out a `Relayout`. `fence`: a claim and its worker; None: whoever owns the thread.
+    `sweep` is told of what is gone.
 
     Raises:
         StorageError: What is to go is not there, or a place is taken; nothing was done.
@@ -46,6 +50,8 @@ async def relay(db: Postgres, change: Relayout, fence: tuple[Held, bytes] | None
             "was left as it is.",
             thread_id=change.key.thread_id, ns=change.ns, outcome="none",
         ) from error  # fmt: skip
+    if moved:
+        sweep.gone(change)
     return bool(moved)
 
 

@@ -8,7 +8,8 @@ from typing import Any, Self, TypedDict
 
 from stepwell._clock import SYSTEM_CLOCK, Clock
 from stepwell._codec import Codec
-from stepwell._db.postgres import POOL_MIN, Postgres
+from stepwell._db._postgres_dsn import POOL_MIN
+from stepwell._db.postgres import Postgres
 from stepwell._ids import RANDOM_IDS
 from stepwell._portal import Home
 from stepwell.checkpoint.base import Saver
