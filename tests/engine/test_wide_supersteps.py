@@ -6,8 +6,10 @@ from typing import Annotated, TypedDict
 
 import pytest
 
+from stepwell import open_saver
 from stepwell._codec import Encoded
-from stepwell._engine import fanout
+from stepwell._engine import fanout, task_records
+from stepwell._engine.task_records import TaskRecords
 from stepwell._journal.record import _shown
 from stepwell.graph import START, StateGraph
 from stepwell.types import Send
@@ -19,12 +21,12 @@ class Wide(TypedDict):
     found: Annotated[list, operator.add]
 
 
-def wide(work):
+def wide(work, saver=None):
     builder = StateGraph(Wide).add_node("work", work)
     builder.add_conditional_edges(
         START, lambda state: [Send("work", i) for i in range(BRANCHES)], ["work"]
     )
-    return builder.compile()
+    return builder.compile(checkpointer=saver)
 
 
 class Turns:
@@ -112,6 +114,29 @@ async def test_a_run_that_is_cancelled_while_branches_begin_leaves_none_behind()
         await run
     assert 0 < len(begun) <= 2 * AT_ONCE
     assert sorted(ended) == sorted(begun)
+
+
+async def test_many_writes_of_one_task_are_encoded_aside(monkeypatch):
+    monkeypatch.setattr(task_records, "_MANY_WRITES", BRANCHES)
+    aside, encode = [], TaskRecords.encode_aside
+
+    async def noted(self, writes):
+        aside.append(len(writes))
+        return await encode(self, writes)
+
+    monkeypatch.setattr(TaskRecords, "encode_aside", noted)
+
+    async def work(number):
+        return {"found": [number]}
+
+    config = {"configurable": {"thread_id": "wide"}}
+    async with open_saver("memory://") as saver:
+        graph = wide(work, saver)
+        await graph.ainvoke({"found": []}, config)
+        state = await graph.aget_state(config)
+    assert state.values["found"] == list(range(BRANCHES))
+    assert len(aside) == 1  # the router's; a branch writes once
+    assert aside[0] >= BRANCHES
 
 
 class Looked(list):

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from stepwell._codec import Codec, Encoded
 from stepwell._codec.large import is_large
@@ -31,6 +31,10 @@ from stepwell.types import Interrupt
 if TYPE_CHECKING:
     from stepwell._journal.handle import ThreadHandle
     from stepwell._journal.slices import Ticket
+
+
+_MANY_WRITES: Final = 1000
+"""From here on the loop goes on while they are encoded, whatever they are."""
 
 
 class TaskRecords:
@@ -65,7 +69,9 @@ class TaskRecords:
         return self._encoder.writes(writes)
 
     def take_long(self, writes: Sequence[Write]) -> bool:
-        """Whether writes are so large that a worker thread should encode them."""
+        """Whether writes are so large, or so many, that a worker thread should encode them."""
+        if len(writes) >= _MANY_WRITES:
+            return self._encoder.in_threads
         for _, value in writes:
             if value is not None and is_large(value):
                 return self._encoder.in_threads
