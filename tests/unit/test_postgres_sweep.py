@@ -4,12 +4,15 @@
 import asyncio
 import logging
 
+import asyncpg
 import pytest
 
 from stepwell.checkpoint.driver import Relayout, SegmentRow
 from stepwell.checkpoint.postgres import _sweep
+from stepwell.checkpoint.postgres._driver import PostgresDriver
 from stepwell.errors import StorageUnavailableError
 from stepwell.testing._rows import checkpoint, loaded, seqs, take, thread_key, worker
+from tests._pgbouncer import pgbouncer
 from tests._postgres import execute, fresh_role, opened, pg_dsn, pg_schema
 
 pytestmark = pytest.mark.postgres
@@ -120,4 +123,29 @@ async def test_a_sweep_that_fails_fails_nobody(pg_schema, monkeypatch, caplog):
             await grow(driver, alice, 1, _sweep.ROWS + KEPT)
         assert "gone fishing" in caplog.text
         await grow(driver, alice, _sweep.ROWS + KEPT + 1, KEPT)
-        assert asked == [_sweep.ROWS, _sweep.ROWS + KEPT]  # what was not done is still to do
+        assert asked == [_sweep.ROWS]  # not again at once
+        driver._sweep._not_before = 0.0
+        await grow(driver, alice, _sweep.ROWS + 2 * KEPT + 1, KEPT)
+        assert asked == [_sweep.ROWS, _sweep.ROWS + 2 * KEPT]  # what was not done is still to do
+
+
+async def test_the_only_connection_of_readers_is_left_to_them(pg_schema):
+    async with opened(pg_schema, pool_size_max=3) as driver:
+        assert await driver.database.vacuum(1, 1) == []
+    async with opened(pg_schema, pool_size_max=4) as driver:
+        assert await driver.database.vacuum(1, 1) == ["vacuum_segment", "vacuum_tail"]
+
+
+async def test_in_a_given_pool(pg_dsn, pg_schema):
+    async with opened(pg_schema), asyncpg.create_pool(pg_dsn, min_size=0) as pool:
+        driver = PostgresDriver(pool=pool, schema=pg_schema)
+        await driver.open()
+        try:
+            assert await driver.database.vacuum(1, 1) == ["vacuum_segment", "vacuum_tail"]
+        finally:
+            await driver.close()
+
+
+async def test_behind_a_transaction_pooler(pg_schema):
+    async with pgbouncer() as through, opened(pg_schema, through, pgbouncer=True) as driver:
+        assert await driver.database.vacuum(1, 1) == ["vacuum_segment", "vacuum_tail"]

@@ -421,12 +421,15 @@ class Postgres:
         """Clear away deleted rows, where it is due and ours to do; see `vacuum_due`.
 
         Returns:
-            The names of the statements that were run.
+            The names of the statements that were run; none where reads have one connection only.
 
         Raises:
             StorageError: mapped.
         """
         opened = self._open
+        size = self._pool_size_max if self._pool is None else self._pool.get_max_size()
+        if size <= POOL_MIN:
+            return []
         async with borrowed(opened.source, "vacuum", sent=False) as link:
             due = await link.fetch(opened.sql["vacuum_due"], opened.schema, rows, segments)
             names = [name for (name,) in due]

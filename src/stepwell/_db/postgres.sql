@@ -598,7 +598,8 @@ SELECT replace(c.relname, 'stepwell', 'vacuum') FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relkind = 'r' AND pg_has_role(c.relowner, 'USAGE')
   AND ((c.relname = 'stepwell_tail' AND $2::int8 > greatest(c.reltuples, 0) / 50)
-    OR (c.relname = 'stepwell_segment' AND $3::int8 > greatest(c.reltuples, 0) / 50));
+    OR (c.relname = 'stepwell_segment' AND $3::int8 > greatest(c.reltuples, 0) / 50))
+ORDER BY 1;
 
 -- name: vacuum_tail
 -- Files are not cut off at their end: that would need a lock which excludes everybody.

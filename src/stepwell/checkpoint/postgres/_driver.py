@@ -341,7 +341,7 @@ class PostgresDriver:
         return bool(await self._db.fetch("set_ttl", key_of(key), ttl_s))
 
     async def reclaim(self) -> int:
-        """Nothing to do: the server's autovacuum makes room of deleted rows usable again."""
+        """Nothing shrinks: room of deleted rows is used again (see `_sweep`), and stays ours."""
         return 0
 
     # --- reading --------------------------------------------------------------------------------

@@ -24,6 +24,8 @@ SEGMENTS: Final = 10
 """The same of segments, which are a thousand times as large: one merge takes as many away."""
 PAUSE_S: Final = 0.5
 """Between two of them."""
+_PATIENCE_S: Final = 60.0
+"""After one that failed: the server has its reasons, and its autovacuum."""
 
 
 class Sweep:
@@ -55,17 +57,18 @@ class Sweep:
         self._busy.add_done_callback(self._chores.discard)
 
     async def _sweep(self) -> None:
-        rows, segments = self._rows, self._segments
+        rows, segments, pause_s = self._rows, self._segments, PAUSE_S
         try:
             done = await self._db.vacuum(rows, segments)
         except StorageError as error:
             # Nothing depends on it: autovacuum will come, and a later fold tries again.
+            pause_s = _PATIENCE_S
             _log.info("Deleted rows could not be cleared away now: %s", error)
         else:
             self._rows -= rows if "vacuum_tail" in done else 0
             self._segments -= segments if "vacuum_segment" in done else 0
         finally:
-            self._not_before = asyncio.get_running_loop().time() + PAUSE_S
+            self._not_before = asyncio.get_running_loop().time() + pause_s
 
 
 __all__ = ["PAUSE_S", "ROWS", "SEGMENTS", "Sweep"]
