@@ -135,18 +135,18 @@ def table(results: Results, cases: Sequence[Case], *, judged: bool, medium: str)
 
 def scale_table(results: Results, cases: Sequence[Case]) -> str:
     """Readings of the large sizes, one column for each place."""
-    found: dict[tuple[str, str], dict[str, str]] = {}
+    found: dict[tuple[str, str], tuple[Reading, dict[str, str]]] = {}
     for case in cases:
         for reading in case.readings:
             of = values(results, case.name, reading, "stepwell")
-            title = reading.title.rpartition(", ")[0]
-            cells = found.setdefault((title, reading.unit), {"#": case.workload[6:].upper()})
+            place = case.workload[6:].upper(), reading.metric
+            _, cells = found.setdefault(place, (reading, {}))
             if of:
                 cells[case.place] = spread(list(of.values()), reading)
     lines = [
-        row(cells["#"], title, unit,
+        row(name, reading.title.rpartition(", ")[0], reading.unit,
             *(cells.get(p, "-") for p in ("memory", "sqlite", "postgres")))
-        for (title, unit), cells in found.items()
+        for (name, _), (reading, cells) in found.items()
     ]  # fmt: skip
     return "\n".join([*head(SCALE_HEAD), *lines])
 

@@ -127,6 +127,21 @@ def test_large_sizes_have_a_column_for_each_place():
     assert line == "| RUNS | 1,000 runs at once, chain of 10 | supersteps/s | 7 | - | 3 |"
 
 
+def test_what_is_called_alike_in_two_large_cases_is_told_apart():
+    cases = [case for case in CASES if case.name in ("THREADSm", "RUNSm", "LARGEm")]
+    figures = {
+        "THREADSm": {"grown_mib": [3.0]},
+        "RUNSm": {"grown_mib": [7.0]},
+        "LARGEm": {"run_stall_ms": [1.0], "read_stall_ms": [2.0]},
+    }
+    results = [result("stepwell", [], case=n) | {"figures": f} for n, f in figures.items()]
+    cells = [line.split(" | ") for line in scale_table(results, cases).splitlines()[2:]]
+    grown = [(line[0], line[3]) for line in cells if line[1].startswith("resident memory")]
+    assert grown == [("| THREADS", "3"), ("| RUNS", "7"), ("| LARGE", "-")]
+    stalls = [line[3] for line in cells if line[1].startswith("longest stall")]
+    assert stalls == ["1", "2"]
+
+
 def test_what_was_measured_is_on_the_disk_after_every_case(tmp_path, monkeypatch):
     path = tmp_path / "results" / "run.json"
     arguments = argparse.Namespace(folder=str(tmp_path), json=path, note="busy", seed=1,
