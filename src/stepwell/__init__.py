@@ -3,20 +3,22 @@
     from stepwell import open_saver
     from stepwell.graph import END, START, StateGraph
 
-Importing this package loads no database client; `open_saver` does, when it is told which.
+Importing this package loads no database client; `open_saver` does, when it is told which. What
+runs graphs is loaded by `StateGraph.compile`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stepwell import errors
-from stepwell._codec import register
+from stepwell._late import late_names
 from stepwell.checkpoint._open import open_saver
 from stepwell.types import KEEP, OMIT
 from stepwell.version import __version__
 
 if TYPE_CHECKING:
+    from stepwell._codec import register
     from stepwell._codec.crypt import Keyring
     from stepwell.checkpoint._upkeep.retention import Retention
 
@@ -24,20 +26,14 @@ __all__ = [
     "KEEP", "OMIT", "Keyring", "Retention", "__version__", "errors", "open_saver", "register",
 ]  # fmt: skip
 
-
-def __getattr__(name: str) -> Any:
-    """Names whose modules few programs need are imported when they are asked for."""
-    if name == "Keyring":
-        from stepwell._codec.crypt import Keyring
-
-        globals()[name] = Keyring
-    elif name == "Retention":
-        from stepwell.checkpoint._upkeep.retention import Retention
-
-        globals()[name] = Retention
-    else:
-        raise AttributeError(f"module 'stepwell' has no attribute {name!r}")
-    return globals()[name]
+__getattr__ = late_names(
+    __name__,
+    {
+        "Keyring": "stepwell._codec.crypt",
+        "Retention": "stepwell.checkpoint._upkeep.retention",
+        "register": "stepwell._codec",
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import random
 import uuid
-from hashlib import blake2b
 from typing import Protocol
+
+try:
+    from _blake2 import blake2b  # what `hashlib` gives, which would load all of OpenSSL
+except ImportError:
+    from hashlib import blake2b
 
 
 class Ids(Protocol):

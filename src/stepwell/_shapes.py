@@ -1,6 +1,6 @@
 """Shapes of what a graph shows: questions, snapshots, stream parts. All are LangGraph's."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: each text in place of a type would be compiled.
 
 from collections.abc import Sequence
 from typing import (
@@ -78,7 +78,7 @@ class Interrupt(Generic[ResponseT]):
         ns: str,
         *,
         response_schema: type[ResponseT] | dict[str, Any] | None = None,
-    ) -> Interrupt[ResponseT]:
+    ) -> "Interrupt[ResponseT]":
         """The first question of the task in namespace `ns`."""
         return cls(value, interrupt_id(ns, 0), response_schema=response_schema)
 

@@ -1,6 +1,6 @@
 """The config a run is given, and what a node may ask of it."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: each text in place of a type would be compiled.
 
 import uuid
 from collections.abc import Callable

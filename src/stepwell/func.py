@@ -18,7 +18,7 @@ from stepwell._codec import GLOBAL, Registry, register_schema
 from stepwell._context import current_task
 from stepwell._dataclass import dataclass
 from stepwell._engine.arguments import OnConflict, flag, run_defaults, seconds, text, whole
-from stepwell._engine.binding import bind, callable_name
+from stepwell._engine.binding import bind, callable_name, identity_of
 from stepwell._engine.calls import CallSpec, start_call
 from stepwell._engine.futures import SyncAsyncFuture
 from stepwell._engine.program import Program
@@ -34,8 +34,9 @@ from stepwell.channels.ephemeral_value import EphemeralValue
 from stepwell.channels.last_value import LastValue
 from stepwell.constants import END, START
 from stepwell.errors import GraphDefinitionError
-from stepwell.graph._compile import NodeDef, fingerprint, identity_of
+from stepwell.graph._described import NodeDef
 from stepwell.graph._schema import mapper_of
+from stepwell.pregel._assemble import fingerprint
 from stepwell.pregel.main import Pregel
 from stepwell.types import CachePolicy, CheckpointWhen, Durability, RetryPolicy, TimeoutPolicy
 from stepwell.warnings import LangGraphDeprecatedSinceV05, LangGraphDeprecatedSinceV10

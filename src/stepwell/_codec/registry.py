@@ -216,10 +216,14 @@ def _is_error(value: Any) -> bool:
 
 
 class _Root(Registry):
-    """What every registry knows."""
+    """What every registry knows. It is asked about classes that nobody has registered, so it
+    learns what it knows when it is first asked."""
 
     def __init__(self) -> None:
         super().__init__()
+        self._filled = False
+
+    def _fill(self) -> None:
         for own in _OWN_TYPES:
             name = _RESERVED + own.__name__
             self._add(self._entry(own, name, None, None), (name,))
@@ -230,14 +234,19 @@ class _Root(Registry):
         for exception in (*_EXCEPTIONS, *own_errors):
             name = default_id(exception)
             self._add(self._entry(exception, name, None, None), (name,))
+        self._filled = True
 
     def by_class(self, cls: type) -> Entry | None:
+        if not self._filled:
+            self._fill()
         entry = self._by_class.get(cls)
         if entry is None and (type_id := type_id_of(cls)) is not None:
             return self._foreign(cls, type_id)
         return entry
 
     def by_id(self, type_id: str) -> Entry | None:
+        if not self._filled:
+            self._fill()
         entry = self._by_id.get(type_id)
         if entry is None and (cls := class_under(type_id)) is not None:
             return self._foreign(cls, type_id)

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from stepwell._portal.threads import in_thread
 from stepwell.errors import GraphDefinitionError
 
 if TYPE_CHECKING:
@@ -56,6 +55,13 @@ def callable_name(fn: Any) -> str | None:
     if name is None and hasattr(fn, "get_name"):
         return str(fn.get_name())
     return name if name is not None else type(fn).__name__
+
+
+def identity_of(action: Any) -> str:
+    """Module and qualified name of a node's function; "" if it has none."""
+    name = getattr(action, "__qualname__", None) or getattr(action, "__name__", None)
+    module = getattr(action, "__module__", None)
+    return f"{module}.{name}" if isinstance(name, str) and module else ""
 
 
 def _is_async(fn: Any) -> bool:
@@ -143,6 +149,8 @@ def _bind_async(fn: Any, label: str, injected: list[tuple[str, Callable[[TaskRun
 
 
 def _bind_sync(fn: Any, label: str, injected: list[tuple[str, Callable[[TaskRun], Any]]]) -> Bound:
+    from stepwell._portal.threads import in_thread
+
     def now(value: Any, task: TaskRun) -> Any:
         return fn(value, **{k: source(task) for k, source in injected}) if injected else fn(value)
 
@@ -159,6 +167,8 @@ def bind_call(fn: Any, name: str) -> Bound:
 
     Parameters that the engine knows are filled unless the caller gave them.
     """
+    from stepwell._portal.threads import in_thread
+
     injected = injections(fn, takes_input=False)
     positions: dict[str, int] = {}
     if injected:
@@ -194,4 +204,6 @@ def _bind_runnable(runnable: Any, label: str) -> Bound:
     return Bound(label, call, None, is_async=True)
 
 
-__all__ = ["Bound", "NotCallableError", "bind", "bind_call", "callable_name", "injections"]
+__all__ = [
+    "Bound", "NotCallableError", "bind", "bind_call", "callable_name", "identity_of", "injections",
+]  # fmt: skip

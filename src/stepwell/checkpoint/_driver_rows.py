@@ -3,7 +3,7 @@
 Public as names of `stepwell.checkpoint.driver`.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: each text in place of a type would be compiled.
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
@@ -184,7 +184,7 @@ class SegmentPlace(NamedTuple):
 class Layout:
     """How one namespace is stored: its rows and segments by seq, without what they hold."""
 
-    thread: ThreadRow | None
+    thread: "ThreadRow | None"
     ns: int = 0
     rows: Sequence[RowPlace] = ()
     segments: Sequence[SegmentPlace] = ()

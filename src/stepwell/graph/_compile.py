@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from stepwell._codec import GLOBAL, Registry, register_schema
-from stepwell._dataclass import dataclass
-from stepwell._engine.binding import Bound, bind
+from stepwell._engine.binding import Bound
 from stepwell._engine.program import Program
 from stepwell._engine.recall import Caching, cache_namespace
 from stepwell._engine.retry import NodePolicy
@@ -26,53 +25,13 @@ from stepwell.channels import (
 from stepwell.channels.base import BaseChannel
 from stepwell.constants import END, START, TASKS
 from stepwell.errors import GraphDefinitionError
+from stepwell.graph._described import NodeDef, NodeDefaults, handler_def
 from stepwell.graph._schema import mapper_of
-from stepwell.pregel._assemble import fingerprint, identity_of
-from stepwell.types import (
-    CachePolicy,
-    CheckpointWhen,
-    RetryPolicy,
-    Send,
-    TimeoutPolicy,
-    TracePolicy,
-)  # fmt: skip
+from stepwell.pregel._assemble import fingerprint
+from stepwell.types import Send
 
 if TYPE_CHECKING:
     from stepwell.graph.state import StateGraph
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeDef:
-    """A node as it was described."""
-
-    bound: Bound
-    input_schema: Any
-    metadata: Mapping[str, Any]
-    defer: bool
-    retry: tuple[RetryPolicy, ...]
-    timeout: TimeoutPolicy | None
-    destinations: Mapping[str, str | None]
-    """Nodes its commands may name, with the labels of the edges."""
-    action: Any = None
-    """What was given to `add_node`."""
-    cache: CachePolicy[Any] | None = None
-    error_handler: str | None = None
-    """The node that runs in its place when it has failed."""
-    is_error_handler: bool = False
-    identity: str = ""
-    """Module and qualified name of its function."""
-    trace: TracePolicy | None = None
-    checkpoint_when: CheckpointWhen | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class NodeDefaults:
-    """What nodes that say nothing of their own are given."""
-
-    retry: tuple[RetryPolicy, ...] = ()
-    cache: CachePolicy[Any] | None = None
-    error_handler: Any = None
-    timeout: TimeoutPolicy | None = None
 
 
 DEFAULT_HANDLER = "__default_error_handler__"
@@ -108,31 +67,6 @@ def with_defaults(
             raise sync_timeout(name)
         found[name] = known
     return found
-
-
-def handler_def(action: Any, name: str, schema: Any) -> NodeDef:
-    """An error handler as a node: nothing leads to it but a failure."""
-    return NodeDef(
-        bound=bind(action, name),
-        input_schema=schema,
-        metadata={},
-        defer=False,
-        retry=(),
-        timeout=None,
-        destinations={},
-        action=action,
-        is_error_handler=True,
-        identity=identity_of(action),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class BranchDef:
-    """A conditional edge as it was described."""
-
-    router: Bound
-    ends: Mapping[Hashable, str] | None
-    input_schema: Any
 
 
 def assemble(builder: StateGraph, name: str) -> Program:
@@ -269,4 +203,4 @@ def _branches(builder: StateGraph, nodes: dict[str, NodeSpec]) -> None:
             nodes[start].writer.branches = tuple(branches)
 
 
-__all__ = ["BranchDef", "NodeDef", "assemble", "fingerprint", "identity_of"]
+__all__ = ["assemble", "fingerprint", "with_defaults"]

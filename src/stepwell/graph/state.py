@@ -9,23 +9,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from stepwell._engine.arguments import OnConflict, nodes, run_defaults, seconds, text, whole
-from stepwell._engine.binding import bind
-from stepwell._engine.recall import use_cache
+from stepwell._engine.binding import bind, identity_of
+from stepwell._late import late_names
 from stepwell._plan.migrations import Migration, Migrations
 from stepwell._when import checkpoint_policy
-from stepwell.cache.base import BaseCache
 from stepwell.channels.last_value import LastValue
 from stepwell.constants import END, START
 from stepwell.errors import GraphDefinitionError
-from stepwell.graph._compile import (
-    BranchDef,
-    NodeDef,
-    NodeDefaults,
-    assemble,
-    handler_def,
-    identity_of,
-)
-from stepwell.graph._compiled_graph import CompiledStateGraph, without
+from stepwell.graph._described import BranchDef, NodeDef, NodeDefaults, handler_def
 from stepwell.graph._given import (
     branch_name,
     caching,
@@ -66,7 +57,9 @@ from stepwell.types import (
 from stepwell.warnings import LangGraphDeprecatedSinceV10
 
 if TYPE_CHECKING:
+    from stepwell.cache.base import BaseCache
     from stepwell.checkpoint.base import Saver
+    from stepwell.graph._compiled_graph import CompiledStateGraph
 
 logger = logging.getLogger("stepwell")
 
@@ -461,6 +454,11 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
             ValueError: An option is none of those it can be.
             UsageError: `transformers` are given.
         """
+        # What runs graphs is three quarters of the package: loaded here, not by the first run.
+        from stepwell._engine.recall import use_cache
+        from stepwell.graph._compile import assemble
+        from stepwell.graph._compiled_graph import CompiledStateGraph, without
+
         without(transformers)
         nodes("interrupt_before", interrupt_before, self.nodes)
         nodes("interrupt_after", interrupt_after, self.nodes)
@@ -484,5 +482,7 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
         graph.debug = bool(debug)
         return graph
 
+
+__getattr__ = late_names(__name__, {"CompiledStateGraph": "stepwell.graph._compiled_graph"})
 
 __all__ = ["CompiledStateGraph", "StateGraph"]

@@ -7,6 +7,7 @@ from dataclasses import is_dataclass
 from typing import Any
 
 from stepwell._codec import GLOBAL, Registry, register_schema
+from stepwell._engine.binding import identity_of
 from stepwell._engine.program import Program
 from stepwell._engine.recall import Caching, cache_namespace
 from stepwell._engine.retry import NodePolicy
@@ -177,13 +178,6 @@ def _channel(name: str, channel: Any) -> BaseChannel[Any, Any, Any]:
     return own
 
 
-def identity_of(action: Any) -> str:
-    """Module and qualified name of a node's function; "" if it has none."""
-    name = getattr(action, "__qualname__", None) or getattr(action, "__name__", None)
-    module = getattr(action, "__module__", None)
-    return f"{module}.{name}" if isinstance(name, str) and module else ""
-
-
 def fingerprint(spec: GraphSpec) -> str:
     """A digest of what a thread depends on: nodes, their triggers, channels and their kinds."""
     parts = [f"n:{n.name}:{','.join(n.triggers)}" for n in spec.nodes.values()]
@@ -191,4 +185,4 @@ def fingerprint(spec: GraphSpec) -> str:
     return digest16(*sorted(parts)).hex()
 
 
-__all__ = ["Keys", "Parts", "fingerprint", "identity_of"]
+__all__ = ["Keys", "Parts", "fingerprint"]
