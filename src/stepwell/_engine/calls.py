@@ -446,7 +446,12 @@ def start_call(parent: TaskRun, spec: CallSpec, given: Given) -> Future:
     if calls is None:
         with _making:  # a sync node may call from several threads of its own
             run = parent.run
-            if parent.writes is not None or parent.failure is not None or parent.interrupts:
+            if (
+                parent.over
+                or parent.writes is not None
+                or parent.failure is not None
+                or parent.interrupts
+            ):
                 raise _too_late(spec.name)
             if run.board is None:
                 run.board = Board()

@@ -222,6 +222,20 @@ def finished(run: Run) -> list[TaskWrites]:
     ]
 
 
+def release(run: Run) -> None:
+    """Let go of what a run that is over still held, and of the runs inside it, so that all of it
+    is freed now: tasks know their run, and an error the frames, and so the tasks, that raised it.
+    """
+    if run.board is not None:
+        run.board.release()
+    for task in run.tasks:
+        task.failure = task.handled = task.error = task.calls = None
+    run.tasks = []
+    run.board = None
+    if run.kin is not None:
+        run.kin.release()
+
+
 def out_of_steps(run: Run) -> GraphRecursionError:
     """Close a run that has used up its supersteps; returns the error to raise."""
     msg = create_error_message(
@@ -241,4 +255,7 @@ def out_of_steps(run: Run) -> GraphRecursionError:
     return error
 
 
-__all__ = ["change", "complete", "end", "finished", "hand_back", "leave_finished", "out_of_steps"]
+__all__ = [
+    "change", "complete", "end", "finished", "hand_back", "leave_finished", "out_of_steps",
+    "release",
+]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from stepwell._clock import SYSTEM_CLOCK
 from stepwell._engine.arguments import RunConfig, one_of
 from stepwell._engine.begin import begin
-from stepwell._engine.ending import complete, end, hand_back
+from stepwell._engine.ending import complete, end, hand_back, release
 from stepwell._engine.family import Replay
 from stepwell._engine.halt import Halt, Stopped
 from stepwell._engine.nested import outer_task, run_nested
@@ -87,9 +87,12 @@ async def _run_without_thread(
     )  # fmt: skip
     set_context(run, options)
     configure(run, options)
-    begin(run, given, addressed=False, superseded=False)
-    await run.loop()
-    return run.publisher.result()
+    try:
+        begin(run, given, addressed=False, superseded=False)
+        await run.loop()
+        return run.publisher.result()
+    finally:
+        release(run)
 
 
 async def _run_on_thread(
@@ -338,6 +341,8 @@ async def drive(
         await _settle_quietly(rec, exc)
         _tell(run, "failed", exc)
         raise
+    finally:
+        release(run)
     _tell(run, _how(rec))
     return run.publisher.result()
 
@@ -434,6 +439,8 @@ async def _finish_open_run(
         stopped = isinstance(exc, asyncio.CancelledError | GraphDrained)
         _tell(run, "cancelled" if stopped else "failed", exc)
         raise
+    finally:
+        release(run)
     _tell(run, status, error)
     opened.open_run = rec.run_row
     await opened.reload()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from stepwell._engine.ending import release
 from stepwell._journal.pages import Sheet
 from stepwell.constants import NS_END, NS_SEP
 
@@ -80,6 +81,12 @@ class Family:
         for held in (self.spaces, self.at_exit):
             for name in [n for n in held if n.startswith(prefix) and NS_END in n]:
                 del held[name]
+
+    def release(self) -> None:
+        """The root is over, and so are the runs that were kept for another one."""
+        held, self.spaces = self.spaces, {}
+        for run in held.values():
+            release(run)
 
     def write_now(self, ns: str) -> None:
         """Append what the last run in a namespace left, if it is not appended yet."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator, Sequence
+from contextlib import suppress
 from contextvars import Context, copy_context
 from dataclasses import replace
 from functools import partial
@@ -69,8 +70,7 @@ async def execute(task: TaskRun) -> None:
     except GraphInterrupt as signal:
         task.interrupts = tuple(signal.args[0]) if signal.args else ()
     except asyncio.CancelledError as exc:
-        current = asyncio.current_task()
-        if current is None or current.cancelling():
+        if _is_cancelled():
             raise
         # The node raised it although nobody cancelled the run.
         task.failure = NodeCancelledError(task.name)
@@ -83,6 +83,13 @@ async def execute(task: TaskRun) -> None:
         _note_group(task, group)
     except Exception as exc:  # noqa: BLE001  # whatever a node raises is its caller's business
         task.failure = exc
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody cancels who runs here. The asyncio task must have no name in the frame that
+    asks: that one is a part of the traceback which the task keeps."""
+    current = asyncio.current_task()
+    return current is None or current.cancelling() > 0
 
 
 async def _commanded(task: TaskRun, signal: ParentCommand) -> None:
@@ -157,6 +164,7 @@ def _other_steps(
             context.run(steps.close)
             raise
         except BaseException as exc:  # noqa: BLE001  # cancellation above all: it is the node's
+            waiting = None  # a future keeps its error, in whose traceback we are
             try:
                 waiting = context.run(steps.throw, exc)
             except StopIteration:
@@ -255,7 +263,10 @@ class _Branches:
             await self._cancel()
             self._mark_cancelled([*tasks, *self._handlers])
         if self._fatal is not None:
-            raise self._fatal
+            try:
+                raise self._fatal
+            finally:
+                self._fatal = None  # in whose traceback we are
 
     async def _start(
         self, tasks: Sequence[TaskRun], start: Callable[..., asyncio.Task[None]]
@@ -334,6 +345,10 @@ class _Branches:
             child.cancel()
         # A node may take its time to clean up; its run must not end before it has.
         await asyncio.gather(*self._children, return_exceptions=True)
+        for child in self._children:
+            with suppress(asyncio.CancelledError):
+                child.exception()  # it forgets what it is given, whose traceback leads to it
+        self._children = []
 
     def _mark_cancelled(self, tasks: Sequence[TaskRun]) -> None:
         for task in tasks:

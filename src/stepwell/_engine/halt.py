@@ -111,15 +111,15 @@ class Halt:
         Raises:
             asyncio.CancelledError: Somebody else has cancelled it.
         """
-        if not self._cancels:
-            return
         try:
-            await asyncio.sleep(0)  # where it arrives, if it has not been swallowed
+            if self._cancels:
+                await asyncio.sleep(0)  # where it arrives, if it has not been swallowed
+                self._take_back()
         except asyncio.CancelledError:
             if not self._take_back():
                 raise
-        else:
-            self._take_back()
+        finally:
+            self._me = None  # it keeps what it raises, whose traceback leads to this halt
 
     async def to_the_end(self, work: Coroutine[Any, Any, None]) -> None:
         """Do what must be done before the claim is let go, whoever cancels meanwhile.

@@ -16,7 +16,7 @@ from typing import Any
 from stepwell._context import current_task
 from stepwell._engine.arguments import RunConfig
 from stepwell._engine.begin import begin
-from stepwell._engine.ending import complete, hold_back
+from stepwell._engine.ending import complete, hold_back, release
 from stepwell._engine.held import left_by
 from stepwell._engine.open import Opened, past_pending, revive, seq_of
 from stepwell._engine.program import Program
@@ -117,12 +117,16 @@ async def _run(
         given = None if start.resumes(given, run) else given
         begin(run, given, addressed=start.addressed, superseded=start.superseded)
         try:
-            await run.loop()
-        except BaseException:
-            hold_back(run)
-            raise
-        complete(run)
-        return run.publisher.result()
+            try:
+                await run.loop()
+            except BaseException:
+                hold_back(run)
+                raise
+            complete(run)
+            return run.publisher.result()
+        finally:
+            if family.spaces.get(ns) is not run and ns not in family.at_exit:
+                release(run)
 
 
 class _Start:

@@ -38,6 +38,7 @@ def take_over(task: TaskRun, error: BaseException) -> TaskRun:
     handler.error = NodeError(task.name, error)
     task.handled, task.failure, task.writes = error, None, []
     run.tasks.append(handler)
+    run.rescued.append(task)
     return handler
 
 
@@ -93,6 +94,13 @@ def note_task(task: TaskRun, error: BaseException) -> None:
         return
 
 
+def forget_rescued(run: Run) -> None:
+    """Let go of errors that were handled: their tracebacks lead to the tasks that keep them."""
+    for task in run.rescued:
+        task.handled = None
+    run.rescued = []
+
+
 def resume_handlers(run: Run) -> None:
     """Put handlers in place of tasks that had failed before this run began: those do not run
     again."""
@@ -109,6 +117,6 @@ def resume_handlers(run: Run) -> None:
 
 
 __all__ = [
-    "can_rescue", "described", "note_task", "rescue", "resume_handlers", "stored",
+    "can_rescue", "described", "forget_rescued", "note_task", "rescue", "resume_handlers", "stored",
     "until_durable",
 ]  # fmt: skip

@@ -21,7 +21,7 @@ from stepwell._engine.program import Program
 from stepwell._engine.publish import Publisher
 from stepwell._engine.recall import recall, remember
 from stepwell._engine.recorder import Recorder
-from stepwell._engine.rescue import note_task, resume_handlers
+from stepwell._engine.rescue import forget_rescued, note_task, resume_handlers
 from stepwell._engine.task import TaskRun
 from stepwell._engine.timed import progressed
 from stepwell._engine.watch import Watch
@@ -60,7 +60,7 @@ class Run:
         "config_run_id", "context", "control", "graph", "home", "ids", "interrupt_after",
         "interrupt_before", "interrupt_seen", "interrupts", "kin", "nested", "ns",
         "null_writes", "opened", "opening", "outer", "parent_checkpoint", "parents", "passed_now",
-        "pending", "publisher", "rec", "relays", "replaying", "resume_map", "resuming",
+        "pending", "publisher", "rec", "relays", "replaying", "rescued", "resume_map", "resuming",
         "run_id", "slots", "source", "spec", "state", "step", "stop", "surrounds", "tasks",
         "watch",
     )  # fmt: skip
@@ -133,6 +133,8 @@ class Run:
         """What a command changed; recorded by the next barrier."""
         self.passed_now = False
         """Whether breakpoints were passed since the last record."""
+        self.rescued: list[TaskRun] = []
+        """Tasks that failed and whose error handlers have taken over, until the barrier."""
         self.tasks: list[TaskRun] = []
         self.interrupts: list[Interrupt] = []
 
@@ -363,7 +365,11 @@ class Run:
                 self.family.forget_below(self.ns)
         if self.watch is not None:
             self.watch.superstep_finished(step, len(self.tasks))
-        self.board = None
+        if self.board is not None:
+            self.board.release()
+            self.board = None
+        if self.rescued:
+            forget_rescued(self)
         if self.opening:
             self._open()
         return due
@@ -463,12 +469,13 @@ class Run:
         failed = [t for t in self.tasks if t.failure is not None]
         failed.sort(key=lambda t: isinstance(t.failure, asyncio.CancelledError))
         if failed:
-            error = failed[0].failure
-            if error is None:
+            task = failed[0]
+            if task.failure is None:
                 return
-            note_task(failed[0], error)
-            end(self, ThreadStatus.FAILED, RunStatus.FAILED, error)
-            raise error
+            # It has no name here, as this frame becomes a part of its traceback.
+            note_task(task, task.failure)
+            end(self, ThreadStatus.FAILED, RunStatus.FAILED, task.failure)
+            raise task.failure
         if self.stopping and not self.nested and self._paused():
             raise Stopped
         for run in self.tasks:

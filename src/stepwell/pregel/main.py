@@ -11,7 +11,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Self, TypedDict, Unpack
 
 from stepwell._context import current_task
@@ -364,9 +364,10 @@ class Pregel(
             if not run.done():
                 run.cancel()
                 await asyncio.wait([run])
-            if not run.cancelled():
-                # Raised above already, or nobody is left to tell: the consumer went away.
+            # Raised above already, or nobody is left to tell: the consumer went away.
+            with suppress(asyncio.CancelledError):
                 run.exception()
+            del run  # this frame is a part of the traceback that it keeps
 
     def invoke(
         self, input: Any, config: Config | None = None, **options: Unpack[RunArguments]
