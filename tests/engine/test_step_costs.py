@@ -10,9 +10,9 @@ from typing import Annotated, Any, TypedDict
 from stepwell.graph import END, START, StateGraph
 from stepwell.types import Send
 
-CALLS_PER_STEP_MAX = 15
+CALLS_PER_STEP_MAX = 14
 """Python functions that are called for one superstep of one async node, its own included."""
-CALLS_PER_BRANCH_MAX = 24
+CALLS_PER_BRANCH_MAX = 20
 
 
 class Number(TypedDict):

@@ -8,8 +8,12 @@ from collections.abc import Sequence
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from stepwell.channels import LastValue
+from stepwell._plan.apply import Outside, apply, take_in
+from stepwell._plan.state import ThreadState
+from stepwell.channels import EphemeralValue, LastValue, UntrackedValue
 from stepwell.checkpoint.memory import InMemorySaver
 from stepwell.errors import GraphRecursionError, InvalidUpdateError
 from stepwell.graph import END, START, StateGraph
@@ -38,6 +42,17 @@ class Counted(LastValue[int]):
 
     def update(self, values: Sequence[int]) -> bool:
         return super().update([value + 1 for value in values])
+
+
+KINDS: dict[str, Any] = {
+    "n": int,
+    "text": str,
+    "most": Annotated[int, max],
+    "list": Annotated[list[int], operator.add],
+    "once": Annotated[int, EphemeralValue(int)],
+    "hidden": Annotated[int, UntrackedValue(int)],
+    "doubled": Annotated[int, Doubled(int)],
+}
 
 
 class Kinds(TypedDict):
@@ -114,3 +129,27 @@ async def test_a_channel_with_a_rule_of_its_own_is_asked() -> None:
         "doubled": 4,
         "counted": 3,
     }
+
+
+@given(writes=st.lists(st.tuples(st.sampled_from(sorted(KINDS)), st.integers(0, 9))))
+def test_taking_in_all_keys_at_once_is_applying_them(writes: list[tuple[str, Any]]) -> None:
+    schema = TypedDict("schema", KINDS)  # type: ignore[misc]
+    graph = StateGraph(schema).add_node("node", lambda _: {}).add_edge(START, "node").compile()
+    spec = graph._program.spec
+    made = [(k, [v] if k == "list" else v) for k, v in writes] + [("branch:to:node", None)]
+    states, errors = [], []
+    for take in (lambda s: take_in(spec, s, Outside(START), made),
+                 lambda s: apply(spec, s, [(Outside(START), made)])):  # fmt: skip
+        state = ThreadState(spec)
+        try:
+            take(state)
+        except InvalidUpdateError as error:
+            errors.append(str(error))
+        states.append(
+            [{k: c.checkpoint() for k, c in state.channels.items()}]
+            + [getattr(state, name) for name in ThreadState.__slots__ if name != "channels"]
+            + [list(state.values), list(state.versions)]
+        )
+    assert states[0] == states[1]
+    assert len(errors) in (0, 2)
+    assert len(set(errors)) <= 1

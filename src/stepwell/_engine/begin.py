@@ -13,7 +13,7 @@ from stepwell._engine.run import INPUT, Run
 from stepwell._engine.write import goto_writes, prepare, refuse_steering, to_channel
 from stepwell._journal.load import parse
 from stepwell._journal.record import KIND_COMMAND, KIND_INPUT, Entry
-from stepwell._plan.apply import Outside, TaskWrites, apply, compose, deltas
+from stepwell._plan.apply import Outside, TaskWrites, apply, compose, deltas, take_in
 from stepwell._plan.output import input_writes
 from stepwell._plan.tasks import Write, plan
 from stepwell.checkpoint.driver import RunStatus, Source, ThreadStatus
@@ -259,12 +259,12 @@ def _take_in(run: Run, given: Any) -> bool:
         writes = entry.writer.own_writes(given)
     except Exception:  # noqa: BLE001  # the node itself will raise it, and be named with it
         return False
-    done: list[TaskWrites] = [(Outside(START), writes)]
-    apply(spec, run.state, done)
+    by = Outside(START)
+    take_in(spec, run.state, by, writes)
     run.source = Source.INPUT
     run.step += 2
     run.barriers += 1
-    run.publisher.values(done)
+    run.publisher.values([(by, writes)])
     return True
 
 

@@ -287,7 +287,10 @@ class _Branches:
                 await execute(task)
                 if task.failure is not None and can_rescue(task):
                     task = await self._rescue(task)
-                self._end(task)
+                if self._settle is None and task.calls is None:
+                    self._left -= 1  # as `_end` does, without the call
+                else:
+                    self._end(task)
             else:
                 first = task
                 await self._slots.acquire()
@@ -309,12 +312,11 @@ class _Branches:
             self._fatal = self._fatal or exc
             if task.writes is None and not task.interrupts:
                 task.failure = task.failure or exc
-        if self._done.done():
-            return
         failed = task.failure is not None and not is_invalid_resume(task.failure)
-        if self._fatal is not None or failed:
-            self._done.set_result(False)
-        elif self._left == 0:
+        if failed or self._fatal is not None:
+            if not self._done.done():
+                self._done.set_result(False)
+        elif self._left == 0 and not self._done.done():
             self._done.set_result(True)
 
     async def _rescue(self, failed: TaskRun) -> TaskRun:
