@@ -82,6 +82,10 @@ def time_and_chance(file: Source) -> Iterator[str]:
             yield f"{node.lineno}: draws {owner}.{called}()"
 
 
+LATE_NAMES = ("stepwell._late", "__import__")
+"""It imports what the code of the package names."""
+
+
 def bytes_become_code(file: Source) -> Iterator[str]:
     """What is read from a database is never run, and names in it are never imported."""
     for line, name in _imports(file.tree):
@@ -92,7 +96,7 @@ def bytes_become_code(file: Source) -> Iterator[str]:
     for node in ast.walk(file.tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
             name = ast.unparse(node.func)
-            if name in INTERPRETERS:
+            if name in INTERPRETERS and (file.module, name) != LATE_NAMES:
                 yield f"{node.lineno}: calls {name}()"
             if name.endswith("import_module") and not file.module.startswith("stepwell.cli"):
                 yield f"{node.lineno}: calls {name}()"

@@ -109,8 +109,7 @@ class Run:
         self._name = ""
         self.parent_checkpoint: str | None = None
         self.source = Source.LOOP
-        self.step = -1
-        self.stop = 0
+        self.step, self.stop = -1, 0
         self.barriers = 0
         """Supersteps this run has finished."""
         self.interrupt_before: Breakpoints = graph.interrupt_before
@@ -133,8 +132,7 @@ class Run:
         """What a command changed; recorded by the next barrier."""
         self.passed_now = False
         """Whether breakpoints were passed since the last record."""
-        self.rescued: list[TaskRun] = []
-        """Tasks that failed and whose error handlers have taken over, until the barrier."""
+        self.rescued: list[TaskRun] = []  # their error handlers have taken over
         self.tasks: list[TaskRun] = []
         self.interrupts: list[Interrupt] = []
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stepwell._codec import GLOBAL, Registry, register_schema
 from stepwell._engine.binding import Bound
 from stepwell._engine.program import Program
-from stepwell._engine.recall import Caching, cache_namespace
+from stepwell._engine.recall import Caching, cache_namespace, use_cache
 from stepwell._engine.retry import NodePolicy
 from stepwell._engine.timed import sync_timeout
 from stepwell._engine.write import Branch, PreparingRule, WriteRule, to_channel
@@ -69,7 +69,7 @@ def with_defaults(
     return found
 
 
-def assemble(builder: StateGraph, name: str) -> Program:
+def assemble(builder: StateGraph, name: str, cache: Any) -> Program:
     """Compile the description: channels, triggers, write rules, all once."""
     channels: dict[str, BaseChannel[Any, Any, Any]] = {
         **builder.channels,
@@ -101,6 +101,7 @@ def assemble(builder: StateGraph, name: str) -> Program:
     for schema in builder.schemas:
         register_schema(registry, schema)
     program = Program(spec, registry)
+    use_cache(program, cache)
     program.context_mapper = mapper_of(builder.context_schema, [])
     program.fingerprint = fingerprint(spec)
     program.checkpoint_when_by_node = {

@@ -455,7 +455,6 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
             UsageError: `transformers` are given.
         """
         # What runs graphs is three quarters of the package: loaded here, not by the first run.
-        from stepwell._engine.recall import use_cache
         from stepwell.graph._compile import assemble
         from stepwell.graph._compiled_graph import CompiledStateGraph, without
 
@@ -466,18 +465,15 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
                  for n in names]  # fmt: skip
         self.validate(named)
         run_defaults(on_conflict, on_mismatch, durability)
-        program = assemble(self, text("name", name or "LangGraph"))
-        use_cache(program, cache)
+        program = assemble(self, text("name", name or "LangGraph"), cache)
         program.store = storing(store)
         program.interrupt_before = interrupt_before or ()
         program.interrupt_after = interrupt_after or ()
-        program.on_conflict = on_conflict
+        program.on_conflict, program.durability = on_conflict, durability
         program.lock_timeout = seconds("lock_timeout", lock_timeout)
-        program.durability = durability
         program.checkpoint_when = checkpoint_policy(checkpoint_when)
         program.migrations = Migrations(self.migrations, whole("state_version", state_version, 0))
-        program.on_mismatch = on_mismatch
-        program.strict = flag("strict", strict)
+        program.on_mismatch, program.strict = on_mismatch, flag("strict", strict)
         graph = CompiledStateGraph(self, program, checkpointer)
         graph.debug = bool(debug)
         return graph
