@@ -7,12 +7,14 @@ import operator
 import threading
 from typing import Annotated, TypedDict
 
+import orjson
 import pytest
 
 from stepwell._codec import Codec
 from stepwell._codec.large import LARGE_BYTES
+from stepwell._journal import load, track
 from stepwell.checkpoint.base import Saver
-from stepwell.errors import GraphInterrupt, UnsupportedTypeError
+from stepwell.errors import GraphInterrupt, InvalidUpdateError, UnsupportedTypeError
 from stepwell.func import entrypoint, task
 from stepwell.graph import START, StateGraph
 from stepwell.types import KEEP, Command, Send, interrupt
@@ -153,3 +155,75 @@ async def test_large_results_that_do_not_count_are_taken_for_no_others(saver: Sa
     assert ran == list(range(8))  # what they returned is stored
     assert await flow.ainvoke(Command(resume="this"), CONFIG) == ran
     assert ran == list(range(8))
+
+
+class Encoded:
+    """Bytes of stored values that claims have encoded."""
+
+    def __init__(self):
+        self.size = 0
+
+    def __getattr__(self, name):
+        return getattr(orjson, name)
+
+    def dumps(self, *args):
+        made = orjson.dumps(*args)
+        self.size += len(made)
+        return made
+
+
+def items(count):
+    return [{"n": i, "text": "river stone " * 20} for i in range(count)]
+
+
+@pytest.mark.parametrize("key", ["log", "kept"])
+async def test_what_a_claim_encodes_does_not_grow_with_a_list(saver, monkeypatch, key):
+    """Nobody compares a list that is longer than what is looked at for changes in place."""
+    found = []
+    for count in (1500, 6000):
+        encoded = Encoded()
+        monkeypatch.setattr(track, "orjson", encoded)
+        monkeypatch.setattr(load, "orjson", encoded)
+        config = {"configurable": {"thread_id": f"{key}{count}"}}
+        await graph_of(saver, {key: items(count)}).ainvoke({"small": 0}, config)
+        encoded.size = 0
+        await graph_of(saver, {"small": 2}, on_mismatch="accept").ainvoke({"small": 1}, config)
+        found.append(encoded.size)
+    assert max(found) < track.REPAIR_BYTES_MAX * 1.5
+    assert abs(found[0] - found[1]) < 1000
+
+
+async def test_a_long_list_that_is_set_anew_is_stored_as_what_has_changed(saver):
+    """Its encoding before, which the claim did not make, is made when it is asked for; also
+    where a node has changed the list itself, which it was given."""
+    many = items(3000)
+
+    async def first(state):
+        return {"kept": many}
+
+    async def second(state):
+        state["kept"][7]["text"] = "changed in place"
+        return {"kept": [*state["kept"][:-1], {"n": -1, "text": "the last"}]}
+
+    for node in (first, second):
+        builder = StateGraph(State).add_node("node", node).add_edge(START, "node")
+        await builder.compile(saver).ainvoke({"small": 1}, CONFIG)
+    journal = await saver.journal()
+    page = await journal.history(saver.key("large"), "")
+    assert len(page.rows[-1].body) < len(orjson.dumps(many))
+    state = await builder.compile(saver).aget_state(CONFIG)
+    expected = items(3000)
+    expected[7]["text"], expected[-1] = "changed in place", {"n": -1, "text": "the last"}
+    assert state.values["kept"] == expected
+
+
+async def test_with_strict_a_long_list_is_looked_at_whole(saver):
+    async def changes(state):
+        state["kept"][0]["text"] = "changed"
+        return {"small": 3}
+
+    await graph_of(saver, {"kept": items(3000)}).ainvoke({"small": 1}, CONFIG)
+    builder = StateGraph(State).add_node("changes", changes).add_edge(START, "changes")
+    graph = builder.compile(saver, strict=True, on_mismatch="accept")
+    with pytest.raises(InvalidUpdateError, match="kept in place"):
+        await graph.ainvoke({"small": 2}, CONFIG)

@@ -87,11 +87,11 @@ def queries(schema: str, ledger: str = LEDGER) -> Mapping[str, str]:
         texts |= load_queries(file)
     columns = {
         "{thread}": texts["thread_columns"],
-        "{run}": texts["run_columns"],
+        "{run}": texts["run_columns"], "{no_thread}": texts["no_thread"],
         "{store_item}": texts["store_columns"],
         "{ledger}": ledger,
         "{schema}": quoted(schema),  # last: what a name of the user's holds is no mark
-    }
+    }  # fmt: skip
     for name, text in texts.items():
         whole = text
         for mark, stands_for in columns.items():

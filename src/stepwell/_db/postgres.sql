@@ -1,8 +1,8 @@
 -- Every statement of the PostgreSQL driver, by name.
 --
 -- {schema} is the quoted schema, {ledger} the table that says which migrations were applied;
--- {thread} and {run} are the fragments thread_columns and run_columns. Lists travel as arrays, one parameter per column, so one round trip serves any
--- number of threads.
+-- {thread}, {run} and {no_thread} are the fragments thread_columns, run_columns and no_thread. Lists
+-- travel as arrays, one parameter per column, so one round trip serves any number of threads.
 --
 -- The fragments commit_* make one statement: the fence, what the batch holds, the outcome.
 -- Each numbers its parameters from $1; they are shifted when it is joined. {keys} is the
@@ -96,6 +96,12 @@ t.checkpoints, t.bytes, t.ttl_s,
 extract(epoch FROM t.created_at)::float8, extract(epoch FROM t.updated_at)::float8,
 t.runs, t.head
 
+-- name: no_thread
+-- In the place of what `claim` says of a thread, in its rows that say something else.
+NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+
 -- name: present
 -- $1 thread keys, $2 workers asking. The row as it stands; lock_free probes the key of a
 -- foreign owner under a live lease (null: no key, no evidence). The probe locks for the
@@ -117,15 +123,26 @@ SELECT w.i, pg_try_advisory_xact_lock_shared(w.k)
 FROM unnest($1::int8[]) WITH ORDINALITY AS w(k, i);
 
 -- name: claim
--- Compare-and-set of the epoch of many threads. $1 thread keys, $2 scopes, $3 thread ids,
--- $4 fresh uids, $5 fresh starts, $6 workers, $7 lock keys, $8 lease in seconds,
--- $9 epoch as read (0: no row), $10 beat as read (only for a confirmed suspicion).
--- A row locked just now is left out (the caller reads again), so claims cannot deadlock and
+-- Compare-and-set of the epoch of many threads, and what was claimed, loaded. $1 thread keys,
+-- $2 scopes, $3 thread ids, $4 fresh uids, $5 fresh starts, $6 workers, $7 lock keys, $8 lease in
+-- seconds, $9 epoch as read, or guessed (0: no row), $10 beat as read (only for a confirmed
+-- suspicion), $11 whether to load the newest state of the root.
+-- A row locked just now is left out (the caller looks again), so claims cannot deadlock and
 -- one stranger's lock holds up nobody; new rows go in by key, for the same reason.
+--
+-- What is loaded is of the statement's snapshot, the claim is of the newest row: they are of one
+-- moment only if nothing came between, which the caller sees from the last three columns of
+-- the thread (the epoch, record_no and layout_no of the snapshot); else he loads again.
+--
+-- OFFSET 0 keeps each look into a table one by key: a plan made while tables are small would
+-- else read all of one, and stay. The first column says what a row is: 0 a thread that was claimed, 1 a checkpoint of its tail,
+-- 2 a segment, 3 a pending write of its head, 4 a run; 5 a thread that was not claimed, as
+-- `present` shows it.
 WITH want AS MATERIALIZED (
   SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::uuid[], $5::int8[], $6::uuid[],
-    $7::int8[], $8::float8[], $9::int8[], $10::int8[])
-  WITH ORDINALITY AS w(key, scope, thread_id, uid, fresh_no, worker, lock_key, ttl_s, epoch, beat, i)
+    $7::int8[], $8::float8[], $9::int8[], $10::int8[], $11::bool[])
+  WITH ORDINALITY AS w(key, scope, thread_id, uid, fresh_no, worker, lock_key, ttl_s, epoch, beat,
+    loads, i)
 ), held AS MATERIALIZED (
   SELECT w.*, t.owner AS o,
     (t.epoch = w.epoch AND (t.owner IS NULL OR t.owner = w.worker
@@ -139,17 +156,95 @@ WITH want AS MATERIALIZED (
     lease_until = clock_timestamp() + make_interval(secs => h.ttl_s),
     claim_no = t.record_no, request = NULL, wanted_at = NULL
   FROM held h WHERE t.key = h.key AND h.free
-  RETURNING t.key, coalesce(h.o <> h.worker, false), {thread}
+  RETURNING h.i, coalesce(h.o <> h.worker, false), h.loads AND t.record_no > 0 AS loads, t.key, {thread}
 ), made AS (
   INSERT INTO {schema}.stepwell_thread AS t
     (key, scope, thread_id, uid, epoch, layout_no, owner, lock_key, lease_until)
   SELECT w.key, w.scope, w.thread_id, w.uid, w.fresh_no, w.fresh_no, w.worker, w.lock_key,
     clock_timestamp() + make_interval(secs => w.ttl_s)
-  FROM want w WHERE w.epoch = 0 ORDER BY w.key
+  FROM want w
+  WHERE w.epoch = 0
+    AND NOT EXISTS (SELECT FROM {schema}.stepwell_thread t WHERE t.key = w.key)
+  ORDER BY w.key
   ON CONFLICT (key) DO NOTHING
-  RETURNING t.key, false, {thread}
+  RETURNING NULL::int8, false, false, t.key, {thread}
+), tail AS MATERIALIZED (
+  SELECT c.i, x.* FROM took c CROSS JOIN LATERAL (
+    SELECT * FROM {schema}.stepwell_tail x WHERE x.key = c.key AND x.ns = 0 AND x.seq <= c.head
+    OFFSET 0) x
+  WHERE c.loads
+), folded AS MATERIALIZED (
+  SELECT c.i, c.head, g.* FROM took c CROSS JOIN LATERAL (
+    SELECT * FROM {schema}.stepwell_segment g
+    WHERE g.key = c.key AND g.ns = 0 AND g.seq_from <= c.head OFFSET 0) g
+  WHERE c.loads
+), numbers AS (
+  SELECT c.i, c.key, c.run FROM took c WHERE c.loads
+  UNION SELECT c.i, c.key, c.runs FROM took c WHERE c.loads
+  UNION SELECT x.i, x.key, x.run FROM tail x
+  UNION SELECT g.i, g.key, r.run FROM folded g, generate_series(g.run_from, g.run_to) AS r(run)
+    WHERE g.seq_to >= g.head
 )
-SELECT took.* FROM took UNION ALL SELECT made.* FROM made;
+SELECT 0 AS what, claimed.*, s.epoch, s.record_no, s.layout_no,
+  (claimed.i IN (
+    SELECT x.i FROM tail x WHERE x.parent IS NOT NULL
+    UNION ALL SELECT g.i FROM folded g WHERE g.parent IS NOT NULL)) IS TRUE,
+  n.numbers, n.names, n.heads,
+  NULL::int8, NULL::int8, NULL::int8, NULL::int8, NULL::int8, NULL::int8, NULL::int8, NULL::int8,
+  NULL::int8, NULL::bytea, NULL::bytea, NULL::bytea, NULL::bytea, NULL::bytea, NULL::bytea,
+  NULL::bytea, NULL::text, NULL::float8, NULL::float8
+FROM (SELECT * FROM took UNION ALL SELECT * FROM made) AS claimed
+LEFT JOIN LATERAL (
+  SELECT s.epoch, s.record_no, s.layout_no FROM {schema}.stepwell_thread s
+  WHERE s.key = claimed.key AND claimed.loads OFFSET 0
+) s ON true
+LEFT JOIN LATERAL (
+  SELECT array_agg(n.ns) AS numbers, array_agg(n.name) AS names, array_agg(n.head) AS heads
+  FROM (
+    SELECT n.ns, n.name, n.head FROM {schema}.stepwell_ns n
+    WHERE n.key = claimed.key AND claimed.loads ORDER BY n.ns DESC LIMIT $12::int4
+  ) n
+) n ON true
+UNION ALL
+SELECT 1, x.i, {no_thread}, x.seq, x.parent, x.step, x.source, x.run, x.epoch, x.record_no, x.format,
+  x.crc, x.body, x.metadata, x.id, x.key_id, NULL, NULL, NULL,
+  x.meta_index::text, extract(epoch FROM x.created_at)::float8, NULL
+FROM tail x
+UNION ALL
+SELECT 2, g.i, {no_thread}, g.seq_from, g.seq_to, g.parent, g.format, g.crc, g.run_from, g.run_to,
+  NULL, NULL, g.body, CASE WHEN g.seq_to >= g.head THEN g.detail ELSE ''::bytea END, g.key_id,
+  NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM folded g
+UNION ALL
+SELECT 3, c.i, {no_thread}, p.seq, p.idx, p.epoch, p.record_no, p.format, p.crc, NULL, NULL, NULL,
+  p.task_id, p.task_path, p.channel, p.body, p.key_id, NULL, NULL, NULL, NULL, NULL
+FROM took c CROSS JOIN LATERAL (
+  SELECT * FROM {schema}.stepwell_pending p WHERE p.key = c.key AND p.ns = 0 AND p.seq = c.head
+  OFFSET 0) p
+WHERE c.loads
+UNION ALL
+SELECT 4, m.i, {no_thread}, r.run, r.status, r.attempts, r.supersteps, r.first_parent, NULL, NULL, NULL,
+  NULL, r.run_id, r.idempotency_key, r.graph, r.metadata, r.input, r.outcome, r.error,
+  r.meta_index::text, extract(epoch FROM r.started_at)::float8,
+  extract(epoch FROM r.finished_at)::float8
+FROM numbers m CROSS JOIN LATERAL (
+  SELECT * FROM {schema}.stepwell_run r WHERE r.key = m.key AND r.run = m.run OFFSET 0) r
+UNION ALL
+SELECT 5, w.i, {no_thread}, t.epoch, t.beat, t.late::int4,
+  CASE WHEN t.owner <> w.worker AND NOT t.late
+    THEN pg_try_advisory_xact_lock_shared(t.lock_key)::int4 END,
+  NULL, NULL, NULL, NULL, NULL, uuid_send(t.owner), r.run_id, NULL, NULL, NULL, NULL, NULL, NULL,
+  t.lease_left, NULL
+FROM want w
+JOIN LATERAL (
+  SELECT t.*, coalesce(t.lease_until < clock_timestamp(), true) AS late,
+    extract(epoch FROM t.lease_until - clock_timestamp())::float8 AS lease_left
+  FROM {schema}.stepwell_thread t WHERE t.key = w.key OFFSET 0
+) t ON true
+LEFT JOIN LATERAL (
+  SELECT r.run_id FROM {schema}.stepwell_run r WHERE r.key = t.key AND r.run = t.run OFFSET 0
+) r ON true
+WHERE w.key NOT IN (SELECT took.key FROM took UNION ALL SELECT made.key FROM made);
 
 -- name: commit_fence
 -- Most columns come as the text of an array: the client encodes an array value by value, and asks

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stepwell._codec import Codec
@@ -169,7 +170,10 @@ class Opened:
         thread_id = self.key.thread_id
         seq = seq_of(checkpoint, thread_id)
         self.left = loaded.writes if seq is None else None
-        self.view = revive(self.program, self.codec, self.key, loaded, seq, ns=self.ns, track=True)
+        self.view = revive(
+            self.program, self.codec, self.key, loaded, seq, ns=self.ns, track=True,
+            late=self.handle.budget is None and not self.program.strict,
+        )  # fmt: skip
         if checkpoint is not None and (self.view is None or self.view.name != checkpoint):
             msg = (
                 f"Thread {thread_id!r} has no checkpoint {checkpoint!r}; get_state_history lists "
@@ -334,8 +338,13 @@ def revive(
     *,
     ns: str = "",
     track: bool = False,
+    late: bool = False,
 ) -> View | None:
     """The checkpoint that was loaded; None if there is none.
+
+    Args:
+        track: It is to be written on: changes in place are to be noticed.
+        late: Encodings of long lists are made only when they are asked for.
 
     Raises:
         CorruptRecordError: A record is damaged.
@@ -355,6 +364,7 @@ def revive(
         pending=Pending.from_rows(loaded.writes, codec),
         run=loaded.runs.get(row.run),
         track=track,
+        again=partial(fold, pieces) if late else None,
     )
     check_due(program, folded, key.thread_id)
     return view

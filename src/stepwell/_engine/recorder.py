@@ -24,6 +24,7 @@ from stepwell._journal.record import (
     Entry,
 )
 from stepwell._journal.spelling import exact
+from stepwell._journal.track import REPAIR_BYTES_MAX
 from stepwell._journal.unusual import plain, usual
 from stepwell._plan.apply import TaskWrites, compose
 from stepwell._plan.state import ThreadState
@@ -45,8 +46,6 @@ AHEAD_MAX: Final = 16
 """Supersteps of a thread that may run ahead of what is durable (durability="async")."""
 REPAIR_EVERY: Final = 16
 """Supersteps between two looks for state that was changed in place."""
-REPAIR_BYTES_MAX: Final = 256 << 10
-"""Channels with a larger encoding are looked at only in strict mode."""
 
 
 class Recorder(TaskRecords):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -94,8 +94,9 @@ class View:
         pending: Pending,
         run: RunRow | None,
         track: bool = False,
+        again: Callable[[], Folded] | None = None,
     ) -> None:
-        """Revive a checkpoint.
+        """Revive a checkpoint. `track` and `again`: see `Revived`.
 
         Raises:
             GraphMismatchError: Its state is of a version that the graph cannot read.
@@ -105,7 +106,7 @@ class View:
         """How the stored state became that of today's version; None: it is of that version."""
         self.version = folded.state_version
         """The version that is stored."""
-        revived = Revived(folded, codec, track=track)
+        revived = Revived(folded, codec, track=track, again=again if self.upgrade is None else None)
         if self.upgrade is not None:
             revived.values = self.upgrade.values(revived.values)
         self.spec = spec

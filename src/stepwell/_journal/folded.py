@@ -5,11 +5,12 @@ Nothing here needs the graph or its classes.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+from zlib import crc32
 
 import orjson
+from orjson import JSONDecodeError, loads
 
 from stepwell._codec.splice import apply_splice
 from stepwell._journal.record import FORMAT_JSON, KIND_COMMAND, KIND_PULL
@@ -75,10 +76,35 @@ class Folded:
 
     def add(self, document: dict[str, Any]) -> None:
         """Apply one checkpoint's parsed body."""
-        self.count(document)
-        entries = document["t"]
-        for channel, op in document["c"].items():
-            self._apply(channel, op, entries)
+        entries, ops = document["t"], document["c"]
+        if len(document) > 2 or len(entries) != 1 or entries[0][1] == KIND_COMMAND:
+            self.count(document)
+            for channel, op in ops.items():
+                self._apply(channel, op, entries)
+            return
+        # What one task did, as nearly always: the same in one go.
+        name, kind, triggers = entries[0][:3]
+        values, versions, tagged = self.values, self.versions, self.tagged
+        if kind == KIND_PULL:
+            known = self.seen.get(name)
+            if known is None:
+                known = self.seen[name] = {}
+            for trigger in (f"branch:to:{name}",) if triggers is None else triggers:
+                if trigger in versions:
+                    known[trigger] = versions[trigger]
+        self.version = version = self.version + 1
+        for channel, op in ops.items():
+            versions[channel] = version
+            what = op[0]
+            if what == "s":
+                values[channel] = op[1]
+            elif what == "x":
+                values.pop(channel, None)
+            else:
+                self._apply(channel, op, entries)
+                continue
+            if channel in tagged:
+                tagged.remove(channel)
 
     def add_segment(self, document: dict[str, Any]) -> None:
         """Apply a segment's parsed body: what all of its rows did, one after the other."""
@@ -211,19 +237,24 @@ def parse(row: CheckpointRow | WriteRow) -> dict[str, Any]:
     """
     if row.format != FORMAT_JSON or row.key_id is not None:
         row = usual(row)
-    place = f"record {row.record_no} (namespace {row.ns}, seq {row.seq})"
-    if zlib.crc32(row.body) != row.crc:
-        msg = f"The checksum of {place} does not match its body; restore the thread from a backup."
-        raise CorruptRecordError(msg, seq=row.seq)
+    body = row.body
+    if crc32(body) != row.crc:
+        raise _corrupt(row, "has a checksum that does not match its body")
     try:
-        document = orjson.loads(row.body)
-    except orjson.JSONDecodeError as exc:
-        msg = f"{place} is not a JSON document; restore the thread from a backup."
-        raise CorruptRecordError(msg, seq=row.seq) from exc
-    if not isinstance(document, dict):
-        msg = f"{place} is not a JSON object; restore the thread from a backup."
-        raise CorruptRecordError(msg, seq=row.seq)
+        document = loads(body)
+    except JSONDecodeError as exc:
+        raise _corrupt(row, "is not a JSON document") from exc
+    if type(document) is not dict:
+        raise _corrupt(row, "is not a JSON object")
     return document
+
+
+def _corrupt(row: CheckpointRow | WriteRow, what: str) -> CorruptRecordError:
+    msg = (
+        f"Record {row.record_no} (namespace {row.ns}, seq {row.seq}) {what}; restore the thread "
+        "from a backup."
+    )
+    return CorruptRecordError(msg, seq=row.seq)
 
 
 __all__ = ["Folded", "parse"]

@@ -10,7 +10,8 @@ for. The newest state of a long thread is a few segments' bodies and a short tai
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import orjson
@@ -18,6 +19,7 @@ import orjson
 from stepwell._codec import Codec
 from stepwell._journal.folded import Folded, parse
 from stepwell._journal.segments import damaged, last_row, segment_body, unpack_segment
+from stepwell._journal.track import encoding
 from stepwell.checkpoint.driver import CheckpointRow, HistoryPage, Loaded, SegmentRow, WriteRow
 from stepwell.errors import CorruptRecordError
 
@@ -38,9 +40,13 @@ def add_row(folded: Folded, row: CheckpointRow) -> dict[str, Any]:
     try:
         folded.add(document)
     except MISSHAPEN as exc:
-        msg = f"Record {row.record_no} (seq {row.seq}) does not have the shape of a checkpoint"
-        raise CorruptRecordError(msg, seq=row.seq) from exc
+        raise _no_checkpoint(row) from exc
     return document
+
+
+def _no_checkpoint(row: CheckpointRow) -> CorruptRecordError:
+    msg = f"Record {row.record_no} (seq {row.seq}) does not have the shape of a checkpoint"
+    return CorruptRecordError(msg, seq=row.seq)
 
 
 def fold(pieces: Iterable[Piece]) -> Folded:
@@ -50,9 +56,14 @@ def fold(pieces: Iterable[Piece]) -> Folded:
         CorruptRecordError: A body is damaged.
     """
     folded = Folded()
+    add = folded.add
     for piece in pieces:
         if isinstance(piece, CheckpointRow):
-            add_row(folded, piece)
+            document = parse(piece)
+            try:
+                add(document)
+            except MISSHAPEN as exc:
+                raise _no_checkpoint(piece) from exc
         else:
             document = segment_body(piece)
             try:
@@ -144,21 +155,34 @@ class Revived:
 
     __slots__ = ("stored", "values")
 
-    def __init__(self, folded: Folded, codec: Codec, *, track: bool = False) -> None:
+    def __init__(
+        self,
+        folded: Folded,
+        codec: Codec,
+        *,
+        track: bool = False,
+        again: Callable[[], Folded] | None = None,
+    ) -> None:
+        """`again`: folds the same state once more; encodings of long lists are made of that, and
+        only when they are asked for."""
+        values = folded.values
         # Encodings are taken before anybody is handed the values and may change them.
-        self.stored: dict[str, bytes] = (
-            {
-                k: orjson.dumps(v)
-                for k, v in folded.values.items()
-                if isinstance(v, (list, dict, str))
-            }
-            if track
-            else {}
-        )
+        self.stored: dict[str, bytes | Callable[[], bytes]] = {}
+        if track:
+            for name, value in values.items():
+                if isinstance(value, (list, dict, str)):
+                    made = orjson.dumps(value) if again is None else encoding(value)
+                    if made is None and again is not None:
+                        self.stored[name] = partial(_encoding_in, again, name)
+                    elif made is not None:
+                        self.stored[name] = made
         self.values: dict[str, Any] = {
-            k: codec.revive(v, channel=k) if k in folded.tagged else v
-            for k, v in folded.values.items()
+            k: codec.revive(v, channel=k) if k in folded.tagged else v for k, v in values.items()
         }
+
+
+def _encoding_in(again: Callable[[], Folded], name: str) -> bytes:
+    return orjson.dumps(again().values[name])
 
 
 class Contribution:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import zlib
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
 
 SPLICE_BYTES_MIN: Final = 256
 """Values with a shorter encoding are recorded anew as a whole."""
 _COPY_BYTES_MAX: Final = 1 << 14
 """From here on a view of bytes is cheaper than a copy."""
+REPAIR_BYTES_MAX: Final = 256 << 10
+"""Channels with a larger encoding are looked at for changes in place only in strict mode."""
+_CHUNK: Final = 256
+"""Items of a list that are encoded at once where all of it may be too much."""
 TRACKED: Final = b'[{"'
 """First bytes of the encodings that have a `Track`: the others are never changed in place."""
 
@@ -28,6 +35,10 @@ class Track:
         self.size = len(inner)
         self.data: bytes | None = data if len(data) >= SPLICE_BYTES_MIN else None
 
+    def whole(self) -> bytes | None:
+        """The encoding, where it is at hand and long enough for a splice."""
+        return self.data
+
     def extend(self, items: bytes) -> None:
         """Items (the encoding of a list) were appended to the list tracked here."""
         inner = _inner(items)
@@ -46,6 +57,69 @@ class Track:
         return len(inner) == self.size and zlib.crc32(inner) == self.crc
 
 
+class LateTrack(Track):
+    """The same of a long list, whose encoding is only made if somebody asks for it: as a rule
+    such a list is appended to, and not looked at for changes in place.
+
+    `source` makes the encoding as it was at first, whatever became of the value since. `size` is
+    less than it is, but more than `REPAIR_BYTES_MAX`.
+    """
+
+    __slots__ = ("_more", "_more_size", "_source")
+
+    def __init__(self, source: Callable[[], bytes]) -> None:
+        self._source: Callable[[], bytes] | None = source
+        self._more: list[bytes] = []
+        self._more_size = 0
+        self.crc, self.size, self.data = 0, REPAIR_BYTES_MAX + 1, None
+
+    def reset(self, data: bytes) -> None:
+        self._source = None
+        self._more.clear()
+        super().reset(data)
+
+    def whole(self) -> bytes | None:
+        self._settle()
+        return self.data
+
+    def extend(self, items: bytes) -> None:
+        if self._source is None:
+            super().extend(items)
+            return
+        self._more.append(items)
+        self._more_size += len(items)
+        if self._more_size > REPAIR_BYTES_MAX:
+            self._settle()  # what is kept for later must not grow with the run
+
+    def matches(self, data: bytes) -> bool:
+        self._settle()
+        return super().matches(data)
+
+    def _settle(self) -> None:
+        source, more = self._source, self._more
+        if source is not None:
+            self._more = []
+            self.reset(source())
+            for items in more:
+                super().extend(items)
+
+
+def encoding(value: Any) -> bytes | None:
+    """The encoding of a parsed value; None: it is a list whose encoding is longer than
+    `REPAIR_BYTES_MAX`, and making it was given up."""
+    if type(value) is not list or len(value) <= _CHUNK:
+        return orjson.dumps(value)
+    pieces: list[bytes] = []
+    size = 0
+    for start in range(0, len(value), _CHUNK):
+        piece = orjson.dumps(value[start : start + _CHUNK])[1:-1]
+        size += len(piece) + 1
+        if size > REPAIR_BYTES_MAX:
+            return None
+        pieces.append(piece)
+    return b"[" + b",".join(pieces) + b"]"
+
+
 def _inner(data: bytes) -> bytes | memoryview:
     """Lists are tracked without their brackets, so that appending extends the checksum."""
     if data[:1] != b"[":
@@ -53,4 +127,4 @@ def _inner(data: bytes) -> bytes | memoryview:
     return data[1:-1] if len(data) < _COPY_BYTES_MAX else memoryview(data)[1:-1]
 
 
-__all__ = ["SPLICE_BYTES_MIN", "TRACKED", "Track"]
+__all__ = ["REPAIR_BYTES_MAX", "SPLICE_BYTES_MIN", "TRACKED", "LateTrack", "Track", "encoding"]

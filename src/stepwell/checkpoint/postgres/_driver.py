@@ -301,7 +301,7 @@ class PostgresDriver:
         if self._statements is None:
             self._statements = CommitStatements(self._db.sql)
         text, args = self._statements.build(batch)
-        return outcomes(batch, await self._db.commit(text, args))
+        return self._claims.noted(batch, outcomes(batch, await self._db.commit(text, args)))
 
     async def _commit_in_turns(self, batch: Sequence[Slice]) -> list[CommitOutcome]:
         """A statement updates a thread row once: later slices of a thread go in later ones."""
