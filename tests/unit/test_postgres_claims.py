@@ -87,10 +87,16 @@ async def test_a_claim_is_a_lock_and_a_statement(pg_schema, asked):
         assert bodies(bob.claim.loaded.rows) == [b"last"]
         assert isinstance((await driver.claim([claim_request(thread_key(), ALICE)]))[0], Busy)
         assert asked() == ["lock", "claim", "unlock"]
+        for _ in range(3):  # who waits only looks
+            found = await driver.claim([claim_request(thread_key(), ALICE)])
+            assert isinstance(found[0], Busy)
+            assert asked() == ["present"]
         await bob.release()
         asked()
+        await let_go(await take(driver, thread_key(), ALICE))
+        assert asked()[:3] == ["present", "lock", "claim"]
         await take(driver, thread_key(), ALICE)
-        assert asked() == ["lock", "claim", "claim"]  # what it remembered is over
+        assert asked() == ["lock", "claim"]
 
 
 async def test_a_thread_that_was_deleted_and_made_again_is_met_as_it_is(pg_schema, asked):

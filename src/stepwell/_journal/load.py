@@ -19,7 +19,7 @@ import orjson
 from stepwell._codec import Codec
 from stepwell._journal.folded import Folded, parse
 from stepwell._journal.segments import damaged, last_row, segment_body, unpack_segment
-from stepwell._journal.track import encoding
+from stepwell._journal.track import Stored, encoding
 from stepwell.checkpoint.driver import CheckpointRow, HistoryPage, Loaded, SegmentRow, WriteRow
 from stepwell.errors import CorruptRecordError
 
@@ -167,7 +167,7 @@ class Revived:
         only when they are asked for."""
         values = folded.values
         # Encodings are taken before anybody is handed the values and may change them.
-        self.stored: dict[str, bytes | Callable[[], bytes]] = {}
+        self.stored: dict[str, Stored] = {}
         if track:
             for name, value in values.items():
                 if isinstance(value, (list, dict, str)):

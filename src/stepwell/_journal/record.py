@@ -37,7 +37,7 @@ control slot, {"v": value} / {"v": value, "t": 1}.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
@@ -50,7 +50,7 @@ from stepwell._codec.large import encode_in_slices
 from stepwell._codec.splice import make_splice
 from stepwell._journal.screen import untracked_screen
 from stepwell._journal.spelling import cleared, exact, named, opening, quoted, signalled
-from stepwell._journal.track import SPLICE_BYTES_MIN, TRACKED, LateTrack, Track
+from stepwell._journal.track import SPLICE_BYTES_MIN, TRACKED, Stored, Track, tracks_of
 from stepwell.channels.base import MISSING, Edit, Op, OpKind
 from stepwell.constants import START, TASKS
 
@@ -99,7 +99,7 @@ class BodyEncoder:
         codec: Codec,
         *,
         untracked: frozenset[str],
-        stored: Mapping[str, bytes | Callable[[], bytes]] | None = None,
+        stored: Mapping[str, Stored] | None = None,
         state_version: int = 0,
     ) -> None:
         self._codec = codec
@@ -109,10 +109,7 @@ class BodyEncoder:
         """What hides untracked keys in values that carry others."""
         self._changed: list[str] = []
         """Channels that were found changed in place while the body was made."""
-        self.tracks: dict[str, Track] = {
-            k: Track(v) if type(v) is bytes else LateTrack(v)  # type: ignore[arg-type]
-            for k, v in (stored or {}).items()
-        }
+        self.tracks: dict[str, Track] = tracks_of(stored or {})
 
     def writes(
         self, writes: Iterable[tuple[str, Any]], *, sliced: bool = False

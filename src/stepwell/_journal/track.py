@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
 
 import orjson
 
+Stored: TypeAlias = bytes | Callable[[], bytes]
+"""An encoding, or what makes it."""
 SPLICE_BYTES_MIN: Final = 256
 """Values with a shorter encoding are recorded anew as a whole."""
 _COPY_BYTES_MAX: Final = 1 << 14
@@ -104,6 +106,11 @@ class LateTrack(Track):
                 super().extend(items)
 
 
+def tracks_of(stored: Mapping[str, Stored]) -> dict[str, Track]:
+    """A `Track` for each channel of a state that was loaded."""
+    return {k: Track(v) if isinstance(v, bytes) else LateTrack(v) for k, v in stored.items()}
+
+
 def encoding(value: Any) -> bytes | None:
     """The encoding of a parsed value; None: it is a list whose encoding is longer than
     `REPAIR_BYTES_MAX`, and making it was given up."""
@@ -127,4 +134,7 @@ def _inner(data: bytes) -> bytes | memoryview:
     return data[1:-1] if len(data) < _COPY_BYTES_MAX else memoryview(data)[1:-1]
 
 
-__all__ = ["REPAIR_BYTES_MAX", "SPLICE_BYTES_MIN", "TRACKED", "LateTrack", "Track", "encoding"]
+__all__ = [
+    "REPAIR_BYTES_MAX", "SPLICE_BYTES_MIN", "TRACKED", "LateTrack", "Stored", "Track", "encoding",
+    "tracks_of",
+]  # fmt: skip

@@ -43,7 +43,7 @@ BREAKS: Final = 5
 """Connections that one claim may lose on its way."""
 PAUSE_S: Final = 0.025
 """ROUNDS x PAUSE_S is how long a claim waits for a row that a stranger has locked."""
-_FREE_MAX: Final = 100_000
+_KNOWN_MAX: Final = 100_000
 
 
 @dataclass(slots=True)
@@ -96,10 +96,13 @@ class Claims:
         self._db = db
         self._free: dict[UUID, int] = {}
         """The epochs of threads that this process has let go."""
+        self._busy: set[UUID] = set()
+        """Threads that were held by somebody when they were asked for last: who waits for one asks
+        again and again, and a look is all that it takes to see that it still is."""
 
     def freed(self, key: ThreadKey, epoch: int) -> None:
         """The process has let a thread go, at this epoch."""
-        if len(self._free) >= _FREE_MAX:
+        if len(self._free) >= _KNOWN_MAX:
             self._free.clear()  # they are only a short cut
         self._free[key_of(key)] = epoch
 
@@ -156,20 +159,24 @@ class Claims:
             # A thread named twice: one after the other.
             places.setdefault(key_of(requests[place].key), place)
         # A suspicion is confirmed by a look at the row; elsewhere the last refusal was one.
-        suspected = {
+        looked_at = {
             key: place
             for key, place in places.items()
-            if requests[place].confirmed is not None and key not in seen
+            if key not in seen and (requests[place].confirmed is not None or key in self._busy)
         }
-        if suspected:
-            found = await self._present(requests, suspected)
-            seen |= {key: found.get(key) for key in suspected}
+        if looked_at:
+            found = await self._present(requests, looked_at)
+            seen |= {key: found.get(key) for key in looked_at}
         attempts: list[_Attempt] = []
         for key, place in places.items():
             attempt = self._decide(call, place, key)
             if isinstance(attempt, Busy):
                 call.outcomes[place] = attempt
+                if len(self._busy) >= _KNOWN_MAX:
+                    self._busy.clear()
+                self._busy.add(key)
             else:
+                self._busy.discard(key)
                 attempts.append(attempt)
         await self._send(call, attempts)
 
