@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from types import MemberDescriptorType, ModuleType
 from typing import Any
 
+from stepwell._codec import GLOBAL
 from tests.compat import inventory
 
 OURS = "stepwell"
@@ -185,6 +186,7 @@ def _wrapped(cls: type) -> Iterator[tuple[str, Any]]:
 
 @functools.cache
 def _plan() -> list[tuple[type, str, Any, Any]]:
+    GLOBAL.by_class(object)  # it looks at Stepwell's own classes when it is first asked
     return [(cls, n, vars(cls)[n], w) for cls in classes() for n, w in _wrapped(cls)]
 
 
