@@ -177,7 +177,7 @@ class CommitKeepsTheRequest(MemoryDriver):
     def _commit(self, piece, now, wall):
         outcome = super()._commit(piece, now, wall)
         if isinstance(outcome, Committed):
-            return dataclasses.replace(outcome, request=None)
+            return outcome._replace(request=None)
         return outcome
 
 
@@ -287,7 +287,7 @@ class Trusting(MemoryDriver):
         thread = self._threads.get(piece.key)
         if thread is not None:
             seen = {name: getattr(thread, name) for name in self.trusted}
-            piece = dataclasses.replace(piece, **seen)
+            piece = piece._replace(**seen)
         return super()._commit(piece, now, wall)
 
 
@@ -380,7 +380,7 @@ class CommitCreatesTheThread(MemoryDriver):
 @caught_by("test_letting_go_frees_the_thread")
 class NeverLetsGo(MemoryDriver):
     def _commit(self, piece, now, wall):
-        return super()._commit(dataclasses.replace(piece, let_go=False), now, wall)
+        return super()._commit(piece._replace(let_go=False), now, wall)
 
 
 @caught_by("test_a_duplicate_seq_fails_its_thread_only")
@@ -444,8 +444,7 @@ class LateSlicesAreWritten(MemoryDriver):
             return super()._commit(piece, now, wall)
         ahead = thread.root.head + 1 - min((r.seq for r in piece.checkpoints), default=1)
         moved = [r._replace(seq=r.seq + ahead, parent=None) for r in piece.checkpoints]
-        late = dataclasses.replace(
-            piece, epoch=thread.epoch, owner=thread.owner, record_no=thread.record_no,
+        late = piece._replace(epoch=thread.epoch, owner=thread.owner, record_no=thread.record_no,
             record_no_after=thread.record_no + piece.record_no_after - piece.record_no,
             checkpoints=moved, heads={0: moved[-1].seq} if moved else piece.heads,
         )  # fmt: skip

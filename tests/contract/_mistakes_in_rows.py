@@ -25,22 +25,21 @@ class Edited(MemoryDriver):
 class BodiesEndAtNul(Edited):
     def edit(self, piece):
         rows = [row._replace(body=row.body.partition(b"\0")[0]) for row in piece.checkpoints]
-        return dataclasses.replace(piece, checkpoints=rows)
+        return piece._replace(checkpoints=rows)
 
 
 @caught_by("test_every_checkpoint_column_round_trips")
 class EmptyMetadataIsNone(Edited):
     def edit(self, piece):
         rows = [row._replace(metadata=row.metadata or None) for row in piece.checkpoints]
-        return dataclasses.replace(piece, checkpoints=rows)
+        return piece._replace(checkpoints=rows)
 
 
 @caught_by("test_every_checkpoint_column_round_trips")
 @caught_by("test_every_pending_column_round_trips")
 class ChecksumsAreSigned(Edited):
     def edit(self, piece):
-        return dataclasses.replace(
-            piece,
+        return piece._replace(
             checkpoints=[row._replace(crc=row.crc & 0x7FFFFFFF) for row in piece.checkpoints],
             writes=[row._replace(crc=row.crc & 0x7FFFFFFF) for row in piece.writes],
         )
@@ -55,14 +54,14 @@ class FirstWriteWins(Edited):
             for row in piece.writes
             if (row.task_id, row.idx) not in filed.get((row.ns, row.seq), ())
         ]
-        return dataclasses.replace(piece, writes=rows)
+        return piece._replace(writes=rows)
 
 
 @caught_by("test_pending_writes_are_dropped")
 @caught_by("test_a_slice_drops_writes_of_its_own")
 class NothingIsDropped(Edited):
     def edit(self, piece):
-        return dataclasses.replace(piece, drop_writes=())
+        return piece._replace(drop_writes=())
 
 
 @caught_by("test_a_slice_drops_writes_of_its_own")
@@ -71,14 +70,14 @@ class DropsBeforeItWrites(Edited):
         filed = self._threads[piece.key].writes or {}
         for place in piece.drop_writes:
             filed.pop(place, None)
-        return dataclasses.replace(piece, drop_writes=())
+        return piece._replace(drop_writes=())
 
 
 @caught_by("test_pending_writes_are_dropped")
 class DropsInEveryNamespace(Edited):
     def edit(self, piece):
         drops = [(ns, seq) for _, seq in piece.drop_writes for ns in range(9)]
-        return dataclasses.replace(piece, drop_writes=drops)
+        return piece._replace(drop_writes=drops)
 
 
 @caught_by("test_the_thread_row_is_described")
@@ -89,7 +88,7 @@ class NoneMeansUnchanged(Edited):
         known = self._threads[piece.key].change
         pairs = zip(piece.thread, known, strict=True)
         merged = piece.thread._make(old if new is None else new for new, old in pairs)
-        return dataclasses.replace(piece, thread=merged)
+        return piece._replace(thread=merged)
 
 
 @caught_by("test_an_idempotency_key_is_unique_in_its_thread")
@@ -98,7 +97,7 @@ class KeysAreUniqueEverywhere(Edited):
         keys = {run.idempotency_key for run in piece.runs} - {None}
         for key, thread in self._threads.items():
             if key != piece.key and keys & set(thread.idempotency or ()):
-                return dataclasses.replace(piece, epoch=0)
+                return piece._replace(epoch=0)
         return piece
 
 
@@ -113,7 +112,7 @@ class KeysAreNotUnique(Edited):
 class RunsAreNeverUpdated(Edited):
     def edit(self, piece):
         known = len(self._threads[piece.key].runs)
-        return dataclasses.replace(piece, runs=[run for run in piece.runs if run.run > known])
+        return piece._replace(runs=[run for run in piece.runs if run.run > known])
 
 
 @caught_by("test_a_namespace_may_be_empty")
@@ -122,7 +121,7 @@ class OneHeadForAll(Edited):
     def edit(self, piece):
         heads = dict.fromkeys(piece.heads, max(piece.heads.values(), default=0))
         heads |= {number: 1 for number, _ in piece.namespaces}
-        return dataclasses.replace(piece, heads=heads)
+        return piece._replace(heads=heads)
 
 
 @caught_by("test_counters_and_times")
@@ -359,9 +358,7 @@ class Renamed(MemoryDriver):
         return await super().claim([r._replace(key=self.fold(r.key)) for r in requests])
 
     async def commit(self, batch):
-        return await super().commit(
-            [dataclasses.replace(piece, key=self.fold(piece.key)) for piece in batch]
-        )
+        return await super().commit([piece._replace(key=self.fold(piece.key)) for piece in batch])
 
     async def load(self, requests):
         return await super().load([r._replace(key=self.fold(r.key)) for r in requests])

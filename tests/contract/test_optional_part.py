@@ -85,7 +85,7 @@ class FencesTheNumberAlone(ProcessDriver):
     def _commit(self, piece, now, wall):
         thread = self._threads.get(piece.key)
         if thread is not None and thread.record_no == piece.record_no:
-            piece.epoch, piece.owner = thread.epoch, thread.owner
+            piece = piece._replace(epoch=thread.epoch, owner=thread.owner)
         return super()._commit(piece, now, wall)
 
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 import gc
 import operator
 import sys
+from itertools import count
 from typing import Annotated, Any, TypedDict
 
+from stepwell import open_saver
 from stepwell.graph import END, START, StateGraph
 from stepwell.types import Send
 
 CALLS_PER_STEP_MAX = 14
 """Python functions that are called for one superstep of one async node, its own included."""
 CALLS_PER_BRANCH_MAX = 20
+CALLS_PER_DURABLE_STEP_MAX = 53
+"""The same with the memory saver and durability="sync": its record is durable when it is over."""
+
+
+_numbers = count()
 
 
 class Number(TypedDict):
@@ -31,30 +38,32 @@ async def step(state: Any) -> dict[str, Any]:
     return {"n": state["n"] + 1}
 
 
-async def calls_of(graph: Any, given: dict[str, Any]) -> int:
+async def calls_of(graph: Any, given: dict[str, Any], config: dict[str, Any] | None = None) -> int:
     """How many Python functions are called (or resumed) in one run of a graph."""
-    count = 0
+    calls = 0
 
     def note(_frame: Any, event: str, _arg: Any) -> None:
-        nonlocal count
-        count += event == "call"
+        nonlocal calls
+        calls += event == "call"
 
     before = sys.getprofile()
     gc.disable()  # others may have functions called at each collection
     sys.setprofile(note)
     try:
-        await graph.ainvoke(given, {"recursion_limit": 10_000})
+        await graph.ainvoke(given, {"recursion_limit": 10_000} | (config or {}))
     finally:
         sys.setprofile(before)
         gc.enable()
-    return count
+    return calls
 
 
-async def calls_of_chain(length: int, *, keys: int = 0) -> int:
+async def calls_of_chain(length: int, *, keys: int = 0, saver: Any = None) -> int:
     state = TypedDict("state", {"n": int, **{f"k{i}": str for i in range(keys)}})  # type: ignore[misc]
     builder = StateGraph(state)
     builder.add_sequence([(f"n{i}", step) for i in range(length)]).add_edge(START, "n0")
-    return await calls_of(builder.compile(), {"n": 0} | {f"k{i}": "text" for i in range(keys)})
+    given = {"n": 0} | {f"k{i}": "text" for i in range(keys)}
+    config = None if saver is None else {"configurable": {"thread_id": f"{next(_numbers)}"}}
+    return await calls_of(builder.compile(checkpointer=saver), given, config)
 
 
 async def calls_of_loop(steps: int) -> int:
@@ -75,6 +84,16 @@ async def calls_of_branches(branches: int) -> int:
 async def test_a_superstep_takes_few_calls() -> None:
     """One more node in a chain costs a bounded number of calls."""
     assert await calls_of_chain(30) - await calls_of_chain(10) <= 20 * CALLS_PER_STEP_MAX
+
+
+async def test_a_durable_superstep_takes_few_calls() -> None:
+    """From the end of a task to its checkpoint the way is short, with many keys too."""
+    async with open_saver("memory://", lease_ttl_s=3600.0) as saver:
+        await calls_of_chain(30, saver=saver)  # the names of all nodes are spelled once
+        for keys in (0, 40):
+            short = await calls_of_chain(10, keys=keys, saver=saver)
+            long = await calls_of_chain(30, keys=keys, saver=saver)
+            assert long - short <= 20 * CALLS_PER_DURABLE_STEP_MAX
 
 
 async def test_keys_that_no_node_touches_cost_nothing() -> None:

@@ -10,7 +10,7 @@ from stepwell import open_saver
 from stepwell._codec import Encoded
 from stepwell._engine import fanout, task_records
 from stepwell._engine.task_records import TaskRecords
-from stepwell._journal.record import _shown
+from stepwell._journal.contributions import shown_places
 from stepwell.graph import START, StateGraph
 from stepwell.types import Send
 
@@ -157,7 +157,7 @@ def test_the_writes_of_one_task_are_gone_through_once():
     stored = Encoded(b"1", tagged=False)
     encodings = [Looked([stored, None, stored, stored, None, stored]), Looked([stored])]
     sources = [(0, 0), (0, 2), (0, 3), (0, 5), (1, 0)]
-    assert _shown(encodings, sources) == [[0, 0], [0, 1], [0, 2], [0, 3], [1, 0]]
+    assert shown_places(encodings, sources) == [[0, 0], [0, 1], [0, 2], [0, 3], [1, 0]]
     assert [each.times for each in encodings] == [1, 0]
     # Each of them came before only if it is stored itself: the first need not be.
-    assert _shown([[None, stored]], [(0, 1)]) == [[0, 0]]
+    assert shown_places([[None, stored]], [(0, 1)]) == [[0, 0]]

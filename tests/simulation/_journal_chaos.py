@@ -23,7 +23,16 @@ from stepwell._journal.slices import Ticket
 from stepwell.checkpoint.driver import ThreadKey
 from stepwell.errors import StorageError, ThreadBusyError, UsageError
 from tests.simulation._journal_faults import CALM, LEASE_S, UNDER_WAY_S, Chaos, Plan
-from tests.simulation._journal_world import Database, Process, journal_on, key, opened, step, write
+from tests.simulation._journal_world import (
+    Database,
+    Process,
+    journal_on,
+    key,
+    opened,
+    step,
+    waited_for,
+    write,
+)
 from tests.simulation._virtual import bury, simulate
 
 BUDGET_S = 15.0
@@ -179,7 +188,9 @@ class World:
 
     def checkpoint(self, handle: ThreadHandle, log: Log, **options: Any) -> Ticket:
         ns = options.get("ns", 0)
-        appended = step(handle, self.body(), **options)
+        # Some as a run appends them that waits for each.
+        appending = waited_for if handle.record_no % 2 else step
+        appended = appending(handle, self.body(), **options)
         log.entries.append(
             Entry("checkpoint", self.last, ns, appended.seq, appended.ticket, options.get("drops"))
         )

@@ -17,6 +17,7 @@ from stepwell.checkpoint.driver import (
     Ask,
     Busy,
     Capability,
+    CheckpointRow,
     Claim,
     ClaimRequest,
     CommitOutcome,
@@ -390,6 +391,22 @@ def step(handle: ThreadHandle, body: bytes = b"x", **fields: Any) -> Appended:
         "parent": None, "step": 0, "source": 1, "run": 0, "format": 1, "crc": 0, "body": body,
     } | fields  # fmt: skip
     return handle.append_checkpoint(columns.pop("ns", 0), **columns)
+
+
+def waited_for(
+    handle: ThreadHandle,
+    body: bytes,
+    *,
+    ns: int = 0,
+    drops: int | None = None,
+    let_go: bool = False,
+) -> Appended:
+    """Append a checkpoint that its run waits for before anything else."""
+    seq, no = handle.head(ns) + 1, handle.record_no + 1
+    row = CheckpointRow(ns, seq, None, 0, 1, 0, handle.epoch, no, 1, 0, body)
+    ticket = handle.append_row(row, drops, None, None, let_go=let_go, at_once=True)
+    assert ticket is not None
+    return Appended(seq, no, ticket)
 
 
 def write(handle: ThreadHandle, seq: int, task: str, body: bytes = b"w", **fields: Any) -> Ticket:

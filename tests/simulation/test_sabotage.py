@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,7 +49,7 @@ def blind(*columns):
         def commit(self, piece, now, wall):
             thread = self._threads.get(piece.key)
             if thread is not None and thread.owner is not None:
-                piece = replace(piece, **{name: getattr(thread, name) for name in columns})
+                piece = piece._replace(**{name: getattr(thread, name) for name in columns})
             return in_memory(self, piece, now, wall)
 
         def write(self, cursor, batch, *, exact):
@@ -59,7 +58,7 @@ def blind(*columns):
                 state = cursor.execute(SQL["thread_state"], piece.key).fetchone()
                 row = dict(zip(("epoch", "owner", "record_no"), state[1:4], strict=True))
                 known = row["owner"] is not None
-                pieces.append(replace(piece, **{n: row[n] for n in columns}) if known else piece)
+                pieces.append(piece._replace(**{n: row[n] for n in columns}) if known else piece)
             return in_sqlite(self, cursor, pieces, exact=exact)
 
         monkeypatch.setattr(MemoryDriver, "_commit", commit)
@@ -133,17 +132,19 @@ def no_line(monkeypatch):
 
 def unshielded_commit(monkeypatch):
     """Whoever cancels a run that waits for its commit cancels the commit too."""
-    durable = Recorder.durable
 
     async def cancelling_durable(self):
+        last, self._last = self._last, None
         try:
-            await durable(self)
+            if last is not None:
+                await last
         except asyncio.CancelledError:
             for commit in tuple(self.handle.outbox._enqueue.__self__._tasks):
                 commit.cancel()
             raise
 
     monkeypatch.setattr(Recorder, "durable", cancelling_durable)
+    monkeypatch.setattr(Recorder, "pace", cancelling_durable)
 
 
 def unescaped_tags(monkeypatch):

@@ -241,8 +241,8 @@ def no_epoch_check(patch):
 
     def commit(real, self, piece, *times):
         thread = self._threads[piece.key]
-        piece.epoch, piece.owner, piece.record_no = thread.epoch, thread.owner, thread.record_no
-        return real(self, piece, *times)
+        found = {name: getattr(thread, name) for name in ("epoch", "owner", "record_no")}
+        return real(self, piece._replace(**found), *times)
 
     wrap(patch, MemoryDriver, "_commit", commit)
 
@@ -336,6 +336,7 @@ def a_commit_is_not_shielded_from_its_caller(patch):
             raise
 
     patch.setattr(Recorder, "durable", durable)
+    patch.setattr(Recorder, "pace", durable)
 
 
 @planted(kills, "rework")

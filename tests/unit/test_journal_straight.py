@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from stepwell.checkpoint.driver import CheckpointRow
@@ -67,6 +69,53 @@ async def test_elsewhere_it_is_an_append_like_any_other():
         handle = await journal.acquire(key())
         await at_once(handle, b"1")
         assert await process.database.bodies(key()) == [b"1"]
+
+
+@simulated
+async def test_elsewhere_what_follows_in_the_same_tick_travels_with_it():
+    process = Process(Database())
+    async with opened(process) as journal:
+        handle = await journal.acquire(key())
+        first, second = at_once(handle, b"1"), at_once(handle, b"2")
+        third = write(handle, 2, "task")
+        await asyncio.gather(first, second, third)
+        [[piece]] = process.commits
+        assert (len(piece.checkpoints), len(piece.writes)) == (2, 1)
+        assert (piece.record_no, piece.record_no_after) == (0, 3)
+        # Behind one that is on its way it waits its turn.
+        process.gate = asyncio.Event()
+        fourth = at_once(handle, b"3", drops=2)
+        await asyncio.sleep(0.1)
+        fifth = at_once(handle, b"4", let_go=True)
+        process.gate.set()
+        await asyncio.gather(fourth, fifth)
+        assert [len(batch[0].checkpoints) for batch in process.commits] == [2, 1, 1]
+        assert list(process.commits[1][0].drop_writes) == [(0, 2)]
+        assert await process.database.bodies(key()) == [b"1", b"2", b"3", b"4"]
+
+
+@simulated
+async def test_a_slice_that_failed_before_it_left_fails_with_its_claim():
+    """What was appended after it fails too, and nothing more can be."""
+    process = Process(Database())
+    async with opened(process) as journal:
+        handle = await journal.acquire(key())
+        process.failing[key()] = StorageUnavailableError("no")
+        first = at_once(handle, b"1")
+        with pytest.raises(StorageUnavailableError):
+            await first
+        with pytest.raises(StorageUnavailableError):
+            at_once(handle, b"2")
+        assert handle.durable_no == 0
+
+
+@simulated
+async def test_slices_share_a_commit_up_to_its_bound():
+    process = Process(Database())
+    async with opened(process, batch_bytes_max=1000) as journal:
+        handles = [await journal.acquire(key(f"{n}")) for n in range(5)]
+        await asyncio.gather(*(at_once(handle, b"x" * 300) for handle in handles))
+        assert [len(batch) for batch in process.commits] == [2, 2, 1]
 
 
 @simulated

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import random
 import tracemalloc
-from dataclasses import replace
 from typing import TypedDict
 
 import pytest
@@ -232,11 +231,11 @@ async def test_namespaces_are_named_once_and_first(driver):
 async def test_a_head_is_a_checkpoint(driver):
     alice = await take(driver, thread_key(), ALICE)
     await alice.append(checkpoint(), checkpoint())
-    piece = replace(alice.slice(), heads={0: 3})
+    piece = alice.slice()._replace(heads={0: 3})
     outcome = await alice.send(piece)
     assert isinstance(outcome, Failed)
     assert "cannot be 3" in str(outcome.error)
-    assert isinstance(await alice.send(replace(piece, heads={0: 1})), Committed)
+    assert isinstance(await alice.send(piece._replace(heads={0: 1})), Committed)
     assert seqs((await loaded(driver, thread_key())).rows) == [1]
 
 

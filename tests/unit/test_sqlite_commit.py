@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sqlite3
-from dataclasses import replace
 
 import pytest
 
@@ -70,8 +69,8 @@ POISON = {
         checkpoint(b"2", checkpoint_id=object())
     ),
     "wrong type for the column": lambda alice: alice.slice(checkpoint(b"2")._replace(body="text")),
-    "no body": lambda alice: replace(
-        alice.slice(checkpoint()), checkpoints=[checkpoint(seq=2)._replace(body=b"", crc=None)]
+    "no body": lambda alice: alice.slice(checkpoint())._replace(
+        checkpoints=[checkpoint(seq=2)._replace(body=b"", crc=None)]
     ),
     "key of a run twice": lambda alice: alice.slice(
         runs=[run_row(2, idempotency_key="k"), run_row(3, idempotency_key="k")]

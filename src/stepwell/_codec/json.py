@@ -32,7 +32,8 @@ class Encoded(NamedTuple):
     tagged: bool
 
 
-_NULL = Encoded(b"null", tagged=False)
+NULL = Encoded(b"null", tagged=False)
+"""The document of None."""
 _new = tuple.__new__
 
 
@@ -61,7 +62,7 @@ class Codec:
                 `path` and `type_name` say where and what.
         """
         if value is None:
-            return _NULL
+            return NULL
         kind = type(value)
         if (kind is str and value.isascii()) or (kind is int and INT_MIN <= value <= INT_MAX):
             return _new(Encoded, (dumps(value), False))  # without a walk

@@ -18,12 +18,20 @@ if TYPE_CHECKING:
     from stepwell._engine.task import TaskRun
 
 
+_new = tuple.__new__
+
+
 def entry_of(run: TaskRun) -> Entry:
     """The contribution of a finished task."""
     task = run.task
-    return Entry(
-        run.name, task.index, task.triggers if task.index < 0 else (),
-        run.writes or (), run.encoded, _control(run),
+    index = task.index
+    return _new(
+        Entry,
+        (
+            task.name, index, task.triggers if index < 0 else (), run.writes or (), run.encoded,
+            None if not run.answers and run.handled is None and not run.run.opening
+            else _control(run),
+        ),
     )  # fmt: skip
 
 

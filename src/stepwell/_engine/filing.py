@@ -23,7 +23,8 @@ def keep(rec: Recorder, task: TaskRun, others: bool) -> asyncio.Future[None] | N
         What to wait for before another task takes its place; see `Run.settle`.
     """
     run = task.run
-    _encode(rec, task)
+    if task.encoded is None:
+        _encode(rec, task)
     if rec.exits and task.interrupts:
         try:
             rec.try_question(task.interrupts, node=task.task.name)
@@ -34,7 +35,9 @@ def keep(rec: Recorder, task: TaskRun, others: bool) -> asyncio.Future[None] | N
     if rec.exits:
         return None
     if task.writes is not None:
-        if not (others or _broken(run)):
+        tasks = run.tasks
+        alone = len(tasks) == 1 and tasks[0] is task
+        if not (others or (not alone and _broken(run))):
             return None
         if rec.held_back and not task.is_call:
             return None  # worth nothing without the checkpoint, and that was left out

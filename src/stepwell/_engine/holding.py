@@ -234,7 +234,7 @@ class HoldingRecorder(Recorder):
         if not self._lost:
             super()._write(task_id, slot, path, channel, body)
 
-    def pace(self) -> Awaitable[None]:
+    def pace(self) -> Awaitable[None] | None:
         if self._trouble is not None:
             trouble, self._trouble = self._trouble, None
             raise trouble

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-import zlib
 from collections import deque
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 from stepwell._engine.task_records import TaskRecords
 from stepwell._engine.upgrade import news_of
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from stepwell._journal.outbox import Ticket
 
 logger = logging.getLogger("stepwell")
+
+_new = tuple.__new__
 
 AHEAD_MAX: Final = 16
 """Supersteps of a thread that may run ahead of what is durable (durability="async")."""
@@ -263,29 +265,36 @@ class Recorder(TaskRecords):
             ns = self._ns
         if handle.budget is not None:
             handle.budget.check(handle.key, self._encoder.tracks)
-        head = handle.head(ns)
-        number = head + 1, handle.record_no + 1
-        if known_as is not None and known_as == self.name_of(*number):
-            known_as = None
-        exact, index = self.metadata(metadata) if metadata else (None, None)
-        row = CheckpointRow(
-            ns, number[0], None if head == seq else seq, step, int(source), self.run_row.run,
-            handle.epoch, number[1], FORMAT_JSON, zlib.crc32(body), body, exact, index,
-            # Tasks, and questions they asked, were named after the id that was expected.
-            None if known_as is None else uuid.UUID(known_as).bytes,
+        head = handle.heads[ns]
+        number, record_no = head + 1, handle.outbox.record_no + 1
+        exact = index = named = None
+        if known_as is not None:
+            if known_as == self.name_of(number, record_no):
+                known_as = None
+            else:  # tasks, and questions they asked, were named after the id that was expected
+                named = uuid.UUID(known_as).bytes
+        if metadata:
+            exact, index = self.metadata(metadata)
+        row = _new(
+            CheckpointRow,
+            (
+                ns, number, None if head == seq else seq, step, int(source), self.run_row.run,
+                handle.epoch, record_no, FORMAT_JSON, crc32(body), body, exact, index, named,
+                None, None,
+            ),
         )  # fmt: skip
         ticket = handle.append_row(
             row,
             seq if drops else None,
-            None if thread is None else self._run_row_at(number[0]),
+            None if thread is None else self._run_row_at(number),
             thread,
             let_go=let_go and not self.keep,
             at_once=self.waits,
         )
         if let_go:
             self.ended = True
-        self.seq = number[0]
-        self._name, self._named = known_as, number
+        self.seq = number
+        self._name, self._named = known_as, (number, record_no)
         self._last = ticket
         if ticket is not None and not self.waits:
             self._ahead.append(ticket)
@@ -375,12 +384,17 @@ class Recorder(TaskRecords):
         if self.handle.doubtful:
             await self.handle.fresh()
 
-    def pace(self) -> Awaitable[None]:
-        """What durability asks for between two supersteps: to be awaited.
+    def pace(self) -> Awaitable[None] | None:
+        """What durability asks for between two supersteps: to be awaited; None: nothing.
 
         `sync` waits for the commit; `async` only when it is too far ahead of it.
         """
-        return self.durable() if self.waits else self._keep_up()
+        if not self.waits:
+            return self._keep_up()
+        last, self._last = self._last, None
+        if last is not None and not last.done():
+            self.handle.push()
+        return last
 
     async def _keep_up(self) -> None:
         ahead = self._ahead

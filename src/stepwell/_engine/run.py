@@ -248,8 +248,8 @@ class Run:
                 return
             due = self._barrier(done)
             self.tasks = []  # they are part of the state now, whatever ends the run from here on
-            if rec is not None:
-                await rec.pace()
+            if rec is not None and (written := rec.pace()) is not None:
+                await written
             if not self.barriers % YIELD_EVERY:
                 await asyncio.sleep(0)  # nodes that never wait must not keep others waiting
             if not publisher.knows:
@@ -416,9 +416,10 @@ class Run:
 
     def _entries(self) -> list[Entry]:
         tasks: Sequence[TaskRun] = self.tasks
-        if len(tasks) > 1:
-            tasks = sorted(tasks, key=lambda t: t.task.order)
-        entries = [entry_of(t) for t in tasks]
+        if len(tasks) == 1:
+            entries = [entry_of(tasks[0])]
+        else:
+            entries = [entry_of(t) for t in sorted(tasks, key=lambda t: t.task.order)]
         if self.null_writes:
             entries.insert(0, Entry(INPUT, KIND_COMMAND, (), self.null_writes))
         return entries

@@ -73,7 +73,7 @@ class TaskRecords:
         if len(writes) >= _MANY_WRITES:
             return self._encoder.in_threads
         for _, value in writes:
-            if value is not None and is_large(value):
+            if value is not None and type(value) is not int and is_large(value):
                 return self._encoder.in_threads
         return False
 

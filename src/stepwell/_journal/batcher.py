@@ -18,8 +18,9 @@ from typing import Any
 from stepwell._journal.inline import InlineCommit
 from stepwell._journal.options import Surroundings
 from stepwell._journal.outage import Backoff, persist
-from stepwell._journal.outbox import Outbox, Sent
-from stepwell._journal.slices import proof
+from stepwell._journal.outbox import Outbox, stale_writer
+from stepwell._journal.slices import Sent, Ticket, proof
+from stepwell._journal.straight import commit_at_once
 from stepwell.checkpoint.driver import (
     CommitOutcome,
     Committed,
@@ -30,7 +31,6 @@ from stepwell.checkpoint.driver import (
 from stepwell.errors import (
     InternalError,
     SchemaVersionError,
-    StaleWriterError,
     StepwellError,
     StorageError,
     StorageUnavailableError,
@@ -52,13 +52,14 @@ class Lane:
 
     __slots__ = (
         "_around", "_backoff", "_busy", "_bytes_max", "_clock", "_commit_now", "_loop", "_parked",
-        "_put_off", "_ready", "_rows_max", "_scheduled", "_tasks", "now",
+        "_put_off", "_ready", "_rows_max", "_scheduled", "_tasks", "new_ticket", "now",
     )  # fmt: skip
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._around = surroundings
         self._clock = surroundings.clock
         self._loop = asyncio.get_running_loop()
+        self.new_ticket = self._loop.create_future
         self._rows_max = surroundings.options.batch_rows_max
         self._bytes_max = surroundings.options.batch_bytes_max
         driver = surroundings.driver
@@ -78,11 +79,29 @@ class Lane:
             return
         outbox.queued = True
         if outbox.sent is None:
-            outbox.ready_at = self._clock.monotonic()
+            outbox.ready_at = self.now()
         self._ready.append(outbox)
         if not self._busy and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)
+
+    def launch(self, sent: Sent) -> Ticket | None:
+        """Send the slice of a checkpoint that its run waits for before anything else.
+
+        Returns:
+            None: it is durable; else what completes when it is.
+        """
+        if self._commit_now is not None and not (self._busy or self._around.observers):
+            return commit_at_once(self, self._commit_now, sent)
+        sent.ticket = ticket = self.new_ticket()
+        sent.since = self.now()
+        outbox = sent.outbox
+        outbox.queued = True
+        self._ready.append(outbox)
+        if not self._busy and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._flush)
+        return ticket
 
     def _wake(self) -> None:
         if self._ready and not self._busy and not self._scheduled:
@@ -92,7 +111,9 @@ class Lane:
     def push(self, outbox: Outbox) -> None:
         """Commit what this claim has appended at once, if the driver can without waiting: nothing
         is gained there by letting more of it gather."""
-        if self._commit_now is None or self._busy or not outbox.queued or outbox.sent is not None:
+        if self._commit_now is None or self._busy or not outbox.queued:
+            return
+        if outbox.sent is not None and outbox.sent.first_sent_at is not None:
             return
         sent = self._take_of(outbox, self._rows_max, self._bytes_max)
         if sent is not None:
@@ -109,24 +130,11 @@ class Lane:
             outbox.queued = False
         return sent
 
-    @property
-    def is_taken(self) -> bool:
-        """Whether a checkpoint cannot be committed past the queue: a batch that failed is being
-        sorted out, or there is somebody to be told of each commit."""
-        return self._busy or bool(self._around.observers)
-
     def tried(
-        self,
-        outbox: Outbox,
-        error: Exception | None,
-        outcome: CommitOutcome | None,
-        sent_at: float,
+        self, sent: Sent, error: Exception | None, outcome: CommitOutcome | None, sent_at: float
     ) -> None:
-        """The one record that this claim has queued was sent already: this is what became of it."""
-        sent = self._take_of(outbox, 1, sys.maxsize)
-        if sent is None:
-            raise InternalError("What was sent was not queued.")
-        sent.first_sent_at = sent_at
+        """A slice was sent by somebody else, who commits without waiting: this became of it."""
+        sent.first_sent_at = sent.since = sent_at
         if outcome is not None:
             self._settle([sent], [outcome], sent_at)
         else:
@@ -150,6 +158,13 @@ class Lane:
         while ready and rows > 0 and size > 0:
             outbox = ready[0]
             sent = outbox.sent
+            if sent is not None and sent.first_sent_at is None and (sent.size <= size or not batch):
+                ready.popleft()  # most are such: one checkpoint, and it is a slice already
+                outbox.queued = False
+                batch.append(sent)
+                rows -= 1
+                size -= sent.size
+                continue
             if sent is None:
                 if not outbox.pending:
                     ready.popleft().queued = False  # it failed while it waited
@@ -163,6 +178,8 @@ class Lane:
                     break
                 ready.popleft().queued = False
                 return [sent]
+            elif batch and sent.size > size:
+                break
             sent = outbox.take(rows, size)
             if sent is None:
                 if batch:
@@ -173,7 +190,7 @@ class Lane:
                     raise InternalError(msg)
             ready.popleft().queued = False
             batch.append(sent)
-            rows -= len(sent.records)
+            rows -= sent.count
             size -= sent.size
         return batch
 
@@ -358,13 +375,15 @@ class Lane:
             if outbox.sent is not sent:
                 continue  # the journal was told to forget
             if isinstance(outcome, Committed):
+                upto, landed, request, wanted = outcome
                 # What landed earlier renewed the lease when it landed, not now.
-                renewed_at = (sent.first_sent_at or 0.0) if outcome.landed else sent_at
-                outbox.renewed_at = max(outbox.renewed_at, renewed_at)
+                renewed_at = (sent.first_sent_at or 0.0) if landed else sent_at
+                if renewed_at > outbox.renewed_at:  # noqa: PLR1730  # a call for each superstep
+                    outbox.renewed_at = renewed_at
                 outbox.outage.since = None
-                outbox.complete(sent, outcome.record_no)
-                if outcome.wanted or outcome.request is not None:
-                    outbox.notice(outcome.request, wanted=outcome.wanted)
+                outbox.complete(sent, upto)
+                if wanted or request is not None:
+                    outbox.notice(request, wanted=wanted)
                 if outbox.sent is not None or outbox.pending:
                     self.enqueue(outbox)
                 continue
@@ -382,7 +401,7 @@ class Lane:
             observers(
                 CommitFinished(
                     threads=len(part),
-                    rows=sum(len(sent.records) for sent in part),
+                    rows=sum(sent.count for sent in part),
                     bytes=sum(sent.size for sent in part),
                     duration_s=self._clock.monotonic() - sent_at,
                     refused=refused,
@@ -446,22 +465,6 @@ class Lane:
             else:
                 # A row that is not there now may have been there, and been pruned since.
                 self._fenced(sent, stale, "unknown")
-
-
-def stale_writer(outbox: Outbox, found: int | None, outcome: str) -> StaleWriterError:
-    """The error of a claim that was lost; `found` = the epoch of the row now, None = no row."""
-    name = outbox.key.thread_id
-    if found is None:
-        what = f"Thread {name!r} was deleted while a run held it."
-    else:
-        what = f"Another worker took over thread {name!r}."
-    return StaleWriterError(
-        f"{what} This run ends here; run the thread again to go on from what is stored.",
-        thread_id=name,
-        epoch=outbox.epoch,
-        found_epoch=found,
-        outcome=outcome,
-    )
 
 
 def _fail(sent: Sent, error: BaseException) -> None:

@@ -12,12 +12,12 @@ class Bound:
     they make the next one, so whatever must get through (status, release) does.
     """
 
-    __slots__ = ("_bytes_max", "_loop", "_rows_max", "_waiting", "bytes", "rows")
+    __slots__ = ("_bytes_max", "_loop", "_rows_max", "bytes", "rows", "waiting")
 
     def __init__(self, rows_max: int, bytes_max: int) -> None:
         self._rows_max = rows_max
         self._bytes_max = bytes_max
-        self._waiting: dict[_Waiter, None] = {}
+        self.waiting: dict[_Waiter, None] = {}
         self._loop = asyncio.get_running_loop()
         self.rows = 0
         self.bytes = 0
@@ -30,17 +30,22 @@ class Bound:
     @property
     def crowded(self) -> bool:
         """Is it full, or does anybody wait already?"""
-        return bool(self._waiting) or self.full
+        return bool(self.waiting) or self.full
 
     def give_back(self, rows: int, size: int) -> None:
         """Records left the queue: let as many waiters in as there is room for."""
         self.rows -= rows
         self.bytes -= size
-        if self._waiting and not self.full:
+        if self.waiting:
+            self.let_in()
+
+    def let_in(self) -> None:
+        """Let as many waiters in as there is room for."""
+        if not self.full:
             self._let_in(self._rows_max - self.rows)
 
     def _let_in(self, count: int) -> None:
-        for waiter in self._waiting:
+        for waiter in self.waiting:
             if count <= 0:
                 break
             if not waiter.woken.done():
@@ -52,7 +57,7 @@ class Bound:
         if not self.crowded:
             return
         waiter = _Waiter()
-        self._waiting[waiter] = None
+        self.waiting[waiter] = None
         try:
             while True:
                 # Woken but too late (others took the room), it keeps its place in line.
@@ -63,7 +68,7 @@ class Bound:
                 if not self.full:
                     return
         finally:
-            del self._waiting[waiter]
+            del self.waiting[waiter]
             # Whoever leaves without using the room, or leaves some of it, tells the next.
             if not self.full:
                 self._let_in(1)

@@ -9,19 +9,17 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
-from stepwell._journal.batcher import Lane, stale_writer
+from stepwell._journal.batcher import Lane
 from stepwell._journal.bound import Bound
 from stepwell._journal.folding import Folder, Growth
 from stepwell._journal.gather import Gather
 from stepwell._journal.handle import ThreadHandle
 from stepwell._journal.heartbeat import Heartbeat
-from stepwell._journal.inline import InlineCommit
 from stepwell._journal.lineup import Lineups, Turn, busy_here, reentrant
 from stepwell._journal.options import Surroundings
 from stepwell._journal.outage import persist
-from stepwell._journal.outbox import Outbox
+from stepwell._journal.outbox import Outbox, stale_writer
 from stepwell._journal.ownership import Claimer, Wish, Won
-from stepwell._journal.straight import Straight
 from stepwell.checkpoint.driver import Held, LoadRequest, Relayout, ThreadKey
 from stepwell.errors import StaleWriterError, StorageError, ThreadBusyError, UsageError
 from stepwell.observe import LoadFinished, LockWaited
@@ -56,10 +54,7 @@ class Core:
         self._claimer = Claimer(surroundings, self._lines, self._unlocks.submit)
         self._handles: dict[ThreadKey, ThreadHandle] = {}
         self._heart = Heartbeat(surroundings, lambda: tuple(self._handles.values()))
-        driver = surroundings.driver
-        self.straight = (
-            Straight(self._lane, driver.commit_now) if isinstance(driver, InlineCommit) else None
-        )
+        self.launch = self._lane.launch
         """See `ThreadHandle.append_row`."""
         self.push = self._lane.push
         """See `ThreadHandle.push`."""

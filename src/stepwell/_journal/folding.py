@@ -78,13 +78,11 @@ class Growth:
         self._due = due
         self._weights: dict[int, int] = {loaded.ns: len(loaded.rows)}
 
-    def add(self, row: CheckpointRow) -> None:
-        """A checkpoint is durable."""
-        weights, ns = self._weights, row.ns
-        weight = weights.get(ns, 0) + 1 + len(row.body) * FOLD_ROWS // FOLD_BYTES
-        if weight < FOLD_ROWS:
-            weights[ns] = weight
-        else:
+    def add(self, ns: int, size: int) -> None:
+        """A checkpoint of so many bytes is durable."""
+        weights = self._weights
+        weights[ns] = weight = weights.get(ns, 0) + 1 + size * FOLD_ROWS // FOLD_BYTES
+        if weight >= FOLD_ROWS:
             weights[ns] = 0
             self._due(ns)
 

@@ -14,8 +14,7 @@ from stepwell._journal.lineup import Turn
 from stepwell._journal.outage import current_outage
 from stepwell._journal.outbox import Outbox
 from stepwell._journal.screen import Screen
-from stepwell._journal.slices import Ticket
-from stepwell._journal.straight import Straight
+from stepwell._journal.slices import Sent, Ticket
 from stepwell.checkpoint.driver import (
     CheckpointRow,
     Claim,
@@ -57,8 +56,8 @@ class Keeper(Protocol):
         """Whether that would have to wait for the database."""
 
     @property
-    def straight(self) -> Straight | None:
-        """The short way of a checkpoint, where the driver commits without waiting."""
+    def launch(self) -> Callable[[Sent], Ticket | None]:
+        """Sends a checkpoint that is waited for."""
 
     @property
     def push(self) -> Callable[[Outbox], None]:
@@ -88,9 +87,27 @@ class ThreadHandle:
     """
 
     __slots__ = (
-        "_bound", "_heads", "_keeper", "_more", "_namespaces", "_outbox", "_straight", "budget",
-        "deleting", "epoch", "held", "key", "loaded", "on_drain", "push", "releasing", "screen",
-        "stopping", "taken_over", "turn", "uid",
+        "_bound",
+        "_keeper",
+        "_launch",
+        "_more",
+        "_namespaces",
+        "budget",
+        "deleting",
+        "epoch",
+        "heads",
+        "held",
+        "key",
+        "loaded",
+        "on_drain",
+        "outbox",
+        "push",
+        "releasing",
+        "screen",
+        "stopping",
+        "taken_over",
+        "turn",
+        "uid",
     )  # fmt: skip
 
     def __init__(
@@ -117,15 +134,17 @@ class ThreadHandle:
         """For the journal only."""
         self.deleting: asyncio.Task[bool] | None = None
         """For the journal only."""
-        self._outbox = outbox
+        self.outbox = outbox
+        """For the journal only."""
         self._bound = bound
         self._keeper = keeper
-        self._straight = keeper.straight
+        self._launch = keeper.launch
         self.push = partial(keeper.push, outbox)
         """Commits what was appended at once, where the driver can do that without waiting."""
         known = {0: ("", 0)} if row is None else {0: ("", 0), **row.namespaces}
         self._namespaces = {name: no for no, (name, _) in known.items()}
-        self._heads = {no: head for no, (_, head) in known.items()}
+        self.heads = {no: head for no, (_, head) in known.items()}
+        """Number of the newest checkpoint of each namespace, durable or not; 0 = none."""
         self._more = row is not None and row.more_namespaces
 
     # -- what is known
@@ -133,45 +152,40 @@ class ThreadHandle:
     @property
     def record_no(self) -> int:
         """The last record number given out."""
-        return self._outbox.record_no
+        return self.outbox.record_no
 
     @property
     def durable_no(self) -> int:
         """The last record number known to be in the database."""
-        return self._outbox.durable_no
+        return self.outbox.durable_no
 
     @property
     def failure(self) -> BaseException | None:
         """Why nothing can be appended any more: the claim was lost, or a record failed."""
-        return self._outbox.failure
+        return self.outbox.failure
 
     @property
     def request(self) -> str | None:
         """What another process asked of this owner."""
-        return self._outbox.request
+        return self.outbox.request
 
     @property
     def on_lost(self) -> Callable[[BaseException], None] | None:
         """Called once, on the loop, when `failure` is set."""
-        return self._outbox.on_failure
+        return self.outbox.on_failure
 
     @on_lost.setter
     def on_lost(self, callback: Callable[[BaseException], None] | None) -> None:
-        self._outbox.on_failure = callback
+        self.outbox.on_failure = callback
 
     @property
     def on_request(self) -> Callable[[str], None] | None:
         """Called on the loop when a new `request` has been seen."""
-        return self._outbox.on_request
+        return self.outbox.on_request
 
     @on_request.setter
     def on_request(self, callback: Callable[[str], None] | None) -> None:
-        self._outbox.on_request = callback
-
-    @property
-    def outbox(self) -> Outbox:
-        """For the journal only."""
-        return self._outbox
+        self.outbox.on_request = callback
 
     @property
     def run_id(self) -> str | None:
@@ -181,7 +195,7 @@ class ThreadHandle:
     @property
     def has_namespaces(self) -> bool:
         """Whether the thread has any namespace but the root, or may have."""
-        return self._more or len(self._heads) > 1
+        return self._more or len(self.heads) > 1
 
     def may_exist(self, name: str) -> bool:
         """Whether a namespace that may be older than this claim has to be looked up: the claim
@@ -194,17 +208,17 @@ class ThreadHandle:
         for number, (name, head) in row.namespaces.items() if row is not None else ():
             if self._more and name not in self._namespaces:
                 self._namespaces[name] = number
-                self._heads[number] = head
-                self._outbox.learn(number, head)
+                self.heads[number] = head
+                self.outbox.learn(number, head)
 
     def namespace(self, name: str) -> int:
         """Number of a namespace; a new one is made with the next record that is sent."""
         number = self._namespaces.get(name)
         if number is None:
-            number = max(self._heads) + 1
+            number = max(self.heads) + 1
             self._namespaces[name] = number
-            self._heads[number] = 0
-            self._outbox.unsent_namespaces.append((number, name))
+            self.heads[number] = 0
+            self.outbox.unsent_namespaces.append((number, name))
         return number
 
     def name_of(self, ns: int) -> str:
@@ -219,17 +233,17 @@ class ThreadHandle:
     def head_of(self, name: str) -> int:
         """Number of the newest checkpoint of a namespace by name; 0 = none, or no such one."""
         number = self._namespaces.get(name)
-        return 0 if number is None else self._heads[number]
+        return 0 if number is None else self.heads[number]
 
     def head(self, ns: int) -> int:
         """Number of the newest checkpoint of a namespace, durable or not; 0 = none."""
-        return self._heads[ns]
+        return self.heads[ns]
 
     @contextmanager
     def call(self) -> Iterator[None]:
         """What is read of the journal in this block is read for the run under this claim: all
         that it waits for, reads and writes, shares one outage budget."""
-        token = current_outage.set(self._outbox.outage)
+        token = current_outage.set(self.outbox.outage)
         try:
             yield
         finally:
@@ -253,13 +267,13 @@ class ThreadHandle:
 
         To be followed by an append at once.
         """
-        outbox = self._outbox
+        outbox = self.outbox
         outbox.record_no = max(outbox.record_no, record_no - 1)
 
     def together(self) -> AbstractContextManager[None]:
         """What is appended in this block is one commit, however large: after a crash all of it
         is there, or nothing. The block must not wait for anything."""
-        return self._outbox.together()
+        return self.outbox.together()
 
     def append_checkpoint(
         self,
@@ -293,7 +307,7 @@ class ThreadHandle:
         Raises:
             BaseException: The failure of the claim.
         """
-        seq, no = self._heads[ns] + 1, self._outbox.record_no + 1
+        seq, no = self.heads[ns] + 1, self.outbox.record_no + 1
         row = CheckpointRow(
             ns, seq, parent, step, source, run, self.epoch, no, format, crc, body, metadata,
             meta_index, checkpoint_id, key_id,
@@ -325,23 +339,24 @@ class ThreadHandle:
             BaseException: The failure of the claim.
             InternalError: Others come next.
         """
-        outbox = self._outbox
+        outbox = self.outbox
         if outbox.closed:
             self._open()
-        ns, seq, metadata = row.ns, row.seq, row.metadata
-        if seq != self._heads[ns] + 1 or row.record_no != outbox.record_no + 1:
+        ns, seq = row[:2]
+        if seq != self.heads[ns] + 1 or row[7] != outbox.record_no + 1:
             msg = f"Checkpoint {seq}, record {row.record_no}, does not come next."
             raise InternalError(msg, thread_id=self.key.thread_id)
-        size = _ROW_BYTES + len(row.body)
-        if metadata is not None:
-            size += len(metadata)
+        size = _ROW_BYTES + len(row[10])
+        if row[11] is not None:
+            size += len(row[11])
         drop = None if drops is None else (ns, drops)
-        ticket: Ticket | None
-        if at_once and self._straight is not None:
-            ticket = self._straight.append(outbox, size, row, drop, run_row, thread, let_go=let_go)
-        else:
-            ticket = outbox.append(size, row, drop, None, run_row, thread, let_go=let_go)
-        self._heads[ns] = seq
+        sent = outbox.lone(size, row, drop, run_row, thread, let_go=let_go) if at_once else None
+        ticket = (
+            outbox.append(size, row, drop, None, run_row, thread, let_go=let_go)
+            if sent is None
+            else self._launch(sent)
+        )
+        self.heads[ns] = seq
         if run_row is not None:
             self._note_run(run_row)
         return ticket
@@ -394,7 +409,7 @@ class ThreadHandle:
         return ticket
 
     def _open(self) -> Outbox:
-        outbox = self._outbox
+        outbox = self.outbox
         if outbox.closed and outbox.failure is None:
             msg = (
                 f"Thread {self.key.thread_id!r} was let go while its run went on: the saver was "
@@ -418,8 +433,8 @@ class ThreadHandle:
         """
         if self._bound.crowded:
             await self._bound.room()
-        if self._outbox.failure is not None:
-            raise self._outbox.failure.with_traceback(None)
+        if self.outbox.failure is not None:
+            raise self.outbox.failure.with_traceback(None)
 
     async def flushed(self) -> None:
         """Wait until everything appended so far is durable.
@@ -427,12 +442,12 @@ class ThreadHandle:
         Raises:
             BaseException: The failure of the claim.
         """
-        await self._outbox.flushed()
+        await self.outbox.flushed()
 
     @property
     def doubtful(self) -> bool:
         """Whether the lease is in doubt, or the claim is known to be lost: see `fresh`."""
-        return self._outbox.failure is not None or self._keeper.doubts(self)
+        return self.outbox.failure is not None or self._keeper.doubts(self)
 
     async def fresh(self) -> None:
         """Renew the lease if it was not renewed for two thirds of its length.

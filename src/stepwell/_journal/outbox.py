@@ -16,8 +16,8 @@ from typing import TypeVar
 from stepwell._journal.bound import Bound
 from stepwell._journal.demand import outranks
 from stepwell._journal.folding import Growth
-from stepwell._journal.outage import Backoff, Outage
-from stepwell._journal.slices import Filed, Place, Record, Ticket, elide, freeze
+from stepwell._journal.outage import Outage
+from stepwell._journal.slices import Filed, Place, Record, Sent, Ticket, elide, freeze
 from stepwell.checkpoint.driver import (
     CheckpointRow,
     Loaded,
@@ -27,39 +27,13 @@ from stepwell.checkpoint.driver import (
     ThreadKey,
     WriteRow,
 )
-from stepwell.errors import StepwellError, StorageError
+from stepwell.errors import StaleWriterError, StepwellError
 
 _log = logging.getLogger("stepwell.journal")
 
 T = TypeVar("T")
 
-
-class Sent:
-    """A slice that was handed to the driver, with the records it carries. Never changed."""
-
-    __slots__ = (
-        "backoff", "blocked", "failing_since", "first_sent_at", "outbox", "records", "since",
-        "size", "slice", "unknown",
-    )  # fmt: skip
-
-    def __init__(
-        self, outbox: Outbox, records: list[Record], frozen: Slice, since: float, size: int
-    ) -> None:
-        self.outbox = outbox
-        self.records = records
-        self.slice = frozen
-        self.since = since
-        """When its first record became due."""
-        self.failing_since: float | None = None
-        """What its outage budget counts from; None until a first try has failed."""
-        self.blocked: StorageError | None = None
-        """Why it must travel alone: somebody holds a lock that its rows need."""
-        self.backoff: Backoff | None = None
-        """Its own pauses while it is blocked."""
-        self.size = size
-        self.first_sent_at: float | None = None
-        self.unknown = False
-        """An earlier attempt may have been written."""
+_new = tuple.__new__
 
 
 class Outbox:
@@ -70,10 +44,10 @@ class Outbox:
 
     __slots__ = (
         "_apart", "_bound", "_dropped", "_enqueue", "_filed", "_flushers", "_joining",
-        "_new_ticket", "_pending_size", "claimed_at", "closed", "durable_no", "durable_seq",
-        "epoch", "failure", "growth", "key", "let_go_done", "on_failure", "on_request", "outage",
-        "owner", "pending", "queued", "ready_at", "record_no", "renewed_at", "request", "sent",
-        "ttl_s", "unsent_namespaces", "wanted",
+        "_new_ticket", "_newest", "_pending_size", "claimed_at", "closed", "durable_no", "epoch",
+        "failure", "growth", "key", "let_go_done", "on_failure", "on_request", "outage", "owner",
+        "pending", "queued", "ready_at", "record_no", "renewed_at", "request", "sent", "ttl_s",
+        "unsent_namespaces", "wanted",
     )  # fmt: skip
 
     def __init__(
@@ -97,8 +71,8 @@ class Outbox:
         """Number of the last record appended."""
         self.durable_no = record_no
         """Number of the last record known to be in the database."""
-        self.durable_seq: tuple[int, int] | None = None
-        """(namespace number, seq) of the last checkpoint this claim made durable."""
+        self._newest: CheckpointRow | None = None
+        """The last checkpoint this claim made durable."""
         self.claimed_at = self.renewed_at = renewed_at
         """When the last confirmed renewal of the lease was sent."""
         self.request: str | None = None
@@ -153,6 +127,8 @@ class Outbox:
         """
         if self.failure is not None:
             raise self.failure.with_traceback(None)
+        if self.queued and self.sent is not None:
+            self._thaw(self.sent)
         self.record_no = no = self.record_no + 1
         ticket = self._new_ticket()
         record = Record(
@@ -178,35 +154,62 @@ class Outbox:
             self._enqueue(self)
         return ticket
 
-    @property
-    def is_bare(self) -> bool:
-        """Whether what is appended next is all that is on its way, and may travel alone."""
-        return not (
-            self.pending
-            or self.sent is not None
-            or self.unsent_namespaces
-            or self._joining
-            or self.failure is not None
-        )
+    def lone(
+        self,
+        size: int,
+        row: CheckpointRow,
+        drop: Place | None,
+        run: RunRow | None,
+        thread: ThreadChange | None,
+        *,
+        let_go: bool,
+    ) -> Sent | None:
+        """Append a checkpoint as a slice of its own, at once: what a run appends that waits for it
+        before anything else. Whoever asks for it puts it into the lane.
 
-    def may_be_filed(self, place: Place) -> bool:
-        """May there be pending writes under `place`?"""
-        return self._filed.possible(place)
-
-    def append_durable(
-        self, row: CheckpointRow, drop: Place | None, sent_at: float, *, let_go: bool
-    ) -> None:
-        """Append a checkpoint that is in the database already; its commit was sent then."""
-        self.record_no = self.durable_no = row.record_no
-        self.durable_seq = (row.ns, row.seq)
-        self.renewed_at = sent_at
-        self.outage.since = None
+        Returns:
+            None, and nothing was done: something else is on its way, or belongs to it.
+        """
+        if self.pending or self.sent is not None or self.unsent_namespaces or self._joining:
+            return None
+        if self.failure is not None:
+            return None
+        drops: tuple[Place, ...] = ()
         if drop is not None:
-            self._filed.clear(drop)
+            ns, seq = drop
+            if seq > self._dropped.get(ns, 0):
+                self._dropped[ns] = seq
+            filed = self._filed
+            if filed.possible(drop):
+                filed.clear(drop)
+                drops = (drop,)
+        no = self.record_no = row[7]
+        self.sent = sent = Sent(
+            self,
+            _new(
+                Slice,
+                (
+                    self.key, self.epoch, self.owner, self.durable_no, no, self.ttl_s, (row,), (),
+                    () if run is None else (run,), (), drops, {row[0]: row[1]}, thread, let_go,
+                ),
+            ),
+            size,
+        )  # fmt: skip
         if let_go:
-            self.closed = self.let_go_done = True
-        if self.growth is not None:
-            self.growth.add(row)
+            self.closed = True
+        bound = self._bound
+        bound.rows += 1
+        bound.bytes += size
+        return sent
+
+    def _thaw(self, sent: Sent) -> None:
+        """Let a slice of one checkpoint that has not left yet become a record again: what is
+        appended next travels with it."""
+        if sent.first_sent_at is None:
+            self.sent = None
+            self.pending = sent.records
+            self._pending_size = sent.size
+            self.ready_at = sent.since
 
     # -- sending
 
@@ -226,8 +229,6 @@ class Outbox:
         pending = self.pending
         if len(pending) <= rows_max and self._pending_size <= bytes_max and not self._apart:
             count, size = len(pending), self._pending_size
-            if count == 1 and pending[0].checkpoint is not None:
-                return self._take_one(pending[0], size)
         else:
             count, size = self._within(rows_max, bytes_max)
         if not count:
@@ -239,20 +240,8 @@ class Outbox:
             del pending[:count]
         self._pending_size -= size
         elide(records, self._filed)
-        self.sent = sent = Sent(self, records, self._freeze(records), self.ready_at, size)
-        return sent
-
-    def _take_one(self, record: Record, size: int) -> Sent:
-        """The same, of the one record that is pending, a checkpoint: what one client at a time
-        appends with durability="sync"."""
-        self.pending = []
-        self._pending_size = 0
-        drop, filed = record.drop, self._filed
-        if drop is not None and filed.possible(drop):
-            record.must_drop = True
-            filed.clear(drop)
-        records = [record]
-        self.sent = sent = Sent(self, records, self._freeze(records), self.ready_at, size)
+        self.sent = sent = Sent(self, self._freeze(records), size, records)
+        sent.since = self.ready_at
         return sent
 
     def _within(self, rows_max: int, bytes_max: int) -> tuple[int, int]:
@@ -284,6 +273,8 @@ class Outbox:
     def together(self) -> Iterator[None]:
         """What is appended in this block, which must not wait for anything, travels in one
         slice: it is found whole after a crash, or not at all."""
+        if self.queued and self.sent is not None:
+            self._thaw(self.sent)
         began = len(self.pending)
         self._joining += 1
         try:
@@ -308,14 +299,21 @@ class Outbox:
         """Records up to number `upto` of a slice are durable; what remains of it is due again."""
         self.sent = None
         frozen = sent.slice
-        if upto < frozen.record_no_after:
+        last = frozen.record_no_after
+        if upto < last:
             self._complete_part(sent, upto)
         else:
-            self.durable_no = upto = frozen.record_no_after
-            records = sent.records
-            for record in records:
-                self._acknowledge(record)
-            self._bound.give_back(len(records), sent.size)
+            self.durable_no = upto = last
+            if (records := sent.made_of) is None:
+                self._acknowledge(frozen[6][0], sent.ticket)
+            else:
+                for record in records:
+                    self._acknowledge(record.checkpoint, record.ticket)
+            bound = self._bound
+            bound.rows -= sent.count
+            bound.bytes -= sent.size
+            if bound.waiting:
+                bound.let_in()
             if frozen.let_go:
                 self.let_go_done = True
         if self.failure is not None and isinstance(self.failure, StepwellError):
@@ -323,14 +321,12 @@ class Outbox:
         if self._flushers:
             self._wake_flushers()
 
-    def _acknowledge(self, record: Record) -> None:
-        row = record.checkpoint
+    def _acknowledge(self, row: CheckpointRow | None, ticket: Ticket | None) -> None:
         if row is not None:
-            self.durable_seq = (row.ns, row.seq)
+            self._newest = row
             if self.growth is not None:
-                self.growth.add(row)
-        ticket = record.ticket
-        if not ticket.done():
+                self.growth.add(row[0], len(row[10]))
+        if ticket is not None and not ticket.done():
             ticket.set_result(None)
 
     def _complete_part(self, sent: Sent, upto: int) -> None:
@@ -341,12 +337,13 @@ class Outbox:
         for record in sent.records:
             if record.record_no <= upto:
                 size += record.size
-                self._acknowledge(record)
+                self._acknowledge(record.checkpoint, record.ticket)
             else:
                 rest.append(record)
         self._bound.give_back(len(sent.records) - len(rest), size)
         if rest:
-            self.sent = Sent(self, rest, self._freeze(rest), sent.since, sent.size - size)
+            self.sent = again = Sent(self, self._freeze(rest), sent.size - size, rest)
+            again.since = sent.since
         elif sent.slice.let_go:
             self.let_go_done = True
 
@@ -419,8 +416,8 @@ class Outbox:
         context.setdefault("outcome", "none")
         context["durable_record_no"] = self.durable_no
         context["dropped_records"] = dropped
-        if self.durable_seq is not None:
-            context["durable_ns"], context["durable_seq"] = self.durable_seq
+        if self._newest is not None:
+            context["durable_ns"], context["durable_seq"] = self._newest[:2]
 
     # -- waiting for it
 
@@ -468,10 +465,26 @@ class Outbox:
             _log.exception("A callback of the run on thread %r raised.", self.key.thread_id)
 
 
+def stale_writer(outbox: Outbox, found: int | None, outcome: str) -> StaleWriterError:
+    """The error of a claim that was lost; `found` = the epoch of the row now, None = no row."""
+    name = outbox.key.thread_id
+    if found is None:
+        what = f"Thread {name!r} was deleted while a run held it."
+    else:
+        what = f"Another worker took over thread {name!r}."
+    return StaleWriterError(
+        f"{what} This run ends here; run the thread again to go on from what is stored.",
+        thread_id=name,
+        epoch=outbox.epoch,
+        found_epoch=found,
+        outcome=outcome,
+    )
+
+
 def _fail(future: asyncio.Future[None], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
         future.exception()  # nobody has to look at it
 
 
-__all__ = ["Outbox", "Sent", "Ticket"]
+__all__ = ["Outbox", "Ticket", "stale_writer"]

@@ -39,17 +39,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from itertools import accumulate
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
 from stepwell._codec import Codec, Encoded
 from stepwell._codec.compress import FORMAT_JSON
+from stepwell._codec.json import NULL
 from stepwell._codec.large import encode_in_slices
 from stepwell._codec.splice import make_splice
+from stepwell._journal.contributions import (
+    Entry,
+    shown_places,
+    spell_out,
+    spelled_write,
+    writers_of,
+)
 from stepwell._journal.screen import untracked_screen
-from stepwell._journal.spelling import cleared, exact, named, opening, quoted, signalled
+from stepwell._journal.spelling import (
+    cleared,
+    contributed,
+    exact,
+    opening,
+    quoted,
+    signalled,
+)
 from stepwell._journal.track import SPLICE_BYTES_MIN, TRACKED, Stored, Track, tracks_of
 from stepwell.channels.base import MISSING, Edit, Op, OpKind
 from stepwell.constants import START, TASKS
@@ -73,17 +87,8 @@ _APPEND: Final = OpKind.APPEND
 _SET: Final = OpKind.SET
 _EDIT: Final = OpKind.EDIT
 
-
-class Entry(NamedTuple):
-    """What one task contributed to a barrier, before encoding."""
-
-    name: str
-    kind: int
-    triggers: Sequence[str]
-    writes: Sequence[tuple[str, Any]]
-    encoded: Sequence[Encoded | None] | None = None
-    """Encodings of `writes` where they are known already; None for writes not persisted."""
-    control: Mapping[int, Any] | None = None
+_PLAIN_SET: Final = b'%b:["s",%b]'
+_PLAIN_TAGGED: Final = b'%b:["S",%b]'
 
 
 class BodyEncoder:
@@ -123,8 +128,11 @@ class BodyEncoder:
         """
         untracked = self._untracked
         encode = partial(encode_in_slices, self._codec) if sliced else self._codec.encode
-        if not untracked:
-            return [encode(value, channel=channel) for channel, value in writes]
+        if not untracked:  # None, that is: a signal
+            return [
+                NULL if value is None else encode(value, channel=channel)
+                for channel, value in writes
+            ]
         return [
             None if channel in untracked else encode(self._strip(channel, value), channel=channel)
             for channel, value in writes
@@ -149,7 +157,11 @@ class BodyEncoder:
     ) -> bytes:
         """The body of the pending write that holds a finished task's output."""
         document: dict[str, Any] = {
-            "w": [_write(c, e) for (c, _), e in zip(writes, encoded, strict=True) if e is not None]
+            "w": [
+                spelled_write(c, e)
+                for (c, _), e in zip(writes, encoded, strict=True)
+                if e is not None
+            ]
         }
         if self._state_version:
             document["m"] = self._state_version
@@ -180,7 +192,7 @@ class BodyEncoder:
         """
         encodings = [e.encoded if e.encoded is not None else self.writes(e.writes) for e in entries]
         self._changed = []
-        writers = _writers(entries, encodings)
+        writers = writers_of(entries, encodings)
         folded: set[tuple[int, int]] = set()
         document: dict[str, Any] = {
             "t": None,
@@ -214,7 +226,7 @@ class BodyEncoder:
         Most are of this kind. It is joined from pieces, which are the same bytes.
         """
         # An encoder that does more (it hides something, say) has to take the long way.
-        if type(self) is not BodyEncoder or len(entries) != 1:
+        if len(entries) != 1 or type(self) is not BodyEncoder:
             return None
         node, kind_of_task, triggers, writes, encoded, control = entries[0]
         if control:
@@ -222,7 +234,7 @@ class BodyEncoder:
         if encoded is None:
             encoded = self.writes(writes)
         known: dict[str, tuple[Any, Encoded]] = {}
-        for (name, value), document in zip(writes, encoded, strict=True):
+        for (name, value), document in zip(writes, encoded):  # noqa: B905  # made of each other
             if document is not None:
                 if name in known:
                     return None
@@ -230,51 +242,68 @@ class BodyEncoder:
         tracks = self.tracks
         self._changed = []
         pieces: list[bytes] = []
-        folded: set[str] = set()
-        for name, (kind, operand) in ops.items():
+        others = known.copy()
+        for name, op in ops.items():
+            kind, operand = op
             if kind is _CLEAR:
                 if name in tracks:
                     del tracks[name]
-                pieces.append(cleared(name))
+                pieces.append(cleared[name])
                 continue
             source = known.get(name)
-            if source is not None and source[0] is operand and kind is not _EDIT:
-                data, tagged = source[1]
-                folded.add(name)
-                if operand is None and kind is _SET and name not in tracks:
-                    pieces.append(signalled(name))
+            if kind is _SET and source is not None and source[0] is operand:
+                del others[name]
+                if operand is None and name not in tracks:
+                    pieces.append(signalled[name])
                     continue
-            elif kind is _EDIT:
-                pieces.append(quoted(name) + b":" + orjson.dumps(self._edit(name, operand)))
-                continue
-            elif source is not None and kind is _APPEND and source[0] == operand:
                 data, tagged = source[1]
-                folded.add(name)
+                if data[0] in TRACKED or name in tracks:
+                    pieces.append(self._spelled_set(name, data, tagged=tagged))
+                else:
+                    pieces.append((_PLAIN_TAGGED if tagged else _PLAIN_SET) % (quoted[name], data))
             else:
-                data, tagged = self._codec.encode(self._strip(name, operand), channel=name)
-            if kind is _APPEND:
-                self._track(name).extend(data)
-                op = b'%b:["A",%b]' if tagged else b'%b:["a",%b]'
-            elif data[0] in TRACKED:
-                data = orjson.dumps(self._set(name, Encoded(data, tagged)))
-                op = b"%b:%b"
-            else:
-                if name in tracks:
-                    del tracks[name]
-                op = b'%b:["S",%b]' if tagged else b'%b:["s",%b]'
-            pieces.append(op % (quoted(name), data))
-        if len(folded) == len(known):
-            told = [named(name) for name in known]
-        else:
-            told = [
-                named(name)
-                if name in folded
-                else b"[%b,%b%b]" % (quoted(name), document.data, b",1" if document.tagged else b"")
-                for name, (_, document) in known.items()
-            ]
+                pieces.append(self._spelled_op(name, op, source, others))
+        if not others:
+            beginning = contributed(node, kind_of_task, tuple(triggers), tuple(known))
+            return b"%b%b}}" % (beginning, b",".join(pieces)), self._changed
+        told = [
+            b"[%b,%b%b]" % (quoted[name], document.data, b",1" if document.tagged else b"")
+            if name in others
+            else b"[%b]" % quoted[name]
+            for name, (_, document) in known.items()
+        ]
         beginning = opening(node, kind_of_task, tuple(triggers))
         body = b'%b%b]]],"c":{%b}}' % (beginning, b",".join(told), b",".join(pieces))
         return body, self._changed
+
+    def _spelled_op(
+        self,
+        name: str,
+        op: Op,
+        source: tuple[Any, Encoded] | None,
+        others: dict[str, tuple[Any, Encoded]],
+    ) -> bytes:
+        """An op of `plain_body` that is not what the task wrote to the channel, or extends it; a
+        write that it is after all is taken out of `others`."""
+        kind, operand = op
+        if kind is _EDIT:
+            return b"%b:%b" % (quoted[name], orjson.dumps(self._edit(name, operand)))
+        if source is not None and kind is _APPEND and source[0] == operand:
+            del others[name]
+            data, tagged = source[1]
+        else:
+            data, tagged = self._codec.encode(self._strip(name, operand), channel=name)
+        if kind is _APPEND:
+            self._track(name).extend(data)
+            return (b'%b:["A",%b]' if tagged else b'%b:["a",%b]') % (quoted[name], data)
+        return self._spelled_set(name, data, tagged=tagged)
+
+    def _spelled_set(self, name: str, data: bytes, *, tagged: bool) -> bytes:
+        """The op of a channel that was set to what this is the document of, with its name."""
+        if len(data) >= SPLICE_BYTES_MIN:
+            return b"%b:%b" % (quoted[name], orjson.dumps(self._set(name, Encoded(data, tagged))))
+        self._retrack(name, data)
+        return (_PLAIN_TAGGED if tagged else _PLAIN_SET) % (quoted[name], data)
 
     def _entry(
         self,
@@ -289,7 +318,7 @@ class BodyEncoder:
             entry.kind,
             None if triggers == [f"branch:to:{entry.name}"] else triggers,
             [
-                [channel] if (index, j) in folded else _write(channel, e)
+                [channel] if (index, j) in folded else spelled_write(channel, e)
                 for j, ((channel, _), e) in enumerate(zip(entry.writes, encoded, strict=True))
                 if e is not None
             ],
@@ -331,7 +360,7 @@ class BodyEncoder:
             known = encodings[i][j]
             folded.add((i, j))
         elif self._is_all(written, operand, kind):
-            refs = _shown(encodings, sources)
+            refs = shown_places(encodings, sources)
             if kind is _APPEND:
                 self._extend(name, sources, encodings)
                 return ["w", refs]
@@ -407,6 +436,12 @@ class BodyEncoder:
                 keep, cut, middle, crc = splice
                 track.reset(data)
                 return ["P" if tagged else "p", keep, cut, middle.decode(), crc]
+        self._retrack(name, data)
+        return ["S" if tagged else "s", orjson.Fragment(data)]
+
+    def _retrack(self, name: str, data: bytes) -> None:
+        """A channel was set as a whole."""
+        track = self.tracks.get(name)
         if data[0] in TRACKED:
             if track is None:
                 self.tracks[name] = Track(data)
@@ -414,7 +449,6 @@ class BodyEncoder:
                 track.reset(data)
         elif track is not None:
             del self.tracks[name]
-        return ["S" if tagged else "s", orjson.Fragment(data)]
 
     def _mend(
         self, document: dict[str, Any], channels: Mapping[str, Any], bytes_max: int | None
@@ -433,21 +467,10 @@ class BodyEncoder:
             if track.matches(encoded.data):
                 continue
             mended.append(name)
-            _spell_out(document, name)
+            spell_out(document, name)
             track.reset(encoded.data)
             document["c"][name] = ["S" if encoded.tagged else "s", orjson.Fragment(encoded.data)]
         return mended
-
-
-def _spell_out(document: dict[str, Any], name: str) -> None:
-    """Give the write that refers to a channel's op the op's operand as its own value."""
-    op = document["c"].get(name)
-    for entry in document["t"]:
-        for write in entry[3]:
-            if op is not None and write[0] == name and len(write) == 1:
-                write.append(op[1])
-                if op[0] in "SA":
-                    write.append(1)
 
 
 _SLOT_NAMES: Final = {
@@ -457,40 +480,6 @@ _SLOT_NAMES: Final = {
     SLOT_RESUME: "__resume__",
     SLOT_PASSED: "__breakpoint__",
 }
-
-
-def _write(channel: str, encoded: Encoded) -> list[Any]:
-    fragment = orjson.Fragment(encoded.data)
-    return [channel, fragment, 1] if encoded.tagged else [channel, fragment]
-
-
-def _writers(
-    entries: Sequence[Entry], encodings: Sequence[Sequence[Encoded | None]]
-) -> dict[str, list[tuple[int, int]]]:
-    """Channel -> places of the writes made to it, in order."""
-    writers: dict[str, list[tuple[int, int]]] = {}
-    for i, entry in enumerate(entries):
-        encoded = encodings[i]
-        for j, (channel, _) in enumerate(entry.writes):
-            if encoded[j] is not None:
-                writers.setdefault(channel, []).append((i, j))
-    return writers
-
-
-def _shown(
-    encodings: Sequence[Sequence[Encoded | None]], sources: Sequence[tuple[int, int]]
-) -> list[list[int]]:
-    """The places of writes, each among those of its entry that are stored."""
-    found: list[list[int]] = []
-    before: dict[int, list[int]] = {}
-    for i, j in sources:
-        if not j:
-            found.append([i, 0])  # nearly every task of a large superstep writes once
-            continue
-        if i not in before:
-            before[i] = list(accumulate((e is not None for e in encodings[i]), initial=0))
-        found.append([i, before[i][j]])
-    return found
 
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from stepwell.checkpoint.driver import (
     CheckpointRow,
@@ -15,6 +15,11 @@ from stepwell.checkpoint.driver import (
     ThreadKey,
     WriteRow,
 )
+
+if TYPE_CHECKING:
+    from stepwell._journal.outage import Backoff
+    from stepwell._journal.outbox import Outbox
+    from stepwell.errors import StorageError
 
 Ticket: TypeAlias = asyncio.Future[None]
 """Completes when its record is durable, or fails with a typed error."""
@@ -60,6 +65,55 @@ class Record:
         """Must not share a slice with what was appended before it."""
         self.joined = False
         """Belongs to what was appended before it: no bound may come between them."""
+
+
+class Sent:
+    """A slice that is handed to the driver, with the records it carries. Never changed."""
+
+    # Of most of these the slice of most supersteps never knows.
+    first_sent_at: float | None = None
+    failing_since: float | None = None
+    """What its outage budget counts from; None until a first try has failed."""
+    blocked: StorageError | None = None
+    """Why it must travel alone: somebody holds a lock that its rows need."""
+    backoff: Backoff | None = None
+    """Its own pauses while it is blocked."""
+    unknown = False
+    """An earlier attempt may have been written."""
+    count = 1
+    """How many records it carries."""
+    ticket: Ticket | None = None
+    """Of the one record that it was made of."""
+    since = 0.0
+    """When its first record became due."""
+
+    def __init__(
+        self, outbox: Outbox, frozen: Slice, size: int, records: list[Record] | None = None
+    ) -> None:
+        """`records`: None where it was made of one checkpoint; see `Outbox.lone`."""
+        self.outbox = outbox
+        self.slice = frozen
+        self.size = size
+        self.made_of = records
+        if records is not None:
+            self.count = len(records)
+
+    @property
+    def records(self) -> list[Record]:
+        """What it carries, record by record."""
+        if self.made_of is None:
+            piece, ticket = self.slice, self.ticket
+            if ticket is None:
+                ticket = self.ticket = asyncio.get_running_loop().create_future()
+            (row,) = piece.checkpoints
+            record = Record(
+                row.record_no, ticket, self.size, row,
+                piece.drop_writes[0] if piece.drop_writes else None, None,
+                run=piece.runs[0] if piece.runs else None, thread=piece.thread, let_go=piece.let_go,
+            )  # fmt: skip
+            record.must_drop = bool(piece.drop_writes)
+            self.made_of = [record]
+        return self.made_of
 
 
 class Filed:
@@ -148,15 +202,6 @@ def freeze(
     Of several rows for one slot, run or thread only the newest is in it.
     """
     last = records[-1]
-    row = last.checkpoint
-    if row is not None and len(records) == 1:  # what one client at a time sends
-        run = last.run
-        return Slice(
-            key, epoch, owner, record_no, last.record_no, lease_ttl_s,
-            (row,), (), () if run is None else (run,), namespaces,
-            (last.drop,) if last.must_drop and last.drop is not None else (),
-            {row.ns: row.seq}, last.thread, last.let_go,
-        )  # fmt: skip
     drops: list[Place] = []
     checkpoints: list[CheckpointRow] = []
     writes: dict[tuple[int, int, bytes, int], WriteRow] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
@@ -9,26 +10,30 @@ import orjson
 
 _NAMES_MAX: Final = 4096
 
-quoted = lru_cache(maxsize=_NAMES_MAX)(orjson.dumps)
+
+class Spelled(dict[str, bytes]):
+    """Names as they are spelled, each made when it is first looked up."""
+
+    __slots__ = ("_spell",)
+
+    def __init__(self, spell: Callable[[str], bytes]) -> None:
+        self._spell = spell
+
+    def __missing__(self, name: str) -> bytes:
+        if len(self) >= _NAMES_MAX:
+            self.clear()
+        spelled = self[name] = self._spell(name)
+        return spelled
+
+
+quoted: Final = Spelled(orjson.dumps)
 """The JSON of a name."""
 
+cleared: Final = Spelled(lambda channel: orjson.dumps({channel: ["x"]})[1:-1])
+"""The JSON of the op of a channel that holds nothing any more, with its name."""
 
-@lru_cache(maxsize=_NAMES_MAX)
-def named(channel: str) -> bytes:
-    """The JSON of a write that is the operand of its channel's op."""
-    return orjson.dumps([channel])
-
-
-@lru_cache(maxsize=_NAMES_MAX)
-def cleared(channel: str) -> bytes:
-    """The JSON of the op of a channel that holds nothing any more, with its name."""
-    return orjson.dumps({channel: ["x"]})[1:-1]
-
-
-@lru_cache(maxsize=_NAMES_MAX)
-def signalled(channel: str) -> bytes:
-    """The JSON of the op of a channel that was set to None, as signals are, with its name."""
-    return orjson.dumps({channel: ["s", None]})[1:-1]
+signalled: Final = Spelled(lambda channel: orjson.dumps({channel: ["s", None]})[1:-1])
+"""The JSON of the op of a channel that was set to None, as signals are, with its name."""
 
 
 @lru_cache(maxsize=_NAMES_MAX)
@@ -36,6 +41,16 @@ def opening(name: str, kind: int, triggers: tuple[str, ...]) -> bytes:
     """How the body of a superstep of one task begins, up to the task's writes."""
     own = None if triggers == (f"branch:to:{name}",) else triggers
     return b'{"t":[%b,[' % orjson.dumps([name, kind, own])[:-1]
+
+
+@lru_cache(maxsize=_NAMES_MAX)
+def contributed(
+    name: str, kind: int, triggers: tuple[str, ...], channels: tuple[str, ...]
+) -> bytes:
+    """The same, up to the ops of the channels, of a task that wrote each of these once: what it
+    wrote is the operand of the channel's op."""
+    writes = b",".join([orjson.dumps([channel]) for channel in channels])
+    return b'%b%b]]],"c":{' % (opening(name, kind, triggers), writes)
 
 
 def exact(document: Any) -> bytes:
@@ -48,4 +63,4 @@ def exact(document: Any) -> bytes:
     return b"%b" % orjson.dumps(document)
 
 
-__all__ = ["cleared", "exact", "named", "opening", "quoted", "signalled"]
+__all__ = ["cleared", "contributed", "exact", "opening", "quoted", "signalled"]

@@ -250,11 +250,13 @@ def deltas(spec: GraphSpec, state: ThreadState, changed: dict[str, None]) -> dic
         elif (value := channels[name].value) is None:
             ops[name] = _SIGNAL
         else:
-            ops[name] = CLEARED if value is MISSING else Op(OpKind.SET, value)
+            ops[name] = CLEARED if value is MISSING else _new(Op, (_SET, value))
     return ops
 
 
-_SIGNAL = Op(OpKind.SET, None)
+_new = tuple.__new__
+_SET = OpKind.SET  # looked up once: a member of an enum is not found in no time
+_SIGNAL = Op(_SET, None)
 
 
 def compose(

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from stepwell._dataclass import dataclass
@@ -162,10 +163,9 @@ class Busy:
     run_id: str | None = None
 
 
-@dataclass(slots=True)
-class Slice:
-    """The next records of one thread, under one claim. Frozen once sent: a retry may only
-    append records behind it.
+class Slice(NamedTuple):
+    """The next records of one thread, under one claim. A retry may only append records behind
+    it.
 
     `record_no`: the number this slice extends; `record_no_after`: the number of its last
     record. `drop_writes`: (ns, seq) pairs whose pending writes are superseded by a
@@ -184,13 +184,12 @@ class Slice:
     runs: Sequence[RunRow] = ()
     namespaces: Sequence[tuple[int, str]] = ()
     drop_writes: Sequence[tuple[int, int]] = ()
-    heads: Mapping[int, int] = field(default_factory=dict)
+    heads: Mapping[int, int] = MappingProxyType({})
     thread: ThreadChange | None = None
     let_go: bool = False
 
 
-@dataclass(slots=True, unsafe_hash=True)
-class Committed:
+class Committed(NamedTuple):
     """Written, now (`landed` False) or by an earlier attempt of the same slice (True; then
     only the records up to `record_no` are there and the rest must be sent again)."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -94,13 +93,13 @@ class CommitContract(ContractBase):
         await alice.append(checkpoint(b"1"))
         piece = alice.slice(checkpoint(b"2"))
         if what == "epoch below":
-            piece = replace(piece, epoch=piece.epoch - 1)
+            piece = piece._replace(epoch=piece.epoch - 1)
         elif what == "epoch above":
-            piece = replace(piece, epoch=piece.epoch + 1)
+            piece = piece._replace(epoch=piece.epoch + 1)
         elif what == "owner":
-            piece = replace(piece, owner=BOB)
+            piece = piece._replace(owner=BOB)
         elif what == "gap":
-            piece = replace(piece, record_no=2, record_no_after=3)
+            piece = piece._replace(record_no=2, record_no_after=3)
         else:
             await alice.release()
         before = await thread_row(driver, thread_key())
@@ -147,7 +146,7 @@ class CommitContract(ContractBase):
         piece = alice.slice(checkpoint())
         assert await driver.delete(alice.held, ALICE)
         assert await alice.send(piece) == Stale(None)
-        assert await alice.send(replace(piece, key=thread_key("never"))) == Stale(None)
+        assert await alice.send(piece._replace(key=thread_key("never"))) == Stale(None)
         assert (await loaded(driver, thread_key())).thread is None
         assert (await loaded(driver, thread_key("never"))).thread is None
 
@@ -183,8 +182,7 @@ class CommitContract(ContractBase):
         alice = await take(driver, thread_key(), ALICE)
         await alice.append(checkpoint(b"0"))
         grown = alice.slice(checkpoint(b"1"), pending("t"), checkpoint(b"2"), drop=[(0, 2)])
-        first = replace(
-            grown,
+        first = grown._replace(
             checkpoints=grown.checkpoints[:1],
             record_no_after=grown.record_no + 2,
             heads={0: 2},

@@ -118,7 +118,8 @@ class ReadContract(ContractBase):
         await alice.append(checkpoint(), pending("z"), pending("a", idx=-1), pending("a", idx=0))
         same = alice.slice(pending("m", idx=0), pending("m", idx=-3), checkpoint(), pending("x"))
         no = same.writes[0].record_no
-        same.writes = [row._replace(record_no=no) for row in same.writes[:2]] + [same.writes[2]]
+        first = [row._replace(record_no=no) for row in same.writes[:2]]
+        same = same._replace(writes=[*first, same.writes[2]])
         assert await alice.send(same) == Committed(same.record_no_after)
         writes = (await loaded(driver, thread_key(), seq=1)).writes
         assert [(row.task_path, row.idx) for row in writes] == [

@@ -73,8 +73,7 @@ class SealedDriver:
 
     def _sealed(self, piece: Slice) -> Slice:
         key, seal = piece.key, self.seal
-        return replace(
-            piece,
+        return piece._replace(
             checkpoints=[seal.checkpoint(key, row) for row in piece.checkpoints],
             writes=[seal.write(key, row) for row in piece.writes],
             runs=[seal.run(key, row) for row in piece.runs],

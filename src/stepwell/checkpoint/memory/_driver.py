@@ -49,6 +49,8 @@ from stepwell.checkpoint.memory._page import between, page
 from stepwell.checkpoint.memory._rows import Thread
 from stepwell.errors import SequenceConflictError
 
+_new = tuple.__new__
+
 
 class MemoryDriver:
     """Keeps threads for as long as the object lives; closing it loses nothing.
@@ -209,11 +211,7 @@ class MemoryDriver:
         thread = self._threads.get(piece.key)
         if thread is None:
             return Stale(None)
-        if (
-            thread.epoch != piece.epoch
-            or thread.owner != piece.owner
-            or thread.record_no != piece.record_no
-        ):
+        if piece[1:4] != (thread.epoch, thread.owner, thread.record_no):
             return _not_written(thread, piece)
         if not thread.write_next(piece, wall):
             try:
@@ -225,7 +223,7 @@ class MemoryDriver:
             thread.owner = thread.lease_until = None
         else:
             thread.lease_until = now + piece.lease_ttl_s
-        return Committed(piece.record_no_after, False, thread.request, thread.wanted)
+        return _new(Committed, (piece.record_no_after, False, thread.request, thread.wanted))
 
     async def free_locks(self, lock_keys: Sequence[int]) -> list[bool]:
         """There are no locks, so none is known to be free."""

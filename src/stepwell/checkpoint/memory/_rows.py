@@ -296,26 +296,26 @@ class Thread:
     def write_next(self, piece: Slice, now: float) -> bool:
         """Apply a slice that is the next checkpoint of the root and little else, as most are:
         it fits. False: it is another one, for `check` and `write`, and nothing was done."""
-        rows = piece.checkpoints
-        if len(rows) != 1 or piece.writes or piece.runs or piece.namespaces:
+        rows, writes, runs, namespaces, drops, heads, change, _ = piece[6:]
+        if len(rows) != 1 or writes or runs or namespaces:
             return False
         row, root = rows[0], self.root
         ns, seq, parent = row[:3]
-        if ns or parent is not None or seq != root.last + 1 or piece.heads != {0: seq}:
+        if ns or parent is not None or seq != root.last + 1 or heads != {0: seq}:
             return False
-        if row.created_at is None:
+        if row[15] is None:
             row = _new(CheckpointRow, (*row[:-1], now))
         root.rows.append(row)
         root.last = root.head = seq
-        self.bytes += len(row.body)
-        if row.metadata:
-            self.bytes += len(row.metadata)
+        self.bytes += len(row[10])
+        if row[11]:
+            self.bytes += len(row[11])
         self.checkpoints += 1
-        if self.writes and piece.drop_writes:
-            self._drop(self.writes, piece.drop_writes)
-        if piece.thread is not None:
-            self.change = piece.thread
-        self.record_no = piece.record_no_after
+        if drops and self.writes:
+            self._drop(self.writes, drops)
+        if change is not None:
+            self.change = change
+        self.record_no = piece[4]
         self.beat += 1
         self.updated_at = now
         return True

@@ -29,6 +29,8 @@ REFUSED: Final = 1
 LOCKED: Final = 2
 GONE: Final = 3
 
+_new = tuple.__new__
+
 _PARTS: Final = ("tail", "dropped", "pending", "runs", "spaces", "heads")
 
 
@@ -93,7 +95,7 @@ def outcomes(batch: Sequence[Slice], rows: Iterable[Record]) -> list[CommitOutco
 def _outcome(piece: Slice, row: Record) -> CommitOutcome:
     _, what, epoch, owner_uuid, record_no, request, wanted = row
     if what == WRITTEN:
-        return Committed(piece.record_no_after, False, request, wanted)
+        return _new(Committed, (piece.record_no_after, False, request, wanted))
     if what == LOCKED:
         return Parked()
     if what == GONE:

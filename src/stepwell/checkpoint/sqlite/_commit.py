@@ -27,6 +27,8 @@ _CHECKPOINT, _WRITE, _DROP = SQL["checkpoint_insert"], SQL["write_upsert"], SQL[
 _SAVEPOINT, _RELEASE = SQL["savepoint"], SQL["release_savepoint"]
 _BACK = SQL["rollback_to_savepoint"]
 
+_new = tuple.__new__
+
 Numbers = dict[ThreadKey, int]
 """The small integers of threads that this process has claimed."""
 
@@ -96,10 +98,10 @@ class CommitBatch:
             if state is None:
                 outcomes.append(self._gone(cursor, piece))
                 continue
-            _, epoch, owner, record_no, request, wanted, status = state
-            if (epoch, owner, record_no) == (piece.epoch, piece.owner, piece.record_no):
-                rows.add(piece, t, status)
-                outcomes.append(Committed(piece.record_no_after, False, request, bool(wanted)))
+            # Epoch, owner and record number.
+            if state[1:4] == piece[1:4]:
+                rows.add(piece, t, state[6])
+                outcomes.append(_new(Committed, (piece[4], False, state[4], bool(state[5]))))
             else:
                 outcomes.append(_refused(piece, state))
         rows.write(cursor, exact=exact)
@@ -134,7 +136,7 @@ def _refused(piece: Slice, state: Sequence[Any]) -> CommitOutcome:
     return Stale(epoch, owner, record_no)
 
 
-_NOTHING = (None,) * 6
+_NOTHING = (None,) * 5
 
 
 class _Rows:
@@ -163,32 +165,25 @@ class _Rows:
         """Take up an accepted slice of thread `t`, whose row has `status`."""
         now = self._now
         size = 0
-        for row in piece.checkpoints:
-            (
-                ns, seq, parent, step, source, run_no, epoch, record_no, form, crc,
-                body, metadata, index, name, key_id, created_at,
-            ) = row  # fmt: skip
+        # By position: nothing here is done as often as this.
+        checkpoints, writes, runs, namespaces, drop_writes, heads, thread, let_go = piece[6:]
+        for row in checkpoints:
+            body = row[10]
             size += len(body)
-            if (parent, metadata, index, name, key_id, created_at) == _NOTHING and type(
-                body
-            ) is bytes:
-                self._appended.append(
-                    (t, ns, seq, step, source, run_no, epoch, record_no, form, crc,
-                     bytearray(body), now)
-                )  # fmt: skip
+            if row[2] is None and row[11:] == _NOTHING and type(body) is bytes:
+                self._appended.append((t, *row[:2], *row[3:10], bytearray(body), now))
             else:
+                metadata = row[11]
                 size += 0 if metadata is None else len(metadata)
                 self._checkpoints.append((t, *row, now))
-        if piece.drop_writes:
-            self._drops += [(t, ns, seq) for ns, seq in piece.drop_writes]
-        heads = piece.heads
-        plain = not (piece.let_go or piece.runs or piece.writes or piece.namespaces)
-        if plain and piece.thread is None and len(heads) == 1 and 0 in heads:
+        if drop_writes:
+            self._drops += [(t, ns, seq) for ns, seq in drop_writes]
+        plain = not (let_go or runs or writes or namespaces)
+        if plain and thread is None and len(heads) == 1 and 0 in heads:
             self._fences_on.append(
                 (
-                    piece.record_no_after, self._lease_now + piece.lease_ttl_s, now, heads[0],
-                    len(piece.checkpoints), size,
-                    t, piece.epoch, bytearray(piece.owner), piece.record_no,
+                    piece[4], self._lease_now + piece[5], now, heads[0], len(checkpoints), size,
+                    t, piece[1], bytearray(piece[2]), piece[3],
                 )
             )  # fmt: skip
         else:
