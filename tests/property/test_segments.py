@@ -11,11 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stepwell._codec.splice import make_splice
+from stepwell._journal import details
+from stepwell._journal.details import Inside, joined, unpack_segment
 from stepwell._journal.load import Folded, add_row, chain, fold, parent_in, trail
 from stepwell._journal.merging import merge_segments, mergeable
 from stepwell._journal.record import KIND_COMMAND, KIND_PULL
-from stepwell._journal.segments import pack_segment, segment_body, stretches, unpack_segment
-from stepwell.checkpoint.driver import CheckpointRow, Loaded
+from stepwell._journal.segments import (
+    header_after,
+    last_row,
+    pack_segment,
+    segment_body,
+    stretches,
+)
+from stepwell.checkpoint.driver import CheckpointRow, Loaded, SegmentRow
 from stepwell.errors import CorruptRecordError
 
 LISTS, VALUES = ("log", "messages"), ("n", "text", "doc")
@@ -152,6 +160,85 @@ def test_segments_become_one(rows: list[CheckpointRow], data: Any) -> None:
         folded = fold(rows[:1])
         folded.add_segment(segment_body(rest))
         assert plain(folded) == plain(fold(rows))
+
+
+def as_before(segment: SegmentRow) -> SegmentRow:
+    """A segment as it was written before its rows were kept in columns, and in pieces."""
+    headers, texts, cuts = [], [], []
+    for piece, _ in Inside(segment).pieces():
+        headers += piece.headers
+        texts += piece.texts
+        cuts += piece.cuts
+    document = {"h": headers, "b": texts, "x": cuts}
+    return segment._replace(detail=zlib.compress(orjson.dumps(document), 1))
+
+
+@given(rows=linear_rows(), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_the_pieces_of_a_segment_tell_of_its_middle(rows: list[CheckpointRow], data: Any) -> None:
+    """Whatever rows are wanted of a segment that was merged, and merged again: those come as they
+    are, and what comes in the place of others leads to the same states."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(details, "PIECE_ROWS", data.draw(st.integers(1, 4)))
+        segments = [
+            pack_segment(rows[at : at + 2], fold(rows[:at])) for at in range(0, len(rows), 2)
+        ]
+        old = data.draw(st.sets(st.sampled_from(range(len(segments)))))
+        segments = [as_before(s) if i in old else s for i, s in enumerate(segments)]
+        middle = data.draw(st.integers(1, len(segments)))
+        first = merge_segments(segments[:middle])
+        if data.draw(st.booleans()):
+            first = as_before(first)
+        whole = merge_segments([first, *segments[middle:]])
+    assert unpack_segment(whole) == rows
+    inside = Inside(whole)
+    for cut in inside.cuts():
+        assert plain(fold([cut])) == plain(fold(rows[: cut.seq_to]))
+        assert last_row(cut)._replace(body=rows[cut.seq_to - 1].body) == rows[cut.seq_to - 1]
+    wanted = sorted(data.draw(st.sets(st.integers(1, len(rows)), min_size=1)))
+    upto = data.draw(st.sampled_from([wanted[-1], len(rows)]))
+    for _ in range(2):  # what was folded once is not changed by it
+        folded, seq, seen = Folded(), 0, []
+        for part in inside.parts(wanted, upto):
+            if isinstance(part, CheckpointRow):
+                assert part == rows[seq]
+                add_row(folded, part)
+                seq = part.seq
+                seen.append(seq)
+            else:
+                assert part.seq_from == seq + 1
+                folded.add_segment(segment_body(part))
+                seq = part.seq_to
+            assert plain(folded) == plain(fold(rows[:seq]))
+        assert seq == upto
+        assert set(wanted) <= set(seen)
+    low, high = wanted[0], wanted[-1]
+    assert Inside(whole).rows(low, high) == rows[low - 1 : high]
+
+
+def test_a_state_in_the_middle_needs_one_piece() -> None:
+    """Of a thousand rows one piece is taken out; what was appended before is read in one go."""
+    rows = []
+    for index in range(1000):
+        text = f"{index:04d}" + "xyz" * 100
+        ops: dict[str, Any] = {"log": ["a", [text]], "n": ["s", index]}
+        body = orjson.dumps({"t": [["a", -1, None, [["log"], ["n"]]]], "c": ops})
+        rows.append(
+            CheckpointRow(
+                ns=0, seq=index + 1, parent=None, step=index, source=1, run=1, epoch=1,
+                record_no=index + 1, format=1, crc=zlib.crc32(body), body=body,
+            )
+        )  # fmt: skip
+    segments, before = [], Folded()
+    for at in range(0, 1000, 100):
+        segments.append(pack_segment(rows[at : at + 100], before))
+        before = header_after(segments[-1])
+    whole = merge_segments([merge_segments(segments[:6]), *segments[6:]])
+    assert len(whole.detail) < sum(len(row.body) for row in rows) / 20
+    cut, *rest = Inside(whole).parts([750], 750)
+    assert (cut.seq_to, len(rest)) == (700, 50)  # type: ignore[union-attr]
+    assert [len(ops) for ops in joined(cut.frames)["c"].values()] == [1, 1]  # type: ignore[union-attr]
+    assert plain(fold([cut, *rest])) == plain(fold(rows[:750]))
 
 
 @given(rows=linear_rows(), data=st.data())

@@ -25,9 +25,11 @@ from dataclasses import field
 from typing import Any, NamedTuple
 
 from stepwell._dataclass import dataclass
+from stepwell._journal.details import PIECE_ROWS, Cut, Inside, unpack_segment
 from stepwell._journal.folded import Folded
 from stepwell._journal.load import add_row, parent_of, parse
-from stepwell._journal.segments import pack_segment, segment_body, unpack_segment
+from stepwell._journal.merging import merge_segments
+from stepwell._journal.segments import header_after, pack_segment, segment_body
 from stepwell.checkpoint.driver import (
     CheckpointRow,
     NamespaceRow,
@@ -157,10 +159,13 @@ class _Namespace:
         for segment in space.segments:
             inside = range(segment.seq_from, segment.seq_to + 1)
             if space.there.intersection(inside):
-                self._add("twice", segment.seq_from, f"{_name(segment)} overlaps another one.")
+                place = f"Segment {segment.seq_from}-{segment.seq_to}"
+                self._add("twice", segment.seq_from, f"{place} overlaps another one.")
             space.there.update(inside)
             try:
-                rows += unpack_segment(segment)
+                opened = Inside(segment)
+                rows += opened.rows(segment.seq_from, segment.seq_to)
+                whole |= {cut.seq_to: cut for cut in opened.cuts()}
                 whole[segment.seq_to] = segment
             except CodecError as error:
                 self._add(_kind(segment), segment.seq_from, str(error))
@@ -251,7 +256,7 @@ class _Namespace:
         except Damage as error:
             self._add(
                 "segment", segment.seq_from,
-                f"{_name(segment)}: its body cannot be read ({error}), but its rows can.",
+                f"{_name(segment)} cannot be read ({error}), but its rows can.",
                 mendable=True,
             )  # fmt: skip
             self._space.before[segment.seq_from] = before
@@ -259,7 +264,7 @@ class _Namespace:
         if not same:
             self._add(
                 "segment", segment.seq_from,
-                f"{_name(segment)}: its body says something else than its rows.", mendable=True,
+                f"{_name(segment)} says something else than its rows.", mendable=True,
             )  # fmt: skip
             self._space.before[segment.seq_from] = before
 
@@ -319,7 +324,10 @@ def _meaning(folded: Folded) -> tuple[Any, ...]:
 
 
 def _name(segment: SegmentRow) -> str:
-    return f"Segment {segment.seq_from}-{segment.seq_to}"
+    if isinstance(segment, Cut):
+        whole = segment.inside
+        return f"Segment {whole.seq_from}-{whole.seq_to}: its detail, up to {segment.seq_to},"
+    return f"Segment {segment.seq_from}-{segment.seq_to}: its body"
 
 
 def _kind(segment: SegmentRow) -> str:
@@ -377,7 +385,11 @@ def mend(stored: Stored, checked: Checked, *, heads: bool) -> ThreadPart | None:
 
 
 def _again(segment: SegmentRow, before: Folded) -> SegmentRow:
-    return pack_segment(unpack_segment(segment), before)._replace(key_id=segment.key_id)
+    rows, parts = unpack_segment(segment), list[SegmentRow]()
+    for at in range(0, len(rows), PIECE_ROWS):
+        parts.append(pack_segment(rows[at : at + PIECE_ROWS], before))
+        before = header_after(parts[-1])
+    return merge_segments(parts)._replace(key_id=segment.key_id)
 
 
 def _top(space: Space) -> int:

@@ -17,8 +17,9 @@ from typing import Any, Final, TypeAlias
 import orjson
 
 from stepwell._codec import Codec
+from stepwell._journal.details import Inside, damaged, unpack_segment
 from stepwell._journal.folded import Folded, parse
-from stepwell._journal.segments import damaged, last_row, segment_body, unpack_segment
+from stepwell._journal.segments import last_row, segment_body
 from stepwell._journal.track import Stored, encoding
 from stepwell.checkpoint.driver import CheckpointRow, HistoryPage, Loaded, SegmentRow, WriteRow
 from stepwell.errors import CorruptRecordError
@@ -106,8 +107,7 @@ def trail(loaded: Loaded | HistoryPage, seq: int | None = None) -> list[Piece]:
         if found and segment.seq_to == seq:
             found.append(segment)
         else:
-            inside = unpack_segment(segment)
-            found += reversed(inside[: seq - segment.seq_from + 1])
+            found += reversed([*Inside(segment).parts([seq], seq)])
         seq = segment.seq_from - 1 if segment.parent is None else segment.parent
     found.reverse()
     return found

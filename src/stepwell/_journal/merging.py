@@ -8,20 +8,25 @@ segment overwrote the value) the bytes go back into the row's own text.
 from __future__ import annotations
 
 import zlib
-from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-import orjson
-
-from stepwell._codec.compress import inflate
+from stepwell._journal.details import (
+    MISSHAPEN,
+    Inside,
+    Piece,
+    Places,
+    damaged,
+    frame_of,
+    moved,
+    write_detail,
+)
 from stepwell._journal.folded import Folded
 from stepwell._journal.record import FORMAT_JSON
-from stepwell._journal.segments import Body, Column, damaged, segment_body, write_body
+from stepwell._journal.segments import Body, Column, segment_body, write_body
 from stepwell._journal.unusual import plain
 from stepwell.checkpoint.driver import SegmentRow
-from stepwell.errors import CorruptRecordError
 
 
 def mergeable(segments: Sequence[SegmentRow]) -> int:
@@ -61,56 +66,60 @@ def merge_segments(segments: Sequence[SegmentRow]) -> SegmentRow:
     first, final = segments[0], segments[-1]
     return SegmentRow(
         ns=first.ns, seq_from=first.seq_from, seq_to=final.seq_to, parent=first.parent,
-        format=FORMAT_JSON, crc=zlib.crc32(whole), body=whole, detail=_detail(segments, body),
+        format=FORMAT_JSON, crc=zlib.crc32(whole), body=whole,
+        detail=_detail(segments, documents, body),
         run_from=min(s.run_from for s in segments), run_to=max(s.run_to for s in segments),
     )  # fmt: skip
 
 
-def _detail(segments: Sequence[SegmentRow], body: Body) -> bytes:
-    headers: list[Any] = []
+def _detail(
+    segments: Sequence[SegmentRow], documents: Sequence[dict[str, Any]], body: Body
+) -> bytes:
+    try:
+        return write_detail(_parts(segments, documents, body))
+    except MISSHAPEN as exc:
+        whole = segments[0]._replace(seq_to=segments[-1].seq_to)
+        raise damaged(whole, "Its detail cannot be read") from exc
+
+
+def _parts(
+    segments: Sequence[SegmentRow], documents: Sequence[dict[str, Any]], body: Body
+) -> Iterator[tuple[Piece, dict[str, Any]]]:
+    """The pieces of all segments with their frames, for the new body."""
+    for segment, document, parts in zip(segments, documents, body.parts, strict=True):
+        places = Places(segment.body, parts)
+        for piece, frame in Inside(segment).pieces():
+            told = frame_of(document, segment.body) if frame is None else frame
+            yield _moved(piece, segment.body, places), moved(told, segment.body, places)
+
+
+def _moved(piece: Piece, old: bytes, places: Places) -> Piece:
+    """A piece with references for the new body."""
     texts: list[str] = []
     cuts: list[list[list[int]]] = []
-    for segment, parts in zip(segments, body.parts, strict=True):
-        try:
-            document = orjson.loads(inflate(segment.detail))
-            moved = _Moved(segment.body, parts)
-            headers += document["h"]
-            for text, own in zip(document["b"], document["x"], strict=True):
-                if own:
-                    text, own = moved.follow(text, own)  # noqa: PLW2901  # both are new
-                texts.append(text)
-                cuts.append(own)
-        except (CorruptRecordError, ValueError, KeyError, TypeError) as exc:
-            raise damaged(segment, "Its detail cannot be read") from exc
-    return zlib.compress(orjson.dumps({"h": headers, "b": texts, "x": cuts}), 1)
+    for text, own in zip(piece.texts, piece.cuts, strict=True):
+        if own:
+            text, own = _follow(text, own, old, places)  # noqa: PLW2901  # both are new
+        texts.append(text)
+        cuts.append(own)
+    return Piece(piece.headers, texts, cuts)
 
 
-class _Moved:
-    """Where the bytes of an old body are in the new one."""
-
-    __slots__ = ("_old", "_places", "_starts")
-
-    def __init__(self, old: bytes, parts: Sequence[tuple[int, bytes]]) -> None:
-        self._old = old
-        places = [(old.find(part), len(part), start) for start, part in parts]
-        self._places = sorted(place for place in places if place[0] >= 0)
-        self._starts = [place[0] for place in self._places]
-
-    def follow(self, text: str, cuts: list[list[int]]) -> tuple[str, list[list[int]]]:
-        """A row's text and references for the new body."""
-        kept: list[list[int]] = []
-        lost: list[tuple[int, bytes]] = []
-        grown = 0
-        for at, start, length in cuts:
-            place = bisect_right(self._starts, start) - 1
-            if place >= 0:
-                old, size, new = self._places[place]
-                if start + length <= old + size:
-                    kept.append([at + grown, new + start - old, length])
-                    continue
-            lost.append((at, self._old[start : start + length]))
-            grown += length
-        return (_with(text, lost), kept) if lost else (text, kept)
+def _follow(
+    text: str, cuts: list[list[int]], body: bytes, places: Places
+) -> tuple[str, list[list[int]]]:
+    """A row's text and references for the new body."""
+    kept: list[list[int]] = []
+    lost: list[tuple[int, bytes]] = []
+    grown = 0
+    for at, start, length in cuts:
+        new = places.of(start, length)
+        if new is not None:
+            kept.append([at + grown, new, length])
+            continue
+        lost.append((at, body[start : start + length]))
+        grown += length
+    return (_with(text, lost), kept) if lost else (text, kept)
 
 
 def _with(text: str, lost: Sequence[tuple[int, bytes]]) -> str:

@@ -10,9 +10,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from stepwell._journal.details import Inside, damaged
 from stepwell._journal.folded import Folded
 from stepwell._journal.load import MISSHAPEN, add_row, parent_of
-from stepwell._journal.segments import damaged, row_at_end, segment_body, unpack_segment
+from stepwell._journal.segments import row_at_end, segment_body
 from stepwell.checkpoint.driver import CheckpointRow, HistoryPage, RunRow, SegmentRow, ThreadKey
 from stepwell.errors import CorruptRecordError
 
@@ -53,12 +54,12 @@ class Sheet:
         page: As a driver's `page` returns it.
     """
 
-    __slots__ = ("_rows", "_unpacked", "page")
+    __slots__ = ("_opened", "_rows", "page")
 
     def __init__(self, page: HistoryPage) -> None:
         self.page = page
         self._rows: list[CheckpointRow] | None = None
-        self._unpacked: dict[int, list[CheckpointRow]] = {}
+        self._opened: dict[int, Inside] = {}
 
     def rows(self) -> list[CheckpointRow]:
         """The checkpoints of the page, oldest first.
@@ -71,8 +72,7 @@ class Sheet:
             found = [row for row in self.page.rows if first <= row.seq <= last]
             for segment in self.page.segments:
                 if segment.seq_from <= last and segment.seq_to >= first:
-                    inside = self._inside(segment, last + 1)
-                    found += [row for row in inside if first <= row.seq <= last]
+                    found += self._inside(segment).rows(first, last)
             found.sort(key=lambda row: row.seq)
             self._rows = found
         return self._rows
@@ -139,7 +139,9 @@ class Sheet:
             if first > last:
                 if _parent(piece) in chosen:
                     yield from (
-                        [piece] if isinstance(piece, CheckpointRow) else self._inside(piece, first)
+                        [piece]
+                        if isinstance(piece, CheckpointRow)
+                        else self._inside(piece).rows(first, first)
                     )
             elif isinstance(piece, CheckpointRow):
                 yield piece
@@ -150,15 +152,16 @@ class Sheet:
                 if not asked:
                     yield piece
                     continue
-                behind = piece.seq_to if piece.seq_to in goes_on else asked[-1]
-                yield from self._inside(piece, max(behind, min(last + 1, piece.seq_to)))
+                told = {seq + 1 for seq in asked if seq in chosen and seq < piece.seq_to}
+                wanted = sorted({*asked, *told})
+                upto = piece.seq_to if piece.seq_to in goes_on else wanted[-1]
+                yield from self._inside(piece).parts(wanted, upto)
 
-    def _inside(self, segment: SegmentRow, upto: int) -> list[CheckpointRow]:
-        """The rows of a segment as far as a seq."""
-        known = self._unpacked.get(segment.seq_from, [])
-        if not known or known[-1].seq < min(upto, segment.seq_to):
-            known = self._unpacked[segment.seq_from] = unpack_segment(segment, upto)
-        return known[: upto - segment.seq_from + 1]
+    def _inside(self, segment: SegmentRow) -> Inside:
+        known = self._opened.get(segment.seq_from)
+        if known is None:
+            known = self._opened[segment.seq_from] = Inside(segment)
+        return known
 
 
 async def runs_of(

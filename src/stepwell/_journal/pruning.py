@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from stepwell._journal.details import unpack_segment
 from stepwell._journal.kept import Rules, kept_rows, rebase
 from stepwell._journal.load import chain
-from stepwell._journal.segments import unpack_segment
 from stepwell._journal.unusual import stored_bytes
 from stepwell.checkpoint.driver import (
     CheckpointRow,

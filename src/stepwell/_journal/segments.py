@@ -16,14 +16,7 @@ stretch needs:
                                      last "s"; only a "p" or "e" whose base lies before the
                                      stretch stands by itself
 
-`detail` is every row exactly as it was, compressed (zlib):
-
-    {"h": [header, ...],             of every row
-     "b": [text, ...],               their bodies, without the parts that stand in `body`
-     "x": [[at, from, length], ...]} of every row: put these bytes of `body` in at that place
-
-    header = [seq, step, source, run, epoch, record_no, format, crc, metadata, meta_index,
-              checkpoint id (hex digits), created at]
+`detail` is every row exactly as it was (see `_journal.details`).
 
 So an item that was appended is stored once, and every row can be given back byte for byte: each
 is compared with the checksum it always had.
@@ -33,21 +26,25 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any, Final
 
 import orjson
 
-from stepwell._codec.compress import inflate
 from stepwell._codec.splice import apply_splice
+from stepwell._journal.details import (
+    SHARED_BYTES_MIN,
+    Cut,
+    damaged,
+    header_of,
+    piece_of,
+    row_of,
+)
 from stepwell._journal.folded import Folded, parse
 from stepwell._journal.record import FORMAT_JSON
 from stepwell._journal.unusual import plain, usual
 from stepwell.checkpoint.driver import CheckpointRow, SegmentRow
 from stepwell.errors import CorruptRecordError
 
-_SHARED_BYTES_MIN: Final = 32
-"""Parts of a row's body that are shorter than this are not worth a reference."""
 _NULL: Final = b"null"
 
 
@@ -80,8 +77,8 @@ def pack_segment(rows: Sequence[CheckpointRow], before: Folded) -> SegmentRow:
     first, runs = rows[0], [row.run for row in rows]
     return SegmentRow(
         ns=first.ns, seq_from=first.seq, seq_to=rows[-1].seq, parent=first.parent,
-        format=FORMAT_JSON, crc=zlib.crc32(whole), body=whole, detail=_detail(rows, body.parts),
-        run_from=min(runs), run_to=max(runs),
+        format=FORMAT_JSON, crc=zlib.crc32(whole), body=whole,
+        detail=piece_of(rows, body.parts).packed(), run_from=min(runs), run_to=max(runs),
     )  # fmt: skip
 
 
@@ -115,61 +112,14 @@ def write_body(
     return body
 
 
-def _detail(rows: Sequence[CheckpointRow], parts: Sequence[Sequence[tuple[int, bytes]]]) -> bytes:
-    """`parts`: of each row, what of it stands in the segment's body, and where."""
-    texts: list[str] = []
-    cuts: list[list[list[int]]] = []
-    for row, shared in zip(rows, parts, strict=True):
-        found = []
-        for start, part in shared:
-            at = row.body.find(part)
-            if at >= 0:
-                found.append((at, start, len(part)))
-        found.sort()
-        kept: list[bytes] = []
-        own: list[list[int]] = []
-        done = size = 0
-        for at, start, length in found:
-            if at < done:
-                continue  # it overlaps the part before: the same bytes twice
-            kept.append(row.body[done:at])
-            size += at - done
-            own.append([size, start, length])
-            done = at + length
-        kept.append(row.body[done:])
-        texts.append(b"".join(kept).decode())
-        cuts.append(own)
-    document = {"h": [header_of(row) for row in rows], "b": texts, "x": cuts}
-    return zlib.compress(orjson.dumps(document), 1)
-
-
-def header_of(row: CheckpointRow) -> list[Any]:
-    return [
-        row.seq, row.step, row.source, row.run, row.epoch, row.record_no, row.format, row.crc,
-        None if row.metadata is None else row.metadata.decode(), row.meta_index,
-        None if row.checkpoint_id is None else row.checkpoint_id.hex(), row.created_at,
-    ]  # fmt: skip
-
-
-def _row(segment: SegmentRow, header: list[Any], body: bytes) -> CheckpointRow:
-    (
-        seq, step, source, run, epoch, record_no, fmt, crc, metadata, meta_index, name, created_at,
-    ) = header  # fmt: skip
-    return CheckpointRow(
-        ns=segment.ns, seq=seq, parent=segment.parent if seq == segment.seq_from else None,
-        step=step, source=source, run=run, epoch=epoch, record_no=record_no, format=fmt, crc=crc,
-        body=body, metadata=None if metadata is None else metadata.encode(),
-        meta_index=meta_index, checkpoint_id=None if name is None else bytes.fromhex(name),
-        created_at=created_at,
-    )  # fmt: skip
-
-
 def segment_body(segment: SegmentRow) -> dict[str, Any]:
     """The parsed body of a segment.
 
     Raises:
         CorruptRecordError: It is damaged.
     """
+    if isinstance(segment, Cut):
+        return segment.document()
     if segment.format != FORMAT_JSON or segment.key_id is not None:
         segment = usual(segment)
     if zlib.crc32(segment.body) != segment.crc:
@@ -198,55 +148,16 @@ def last_row(segment: SegmentRow) -> CheckpointRow:
     Raises:
         CorruptRecordError: The segment is damaged.
     """
-    return row_at_end(segment, segment_body(segment))
+    document = segment.frames[-1] if isinstance(segment, Cut) else segment_body(segment)
+    return row_at_end(segment, document)
 
 
 def row_at_end(segment: SegmentRow, document: dict[str, Any]) -> CheckpointRow:
     """The same, given the parsed body."""
     try:
-        return _row(segment, document["h"], b"")
+        return row_of(segment, document["h"], b"")
     except (ValueError, TypeError, AttributeError) as exc:
         raise damaged(segment, "It does not tell of its last row") from exc
-
-
-def unpack_segment(segment: SegmentRow, upto: int | None = None) -> list[CheckpointRow]:
-    """The rows that a segment holds, byte for byte; up to one of them, if that is given.
-
-    Raises:
-        CorruptRecordError: The segment is damaged, or was read without its detail.
-    """
-    if segment.format != FORMAT_JSON or segment.key_id is not None:
-        segment = usual(segment)
-    if zlib.crc32(segment.body) != segment.crc:
-        raise damaged(segment, "The checksum does not match")
-    last = segment.seq_to if upto is None else min(upto, segment.seq_to)
-    number = last - segment.seq_from + 1
-    rows: list[CheckpointRow] = []
-    try:
-        document = orjson.loads(inflate(segment.detail))
-        wanted = zip(document["h"], document["b"], document["x"], strict=True)
-        for header, text, cuts in islice(wanted, number):
-            own, done = text.encode(), 0
-            pieces: list[bytes] = []
-            for at, start, length in cuts:
-                pieces += (own[done:at], segment.body[start : start + length])
-                done = at
-            pieces.append(own[done:])
-            rows.append(_row(segment, header, b"".join(pieces)))
-    except (CorruptRecordError, ValueError, LookupError, TypeError, AttributeError) as exc:
-        raise damaged(segment, "Its detail cannot be read") from exc
-    if [row.seq for row in rows] != list(range(segment.seq_from, last + 1)):
-        raise damaged(segment, "It does not hold the rows it names")
-    for row in rows:
-        if zlib.crc32(row.body) != row.crc:
-            raise damaged(segment, f"The checksum of its row {row.seq} does not match")
-    return rows
-
-
-def damaged(segment: SegmentRow, why: str) -> CorruptRecordError:
-    place = f"Segment {segment.seq_from}-{segment.seq_to} of namespace {segment.ns}"
-    msg = f"{place} is damaged: {why}; restore the thread from a backup."
-    return CorruptRecordError(msg, seq=segment.seq_from)
 
 
 class Body:
@@ -260,7 +171,7 @@ class Body:
         self.parts: list[list[tuple[int, bytes]]] = [[] for _ in range(rows)]
 
     def write(self, piece: bytes, row: int | None = None) -> None:
-        if row is not None and len(piece) >= _SHARED_BYTES_MIN:
+        if row is not None and len(piece) >= SHARED_BYTES_MIN:
             self.parts[row].append((self.size, piece))
         self.pieces.append(piece)
         self.size += len(piece)
@@ -404,6 +315,6 @@ def _renames(row: CheckpointRow) -> bool:
 
 
 __all__ = [
-    "Body", "Column", "damaged", "header_after", "header_of", "last_row",
-    "pack_segment", "row_at_end", "segment_body", "stretches", "unpack_segment", "write_body",
+    "Body", "Column", "header_after", "last_row", "pack_segment", "row_at_end", "segment_body",
+    "stretches", "write_body",
 ]  # fmt: skip
