@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import uuid
+from functools import lru_cache
 from typing import Protocol
 
 try:
@@ -120,11 +121,27 @@ def parse_checkpoint_id(text: str) -> tuple[int, int] | None:
     return record_no, (low >> _TAG_BITS) & ((1 << _SEQ_BITS) - 1)
 
 
+def uuid_text(raw: bytes) -> str:
+    """`str(uuid.UUID(bytes=raw))`, without the object."""
+    text = raw.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def framed(part: str | bytes) -> bytes:
+    """A part of a name that is digested, with its length in front."""
+    raw = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
+    return b"%d:%b" % (len(raw), raw)
+
+
+framed_name = lru_cache(maxsize=4096)(framed)
+"""The same for names that come again and again."""
+
+
+def digest_framed(parts: bytes) -> bytes:
+    """`digest16` of parts that are framed, one behind the other."""
+    return blake2b(parts, digest_size=16).digest()
+
+
 def digest16(*parts: str | bytes) -> bytes:
     """16 bytes that name `parts` (each length-prefixed, so no two lists collide)."""
-    h = blake2b(digest_size=16)
-    for part in parts:
-        raw = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        h.update(b"%d:" % len(raw))
-        h.update(raw)
-    return h.digest()
+    return digest_framed(b"".join([framed(part) for part in parts]))

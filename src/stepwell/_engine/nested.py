@@ -210,7 +210,7 @@ class _Start:
         self.superseded = view is not None and view.row.seq != opened.handle.head_of(ns)
         if view is not None and self.superseded:
             page = await opened.journal.page(key, ns, view.row.seq, 1, current=True)
-            view.pending = past_pending(program, program.codec, view, page)
+            view.pending = past_pending(program.codec, view, page)
 
     def resumes(self, given: Any, run: Run) -> bool:
         """Whether the run goes on where it stands, whatever it is given.

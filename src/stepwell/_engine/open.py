@@ -28,7 +28,6 @@ from stepwell._journal.load import (
 )
 from stepwell._journal.pages import Sheet
 from stepwell._journal.record import KIND_COMMAND, KIND_UPDATE
-from stepwell._plan.tasks import Task, plan
 from stepwell.checkpoint.driver import (
     CheckpointRow,
     HistoryPage,
@@ -185,7 +184,7 @@ class Opened:
         self.superseded = self.view.row.seq != self.handle.head_of(self.ns)
         if self.superseded:
             page = await self.journal.page(self.key, self.ns, self.view.row.seq, 1, current=True)
-            self.view.pending = past_pending(self.program, self.codec, self.view, page)
+            self.view.pending = past_pending(self.codec, self.view, page)
 
 
 async def claim_thread(
@@ -370,7 +369,7 @@ def revive(
     return view
 
 
-def past_pending(program: Program, codec: Codec, view: View, page: HistoryPage) -> Pending:
+def past_pending(codec: Codec, view: View, page: HistoryPage) -> Pending:
     """What the tasks of a checkpoint in the past left: in its rows, and in its first child's.
 
     `page`: that of this one checkpoint.
@@ -380,7 +379,7 @@ def past_pending(program: Program, codec: Codec, view: View, page: HistoryPage) 
     children = Children(codec)
     Sheet(page).states({seq}, children)
     for found, version in children.found.get(seq, ()):
-        add_contributions(program, view, pending, found, version)
+        add_contributions(view, pending, found, version)
     return pending
 
 
@@ -418,7 +417,7 @@ def told(row: CheckpointRow, found: list[Contribution]) -> list[Contribution]:
 
 
 def add_contributions(
-    program: Program, view: View, pending: Pending, found: Iterable[Contribution], version: int
+    view: View, pending: Pending, found: Iterable[Contribution], version: int
 ) -> None:
     """File contributions of a checkpoint's child under the tasks they are from.
 
@@ -427,8 +426,7 @@ def add_contributions(
     An update as a node counts as the result of that node's task; what a command wrote counts
     for the checkpoint itself.
     """
-    tasks: Sequence[Task] = plan(program.spec, view.state, inputs=False)
-    ids = [t.id(view.name, view.place.ns, view.row.step + 1) for t in tasks]
+    tasks, ids = view.tasks(), view.task_ids()
     names = {(t.name, t.index): i for t, i in zip(tasks, ids, strict=True)}
     for contribution in found:
         if view.upgrade is not None:

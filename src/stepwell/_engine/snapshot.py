@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,14 +11,16 @@ from stepwell._engine.pending import NULL_TASK, Pending
 from stepwell._engine.program import Program
 from stepwell._engine.stream import interrupt_dict
 from stepwell._engine.upgrade import upgrade_of
-from stepwell._ids import checkpoint_id
+from stepwell._ids import checkpoint_id, uuid_text
 from stepwell._journal.load import Folded, Revived
 from stepwell._journal.metadata import decode_metadata
+from stepwell._journal.track import Stored
 from stepwell._plan.apply import Outside, TaskWrites, apply
-from stepwell._plan.output import project, state_selector, task_result
+from stepwell._plan.glance import due_at, values_at
+from stepwell._plan.output import of_values, project, state_selector, task_result
 from stepwell._plan.spec import GraphSpec
 from stepwell._plan.state import ThreadState
-from stepwell._plan.tasks import Task, Write, plan
+from stepwell._plan.tasks import Task, Write
 from stepwell.checkpoint.driver import CheckpointRow, RunRow, Source
 from stepwell.config import RunnableConfig
 from stepwell.constants import NS_END, NS_SEP
@@ -28,7 +29,8 @@ from stepwell.types import PregelTask, StateSnapshot
 if TYPE_CHECKING:
     from stepwell._engine.run import Run
 
-SOURCE_NAMES = {
+_UNCHANGEABLE = (str, int, float, bool, type(None))
+SOURCE_NAMES: dict[int, str] = {
     Source.INPUT: "input",
     Source.LOOP: "loop",
     Source.UPDATE: "update",
@@ -43,18 +45,24 @@ Inside: TypeAlias = RunnableConfig | StateSnapshot
 class Place:
     """Where a checkpoint is: thread, namespace, and the thread's uid that keys its id."""
 
-    __slots__ = ("ns", "thread_id", "uid")
+    __slots__ = ("_names", "ns", "thread_id", "uid")
 
     def __init__(self, thread_id: str, ns: str, uid: bytes) -> None:
         self.thread_id = thread_id
         self.ns = ns
         self.uid = uid
+        self._names: dict[tuple[int, int], str] = {}
+        """Each is asked for twice: a checkpoint is named, and the parent of another."""
 
     def name(self, row: CheckpointRow) -> str:
         """The row's checkpoint id."""
         if row.checkpoint_id is not None:
-            return str(uuid.UUID(bytes=row.checkpoint_id))
-        return checkpoint_id(self.uid, self.ns, row.seq, row.record_no)
+            return uuid_text(row.checkpoint_id)
+        seq, record_no = row.seq, row.record_no
+        name = self._names.get((seq, record_no))
+        if name is None:
+            name = self._names[seq, record_no] = checkpoint_id(self.uid, self.ns, seq, record_no)
+        return name
 
     def config(self, name: str | None, parents: Mapping[str, str] | None = None) -> RunnableConfig:
         """The config that names a checkpoint of this namespace (None: the newest).
@@ -79,8 +87,8 @@ class View:
     """One checkpoint, revived: the planner's state, its header, what its tasks left."""
 
     __slots__ = (
-        "metadata", "name", "parent", "parents", "pending", "place", "row", "spec", "state",
-        "stored", "upgrade", "version",
+        "_folded", "_state", "_tasks", "_values", "metadata", "name", "parent", "parents",
+        "pending", "place", "row", "spec", "stored", "upgrade", "version",
     )  # fmt: skip
 
     def __init__(
@@ -95,8 +103,11 @@ class View:
         run: RunRow | None,
         track: bool = False,
         again: Callable[[], Folded] | None = None,
+        known: dict[int, dict[str, Any]] | None = None,
     ) -> None:
         """Revive a checkpoint. `track` and `again`: see `Revived`.
+
+        `known`: metadata of runs, for several checkpoints of them (see `row_metadata`).
 
         Raises:
             GraphMismatchError: Its state is of a version that the graph cannot read.
@@ -106,9 +117,14 @@ class View:
         """How the stored state became that of today's version; None: it is of that version."""
         self.version = folded.state_version
         """The version that is stored."""
-        revived = Revived(folded, codec, track=track, again=again if self.upgrade is None else None)
+        values, self.stored = folded.values, dict[str, Stored]()
+        if track or folded.tagged:
+            again = again if self.upgrade is None else None
+            revived = Revived(folded, codec, track=track, again=again)
+            values = revived.values
+            self.stored = {k: v for k, v in revived.stored.items() if k in spec.channels}
         if self.upgrade is not None:
-            revived.values = self.upgrade.values(revived.values)
+            values = self.upgrade.values(values)
         self.spec = spec
         self.place = place
         self.row = row
@@ -117,29 +133,74 @@ class View:
         self.pending = pending
         self.parents = folded.parents
         """The checkpoints of the graphs around this one, by namespace."""
-        self.stored = {k: v for k, v in revived.stored.items() if k in spec.channels}
-        self.state = ThreadState(
-            spec,
-            revived.values,
-            version=folded.version,
-            versions=folded.versions,
-            seen=folded.seen,
-            interrupt_seen=folded.interrupt_seen,
-        )
-        self.metadata = {**row_metadata(row, run, codec), "parents": dict(folded.parents)}
+        self._folded = folded
+        self._values = values
+        self._state: ThreadState | None = None
+        self._tasks: list[Task] | None = None
+        self.metadata = row_metadata(row, run, codec, known)
+        self.metadata["parents"] = dict(folded.parents)
         if self.upgrade is not None and pending:
             self.upgrade.pending(pending, self.state, (self.name, place.ns, row.step + 1))
 
+    @property
+    def state(self) -> ThreadState:
+        """The planner's state, made when it is first asked for."""
+        if self._state is None:
+            folded = self._folded
+            self._state = ThreadState(
+                self.spec,
+                self._values,
+                version=folded.version,
+                versions=folded.versions,
+                seen=folded.seen,
+                interrupt_seen=folded.interrupt_seen,
+            )
+        return self._state
 
-def row_metadata(row: CheckpointRow, run: RunRow | None, codec: Codec) -> dict[str, Any]:
-    """The metadata a snapshot shows: the run's, the row's own, source and step."""
-    return {
-        **({} if run is None else decode_metadata(run.metadata, codec)),
-        **decode_metadata(row.metadata, codec),
-        "source": SOURCE_NAMES[Source(row.source)],
-        "step": row.step,
-        "parents": {},
-    }
+    def values(self) -> dict[str, Any]:
+        """The values of the state keys that hold one, as the checkpoint has them."""
+        return values_at(self.spec, self._values)
+
+    def tasks(self) -> list[Task]:
+        """The tasks that were due after the checkpoint, without their input; each has its id."""
+        if self._tasks is None:
+            folded, name, ns = self._folded, self.name, self.place.ns
+            self._tasks = due_at(self.spec, self._values, folded.versions, folded.seen)
+            step = self.row.step + 1
+            for task in self._tasks:
+                task.id(name, ns, step)
+        return self._tasks
+
+    def task_ids(self) -> list[bytes]:
+        """Their ids."""
+        name, ns, step = self.name, self.place.ns, self.row.step + 1
+        return [task.id(name, ns, step) for task in self.tasks()]
+
+
+def row_metadata(
+    row: CheckpointRow,
+    run: RunRow | None,
+    codec: Codec,
+    known: dict[int, dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """The metadata a snapshot shows: the run's, the row's own, source and step.
+
+    `known`: metadata of runs, by number: read once where no value of it can be changed.
+    """
+    told: dict[str, Any] = {}
+    if run is not None and run.metadata is not None:
+        held = None if known is None else known.get(run.run)
+        if held is None:
+            held = decode_metadata(run.metadata, codec)
+            if known is not None and all(type(v) in _UNCHANGEABLE for v in held.values()):
+                known[run.run] = held
+        told.update(held)
+    if row.metadata is not None:
+        told.update(decode_metadata(row.metadata, codec))
+    told["source"] = SOURCE_NAMES.get(row.source) or SOURCE_NAMES[Source(row.source)]
+    told["step"] = row.step
+    told["parents"] = {}
+    return told
 
 
 def timestamp(created_at: float | None) -> str | None:
@@ -163,39 +224,39 @@ def snapshot(
         live: Show where the thread stands now: what finished tasks wrote, who is still to
             run, and which questions wait. Else a record of the superstep as it was planned.
     """
-    state, pending = view.state, view.pending
-    tasks = plan(spec, state, inputs=False)
-    ids = [t.id(view.name, view.place.ns, view.row.step + 1) for t in tasks]
+    pending, tasks, ids = view.pending, view.tasks(), view.task_ids()
+    state: ThreadState | None = None
     if null_writes := pending.outputs.get(NULL_TASK):
+        state = view.state
         apply(spec, state, [(Outside("__input__"), null_writes)])
     finished = _finished(tasks, ids, pending) if live else {}
     if finished:
         done: list[TaskWrites] = [
             (t, finished[i]) for t, i in zip(tasks, ids, strict=True) if i in finished
         ]
-        tried = applied(spec, state, done)
+        tried = applied(spec, view.state, done)
         if tried is None:
             finished = {}
         else:
             state = tried
-    shown = tuple(
+    shown = [
         _task(spec, task, name, pending, live=live, inside=inside)
         for task, name in zip(tasks, ids, strict=True)
-    )
+    ]
     left = [t.name for t, i in zip(tasks, ids, strict=True) if i not in finished]
     if not left and not null_writes:
         # All have finished, and their barrier is still to come: so there is work left. (What a
         # command has started beside them is not shown, as in LangGraph.)
         left = [t.name for t in tasks]
     return StateSnapshot(
-        values=project(spec, state, state_selector(spec)),
+        values=of_values(spec, view.values() if state is None else state.values, spec.state_view),
         next=tuple(left),
         config=view.place.config(view.name, view.parents),
         metadata=view.metadata,
         created_at=timestamp(view.row.created_at),
         parent_config=None if view.parent is None else view.place.config(view.parent, view.parents),
-        tasks=shown,
-        interrupts=tuple(i for t in shown for i in t.interrupts),
+        tasks=tuple(shown),
+        interrupts=tuple([i for t in shown for i in t.interrupts]),
     )
 
 
@@ -222,9 +283,9 @@ def graphs_inside(view: View, children: Collection[str]) -> dict[str, tuple[str,
     """Task id -> (node, config of the graph that it is or calls), for the tasks of a view."""
     place = view.place
     found = {}
-    for task in plan(view.spec, view.state, inputs=False):
+    for task, task_id in zip(view.tasks(), view.task_ids(), strict=True):
         if task.name in children:
-            name = str(uuid.UUID(bytes=task.id(view.name, place.ns, view.row.step + 1)))
+            name = uuid_text(task_id)
             found[name] = (task.name, place.below(task.name, name))
     return found
 
@@ -239,13 +300,13 @@ def _task(
     inside: Mapping[str, Inside] | None = None,
 ) -> PregelTask:
     done = name in pending.outputs
-    asks = pending.handler_of(task, name) or name
+    asks = (pending.handler_of(task, name) if pending.handled else None) or name
     questions = pending.interrupts.get(asks, ())
     if live and asks in pending.outputs:
         questions = ()
     elif not live and not questions:
         questions = pending.interrupts.get(name, ())  # asked before the failure was handled
-    known_as = str(uuid.UUID(bytes=name))
+    known_as = uuid_text(name)
     return PregelTask(
         id=known_as,
         name=task.name,
@@ -253,7 +314,7 @@ def _task(
         error=pending.errors.get(name),
         interrupts=questions,
         state=None if inside is None else inside.get(known_as),
-        result=task_result(pending.outputs[name], state_selector(spec)) if done else None,
+        result=task_result(pending.outputs[name], spec.state_view) if done else None,
     )
 
 

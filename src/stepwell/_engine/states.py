@@ -21,7 +21,13 @@ from stepwell._engine.snapshot import (
 from stepwell._ids import parse_checkpoint_id
 from stepwell._journal.journal import Journal
 from stepwell._journal.pages import Sheet, page_sizes, runs_of
-from stepwell.checkpoint.driver import CheckpointRow, LoadRequest, RunRow, ThreadKey
+from stepwell.checkpoint.driver import (
+    CheckpointRow,
+    LoadRequest,
+    RunRow,
+    ThreadKey,
+    WriteRow,
+)
 from stepwell.config import RunnableConfig
 from stepwell.types import StateSnapshot
 
@@ -188,16 +194,20 @@ def _views(
     place = Place(thread_id, ns, page.thread.uid)
     children = Children(codec)
     states = sheet.states({row.seq for row in rows}, children)
+    filed: dict[int, list[WriteRow]] = {}
+    for write in page.writes:
+        filed.setdefault(write.seq, []).append(write)
+    known: dict[int, dict[str, Any]] = {}
     for row in reversed(rows):
         standing = states[row.seq]
         view = View(
             program, place,
             row=row, parent=standing.parent, folded=standing.folded,
-            pending=Pending.from_rows((w for w in page.writes if w.seq == row.seq), codec),
-            run=runs.get(row.run),
+            pending=Pending.from_rows(filed.get(row.seq, ()), codec),
+            run=runs.get(row.run), known=known,
         )  # fmt: skip
         for found, version in children.found.get(row.seq, ()):
-            add_contributions(program, view, view.pending, found, version)
+            add_contributions(view, view.pending, found, version)
         if strict:
             check_due(program, standing.folded, thread_id)
         yield view

@@ -231,7 +231,7 @@ def _value(pair: list[Any], codec: Codec) -> Any:
 def _write_value(write: list[Any], ops: dict[str, Any], after: Folded, codec: Codec) -> Any:
     channel = write[0]
     if len(write) > 1:
-        return _value(write[1:], codec)
+        return codec.revive(write[1]) if len(write) > 2 else write[1]
     op = ops[channel]
     if op[0] in "saSA":
         tagged, value = op[0] in "SA", op[1]

@@ -15,7 +15,11 @@ logger = logging.getLogger("stepwell")
 
 def project(spec: GraphSpec, state: ThreadState, keys: Sequence[str] | str) -> Any:
     """The values of `keys` (those that hold one), or the bare value of one key."""
-    values = state.values
+    return of_values(spec, state.values, keys)
+
+
+def of_values(spec: GraphSpec, values: dict[str, Any], keys: Sequence[str] | str) -> Any:
+    """The same, given the values of all state keys."""
     if isinstance(keys, str):
         return values.get(keys)
     if keys == spec.state_keys:
@@ -69,8 +73,8 @@ def fold_writes(writes: Iterable[Write]) -> dict[str, Any]:
 def task_result(writes: Sequence[Write], keys: Sequence[str] | str) -> Any:
     """The `result` a snapshot shows for a finished task."""
     if isinstance(keys, str):
-        return fold_writes(w for w in writes if w[0] == keys).get(keys)
-    return fold_writes(w for w in writes if w[0] in keys)
+        return fold_writes([w for w in writes if w[0] == keys]).get(keys)
+    return fold_writes([w for w in writes if w[0] in keys])
 
 
 def task_update(writes: Sequence[Write], keys: Sequence[str] | str) -> Any:
@@ -91,6 +95,6 @@ def task_update(writes: Sequence[Write], keys: Sequence[str] | str) -> Any:
 
 
 __all__ = [
-    "fold_writes", "input_writes", "output_selector", "project", "state_selector", "task_result",
-    "task_update",
+    "fold_writes", "input_writes", "of_values", "output_selector", "project", "state_selector",
+    "task_result", "task_update",
 ]  # fmt: skip

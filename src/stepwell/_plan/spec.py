@@ -6,7 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stepwell.channels.base import BaseChannel
-from stepwell.channels.simple import Moulds, is_simple
+from stepwell.channels.simple import (
+    Moulds,
+    empty_unless_stored,
+    is_simple,
+    shows_what_is_stored,
+)
 from stepwell.constants import START
 
 PREVIOUS = "__previous__"
@@ -81,11 +86,13 @@ class GraphSpec:
 
     __slots__ = (
         "after",
+        "as_stored",
         "bare_output",
         "bare_state",
         "born",
         "born_live",
         "channels",
+        "empty",
         "entry",
         "finishing",
         "fresh_channels",
@@ -144,6 +151,10 @@ class GraphSpec:
         self.passing = tuple(k for k in self.state_keys if k in self.stepping)
         """State keys whose values may not outlive the superstep that sees them."""
         self.simple = frozenset(k for k, c in self.channels.items() if is_simple(c))
+        self.as_stored = frozenset(k for k, c in self.channels.items() if shows_what_is_stored(c))
+        """Channels whose value is their stored form, if there is one."""
+        self.empty = frozenset(k for k, c in self.channels.items() if empty_unless_stored(c))
+        """Channels that hold nothing if nothing of them is stored."""
         self.finishing = tuple(k for k, c in self.channels.items() if c.finishes)
         self.output_steps = any(self.channels[k].steps for k in self.output_keys)
         self.prepares = {k: p for k, c in self.channels.items() if (p := c.prepare) is not None}

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any, Final
 
-from stepwell._ids import digest16
+from stepwell._ids import digest16, digest_framed, framed, framed_name
 from stepwell._plan.spec import GraphSpec, NodeSpec
 from stepwell._plan.state import ThreadState
+from stepwell.channels.base import BaseChannel
 from stepwell.constants import START, TASKS
 from stepwell.managed.base import Scratchpad
 from stepwell.types import Send, TimeoutPolicy
@@ -83,7 +84,10 @@ class Task:
 
 def task_id(checkpoint: str, ns: str, step: int, node: str, index: int) -> bytes:
     """The id of the task that activates a node in the superstep after a checkpoint."""
-    return digest16(checkpoint, ns, str(step), node, PULL if index < 0 else str(index))
+    return digest_framed(
+        framed(checkpoint) + framed_name(ns) + framed(str(step)) + framed_name(node)
+        + framed_name(PULL if index < 0 else str(index))
+    )  # fmt: skip
 
 
 class HandlerTask(Task):
@@ -154,8 +158,8 @@ def read_input(
     return value
 
 
-def _pushed(spec: GraphSpec, state: ThreadState) -> list[Task]:
-    topic = state.channels.get(TASKS)
+def pushed(spec: GraphSpec, topic: BaseChannel[Any, Any, Any] | None) -> list[Task]:
+    """The tasks of the `Send`s that a topic holds."""
     if topic is None or not topic.is_available():
         return []
     tasks = []
@@ -183,7 +187,7 @@ def plan(
     at after a load. When the last barrier is known, the cost is that of the channels it
     changed.
     """
-    tasks = _pushed(spec, state) if TASKS in state.live else []
+    tasks = pushed(spec, state.channels.get(TASKS)) if TASKS in state.live else []
     due: Sequence[NodeSpec] = ()
     if state.updated is not None:
         due = _triggered(spec, state.updated)
@@ -226,5 +230,5 @@ def due_names(tasks: Sequence[Task]) -> tuple[str, ...]:
 
 __all__ = [
     "HANDLER", "PULL", "PUSH", "HandlerTask", "Task", "Write", "due_names", "handler_id", "is_due",
-    "plan", "read_input", "task_id",
+    "plan", "pushed", "read_input", "task_id",
 ]  # fmt: skip

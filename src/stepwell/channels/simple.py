@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from stepwell.channels.any_value import AnyValue
 from stepwell.channels.base import MISSING, BaseChannel, OneValue
+from stepwell.channels.binop import BinaryOperatorAggregate
 from stepwell.channels.ephemeral_value import EphemeralValue
 from stepwell.channels.last_value import LastValue
 from stepwell.channels.untracked_value import UntrackedValue
@@ -29,6 +30,21 @@ def is_simple(channel: BaseChannel[Any, Any, Any]) -> bool:
         and kind.is_available is OneValue.is_available
         and kind.delta is OneValue.delta
     )
+
+
+_ONE_VALUE: Final = (AnyValue, EphemeralValue, LastValue, UntrackedValue)
+
+
+def empty_unless_stored(channel: BaseChannel[Any, Any, Any]) -> bool:
+    """Whether a channel of which nothing is stored holds nothing."""
+    return type(channel) in _ONE_VALUE
+
+
+def shows_what_is_stored(channel: BaseChannel[Any, Any, Any]) -> bool:
+    """Whether the value of a channel is the stored form of it, if there is one."""
+    if type(channel) is BinaryOperatorAggregate:
+        return getattr(channel.operator, "revive", None) is None
+    return type(channel) in _ONE_VALUE
 
 
 class Moulds:
@@ -61,4 +77,4 @@ class Moulds:
         return made
 
 
-__all__ = ["Moulds", "is_simple"]
+__all__ = ["Moulds", "empty_unless_stored", "is_simple", "shows_what_is_stored"]
