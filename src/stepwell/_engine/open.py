@@ -394,8 +394,10 @@ class Children:
         """Contributions by the seq of the checkpoint extended, with the state version of each."""
 
     def __call__(self, row: CheckpointRow, document: dict[str, Any], after: Folded) -> None:
-        if shows_tasks(row):
-            found = told(row, contributions(document, after, self._codec))
+        if row.source == Source.LOOP or shows_tasks(row):
+            found = contributions(document, after, self._codec)
+            if row.source == Source.UPDATE:
+                found = told(row, found)
             self.found.setdefault(parent_of(row), []).append((found, after.state_version))
 
 
@@ -426,7 +428,7 @@ def add_contributions(
     An update as a node counts as the result of that node's task; what a command wrote counts
     for the checkpoint itself.
     """
-    tasks, ids = view.tasks(), view.task_ids()
+    tasks, ids = view.due()
     names = {(t.name, t.index): i for t, i in zip(tasks, ids, strict=True)}
     for contribution in found:
         if view.upgrade is not None:

@@ -24,7 +24,7 @@ from stepwell._plan.tasks import Task, Write
 from stepwell.checkpoint.driver import CheckpointRow, RunRow, Source
 from stepwell.config import RunnableConfig
 from stepwell.constants import NS_END, NS_SEP
-from stepwell.types import PregelTask, StateSnapshot
+from stepwell.types import Interrupt, PregelTask, StateSnapshot
 
 if TYPE_CHECKING:
     from stepwell._engine.run import Run
@@ -51,17 +51,17 @@ class Place:
         self.thread_id = thread_id
         self.ns = ns
         self.uid = uid
-        self._names: dict[tuple[int, int], str] = {}
+        self._names: dict[int, str] = {}
         """Each is asked for twice: a checkpoint is named, and the parent of another."""
 
     def name(self, row: CheckpointRow) -> str:
         """The row's checkpoint id."""
         if row.checkpoint_id is not None:
             return uuid_text(row.checkpoint_id)
-        seq, record_no = row.seq, row.record_no
-        name = self._names.get((seq, record_no))
+        name = self._names.get(row.seq)
         if name is None:
-            name = self._names[seq, record_no] = checkpoint_id(self.uid, self.ns, seq, record_no)
+            name = checkpoint_id(self.uid, self.ns, row.seq, row.record_no)
+            self._names[row.seq] = name
         return name
 
     def config(self, name: str | None, parents: Mapping[str, str] | None = None) -> RunnableConfig:
@@ -87,7 +87,7 @@ class View:
     """One checkpoint, revived: the planner's state, its header, what its tasks left."""
 
     __slots__ = (
-        "_folded", "_state", "_tasks", "_values", "metadata", "name", "parent", "parents",
+        "_due", "_folded", "_state", "_values", "metadata", "name", "parent", "parents",
         "pending", "place", "row", "spec", "stored", "upgrade", "version",
     )  # fmt: skip
 
@@ -136,7 +136,7 @@ class View:
         self._folded = folded
         self._values = values
         self._state: ThreadState | None = None
-        self._tasks: list[Task] | None = None
+        self._due: tuple[list[Task], list[bytes]] | None = None
         self.metadata = row_metadata(row, run, codec, known)
         self.metadata["parents"] = dict(folded.parents)
         if self.upgrade is not None and pending:
@@ -161,20 +161,13 @@ class View:
         """The values of the state keys that hold one, as the checkpoint has them."""
         return values_at(self.spec, self._values)
 
-    def tasks(self) -> list[Task]:
-        """The tasks that were due after the checkpoint, without their input; each has its id."""
-        if self._tasks is None:
-            folded, name, ns = self._folded, self.name, self.place.ns
-            self._tasks = due_at(self.spec, self._values, folded.versions, folded.seen)
-            step = self.row.step + 1
-            for task in self._tasks:
-                task.id(name, ns, step)
-        return self._tasks
-
-    def task_ids(self) -> list[bytes]:
-        """Their ids."""
-        name, ns, step = self.name, self.place.ns, self.row.step + 1
-        return [task.id(name, ns, step) for task in self.tasks()]
+    def due(self) -> tuple[list[Task], list[bytes]]:
+        """The tasks that were due after the checkpoint, without their input, and their ids."""
+        if self._due is None:
+            folded, name, ns, step = self._folded, self.name, self.place.ns, self.row.step + 1
+            tasks = due_at(self.spec, self._values, folded.versions, folded.seen)
+            self._due = tasks, [task.id(name, ns, step) for task in tasks]
+        return self._due
 
 
 def row_metadata(
@@ -224,7 +217,7 @@ def snapshot(
         live: Show where the thread stands now: what finished tasks wrote, who is still to
             run, and which questions wait. Else a record of the superstep as it was planned.
     """
-    pending, tasks, ids = view.pending, view.tasks(), view.task_ids()
+    pending, (tasks, ids) = view.pending, view.due()
     state: ThreadState | None = None
     if null_writes := pending.outputs.get(NULL_TASK):
         state = view.state
@@ -239,11 +232,15 @@ def snapshot(
             finished = {}
         else:
             state = tried
-    shown = [
-        _task(spec, task, name, pending, live=live, inside=inside)
-        for task, name in zip(tasks, ids, strict=True)
-    ]
-    left = [t.name for t, i in zip(tasks, ids, strict=True) if i not in finished]
+    shown: list[PregelTask] = []
+    left: list[str] = []
+    questions: list[Interrupt[Any]] = []
+    for task, name in zip(tasks, ids, strict=True):
+        one = _task(spec, task, name, pending, live=live, inside=inside)
+        shown.append(one)
+        questions += one.interrupts
+        if name not in finished:
+            left.append(task.name)
     if not left and not null_writes:
         # All have finished, and their barrier is still to come: so there is work left. (What a
         # command has started beside them is not shown, as in LangGraph.)
@@ -256,7 +253,7 @@ def snapshot(
         created_at=timestamp(view.row.created_at),
         parent_config=None if view.parent is None else view.place.config(view.parent, view.parents),
         tasks=tuple(shown),
-        interrupts=tuple([i for t in shown for i in t.interrupts]),
+        interrupts=tuple(questions),
     )
 
 
@@ -283,7 +280,7 @@ def graphs_inside(view: View, children: Collection[str]) -> dict[str, tuple[str,
     """Task id -> (node, config of the graph that it is or calls), for the tasks of a view."""
     place = view.place
     found = {}
-    for task, task_id in zip(view.tasks(), view.task_ids(), strict=True):
+    for task, task_id in zip(*view.due(), strict=True):
         if task.name in children:
             name = uuid_text(task_id)
             found[name] = (task.name, place.below(task.name, name))

@@ -136,6 +136,7 @@ async def history(
     await journal.settled(key)
     upto, single = _upto(config.checkpoint_id, before), config.checkpoint_id is not None
     ns = program.own_namespace(config.checkpoint_ns)
+    nested = bool(program.children())
     left = min(1 if limit is None else limit, 1) if single else limit
     sizes = page_sizes(None if wanted else left)
     while upto != 0 and (left is None or left > 0):
@@ -148,7 +149,7 @@ async def history(
             known = {r.seq: row_metadata(r, runs.get(r.run), program.codec) for r in rows}
             rows = [r for r in rows if _has(known[r.seq], wanted)]
         for view in _views(program, thread_id, ns, sheet, runs, rows[-left:] if left else rows):
-            inside = await _inside(program, saver, view, subgraphs=False)
+            inside = await _inside(program, saver, view, subgraphs=False) if nested else None
             yield snapshot(program.spec, view, live=False, inside=inside)
         if single:
             return

@@ -34,7 +34,7 @@ from __future__ import annotations
 import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, pairwise, repeat
+from itertools import accumulate, islice, pairwise, repeat
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -374,9 +374,8 @@ class Inside:
         """The rows from one seq to another, byte for byte, of those that it holds."""
         found: list[CheckpointRow] = []
         for index in self._holding(first, last):
-            rows = self._of(index)
             start = self._starts[index]
-            found += rows[max(first - start, 0) : last - start + 1]
+            found += self._of(index, last)[max(first - start, 0) : last - start + 1]
         return found
 
     def parts(self, wanted: Sequence[int], upto: int) -> Iterator[CheckpointRow | SegmentRow]:
@@ -387,9 +386,8 @@ class Inside:
             wanted: Seqs of rows, in order.
             upto: The last row, which is one of them, or the last of the segment.
         """
-        indices = self._holding(self.segment.seq_from, upto)
         skipped: list[int] = []
-        for index in indices:
+        for index in self._holding(self.segment.seq_from, upto):
             low, high = self._starts[index], self._end(index)
             place = bisect_right(wanted, high) - 1
             asked = place >= 0 and wanted[place] >= low
@@ -399,7 +397,7 @@ class Inside:
             if skipped:
                 yield self._cut(skipped[0], skipped[-1])
                 skipped = []
-            yield from self._of(index)[: upto - low + 1]
+            yield from self._of(index, upto)[: upto - low + 1]
         if skipped:
             yield self._cut(skipped[0], skipped[-1])
 
@@ -433,17 +431,20 @@ class Inside:
         except (CorruptRecordError, *MISSHAPEN) as exc:
             raise damaged(self.segment, "Its detail cannot be read") from exc
 
-    def _of(self, index: int) -> list[CheckpointRow]:
-        known = self._rows.get(index)
-        if known is None:
-            known = self._rows[index] = self._taken_out(index)
+    def _of(self, index: int, last: int) -> list[CheckpointRow]:
+        """The rows of a piece, at least as far as a seq."""
+        known = self._rows.get(index, [])
+        last = min(last, self._end(index))
+        if not known or known[-1].seq < last:
+            known = self._rows[index] = self._taken_out(index, last)
         return known
 
-    def _taken_out(self, index: int) -> list[CheckpointRow]:
-        segment, piece, rows = self.segment, self._piece(index), list[CheckpointRow]()
-        whole = segment.body
+    def _taken_out(self, index: int, last: int) -> list[CheckpointRow]:
+        segment, rows = self.segment, list[CheckpointRow]()
+        whole, first = segment.body, self._starts[index]
         try:
-            for header, text, cuts in zip(*piece, strict=True):
+            columns = zip(*self._piece(index), strict=True)
+            for header, text, cuts in islice(columns, last - first + 1):
                 body = text.encode()
                 if cuts:
                     own, done = body, 0
@@ -454,9 +455,9 @@ class Inside:
                     pieces.append(own[done:])
                     body = b"".join(pieces)
                 rows.append(row_of(segment, header, body))
-        except (CorruptRecordError, *MISSHAPEN) as exc:
+        except MISSHAPEN as exc:
             raise damaged(segment, "Its detail cannot be read") from exc
-        if [row.seq for row in rows] != list(range(self._starts[index], self._end(index) + 1)):
+        if [row.seq for row in rows] != list(range(first, last + 1)):
             raise damaged(segment, "It does not hold the rows it names")
         for row in rows:
             if zlib.crc32(row.body) != row.crc:

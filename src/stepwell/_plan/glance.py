@@ -43,7 +43,7 @@ def due_at(
     tasks: list[Task] = []
     if TASKS in stored and TASKS in spec.stepping:
         tasks = pushed(spec, spec.channels[TASKS].from_checkpoint(stored[TASKS]))
-    if not versions:
+    if not versions or not (spec.waits or not spec.triggers.isdisjoint(stored)):
         return tasks
     plain, empty = spec.as_stored, spec.empty
     for name, node in spec.nodes.items():

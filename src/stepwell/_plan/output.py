@@ -73,8 +73,14 @@ def fold_writes(writes: Iterable[Write]) -> dict[str, Any]:
 def task_result(writes: Sequence[Write], keys: Sequence[str] | str) -> Any:
     """The `result` a snapshot shows for a finished task."""
     if isinstance(keys, str):
-        return fold_writes([w for w in writes if w[0] == keys]).get(keys)
-    return fold_writes([w for w in writes if w[0] in keys])
+        return fold_writes(w for w in writes if w[0] == keys).get(keys)
+    result: dict[str, Any] = {}
+    for channel, value in writes:
+        if channel in result:
+            return fold_writes(w for w in writes if w[0] in keys)
+        if channel in keys:
+            result[channel] = value
+    return result
 
 
 def task_update(writes: Sequence[Write], keys: Sequence[str] | str) -> Any:

@@ -113,7 +113,9 @@ class GraphSpec:
         "stepping",
         "told",
         "triggered_by",
+        "triggers",
         "untracked",
+        "waits",
     )
 
     def __init__(
@@ -175,6 +177,9 @@ class GraphSpec:
             for trigger in node.triggers:
                 triggered_by.setdefault(trigger, []).append(node.name)
         self.triggered_by = {k: tuple(v) for k, v in triggered_by.items()}
+        self.triggers = frozenset(triggered_by)
+        self.waits = not self.triggers <= self.empty
+        """Whether a trigger may hold something although nothing is stored of it."""
         self.after = {
             k: tuple(self.nodes[name] for name in sorted(v)) for k, v in triggered_by.items()
         }
