@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypedDict
@@ -11,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from stepwell import open_saver
+from stepwell._journal.folded import Folded
 from stepwell._journal.layouts import FOLD_ROWS, KEPT_ROWS
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import HistoryPage, Loaded
@@ -23,6 +25,8 @@ ROWS_MAX = 2 * FOLD_ROWS + KEPT_ROWS
 """What is not folded yet, and one segment taken apart."""
 SEGMENTS_MAX = 20
 """Of 1,500 checkpoints: those of a thousand, and of a hundred."""
+CALLS_MAX = 60
+"""Python calls for an entry of a history."""
 CONFIG: dict[str, Any] = {"configurable": {"thread_id": "t"}, "recursion_limit": 10_000}
 
 
@@ -169,6 +173,54 @@ async def test_what_is_read_does_not_follow_the_length(
     read = reads.take()
     assert read.rows <= ROWS_MAX
     assert read.segments <= SEGMENTS_MAX
+
+
+async def test_a_state_in_the_middle_folds_a_piece(
+    saver: Saver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a segment of a thousand rows and more, no more are folded one by one than a hundred."""
+    graph = build(saver)
+    await grow(saver, graph, LONG)
+    configs = [s.config async for s in graph.aget_state_history(CONFIG)]
+    folded = 0
+    real = Folded.add
+
+    def add(self: Folded, document: dict[str, Any]) -> None:
+        nonlocal folded
+        folded += 1
+        real(self, document)
+
+    monkeypatch.setattr(Folded, "add", add)
+    for at in range(100, LONG, 271):
+        folded = 0
+        old = await graph.aget_state(configs[-at])
+        assert len(old.values["log"]) == at - 2
+        assert folded <= FOLD_ROWS + 1
+
+
+async def test_what_an_entry_of_a_history_costs(saver: Saver) -> None:
+    """Calls, counted in the loop's thread: the difference of two lengths, by entry."""
+    graph = build(saver)
+    await grow(saver, graph, LONG)
+    calls = 0
+
+    def count(_frame: Any, event: str, _arg: Any) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    async def made(limit: int) -> int:
+        nonlocal calls
+        calls = 0
+        sys.setprofile(count)
+        try:
+            entries = [s async for s in graph.aget_state_history(CONFIG, limit=limit)]
+        finally:
+            sys.setprofile(None)
+        assert len(entries) == limit
+        return calls
+
+    few, many = await made(200), await made(400)
+    assert (many - few) / 200 <= CALLS_MAX
 
 
 async def test_a_turn_reads_what_is_not_folded(saver: Saver, events: list[Any]) -> None:

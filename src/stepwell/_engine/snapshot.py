@@ -157,9 +157,10 @@ class View:
             )
         return self._state
 
-    def values(self) -> dict[str, Any]:
-        """The values of the state keys that hold one, as the checkpoint has them."""
-        return values_at(self.spec, self._values)
+    def values(self, keys: Sequence[str] | str) -> Any:
+        """The values of some state keys, as the checkpoint has them; see `project`."""
+        values = values_at(self.spec, self._values)
+        return values if keys == self.spec.state_keys else of_values(self.spec, values, keys)
 
     def due(self) -> tuple[list[Task], list[bytes]]:
         """The tasks that were due after the checkpoint, without their input, and their ids."""
@@ -246,7 +247,9 @@ def snapshot(
         # command has started beside them is not shown, as in LangGraph.)
         left = [t.name for t in tasks]
     return StateSnapshot(
-        values=of_values(spec, view.values() if state is None else state.values, spec.state_view),
+        values=view.values(spec.state_view)
+        if state is None
+        else project(spec, state, spec.state_view),
         next=tuple(left),
         config=view.place.config(view.name, view.parents),
         metadata=view.metadata,

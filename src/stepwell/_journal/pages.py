@@ -95,7 +95,10 @@ class Sheet:
         rows: dict[int, CheckpointRow] = {}
         current, at = Folded(), 0
         for piece in self._pieces(sorted({*chosen, *branched}), chosen):
-            parent = _parent(piece)
+            if isinstance(piece, CheckpointRow):
+                parent = piece.seq - 1 if piece.parent is None else piece.parent
+            else:
+                parent = _parent(piece)
             if parent != at:
                 current = _branch(saved, parent, piece)
             if isinstance(piece, CheckpointRow):
