@@ -433,10 +433,10 @@ class Inside:
 
     def _of(self, index: int, last: int) -> list[CheckpointRow]:
         """The rows of a piece, at least as far as a seq."""
-        known = self._rows.get(index, [])
-        last = min(last, self._end(index))
-        if not known or known[-1].seq < last:
-            known = self._rows[index] = self._taken_out(index, last)
+        known, end = self._rows.get(index, []), self._end(index)
+        if not known or known[-1].seq < min(last, end):
+            # One more: what extends a row is asked for next, for what the row's tasks did.
+            known = self._rows[index] = self._taken_out(index, min(last + 1, end))
         return known
 
     def _taken_out(self, index: int, last: int) -> list[CheckpointRow]:
