@@ -28,12 +28,12 @@ ALICE, BOB = worker("alice"), worker("bob")
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What is asked of the server, by name, on whatever connection."""
+    """What is asked of the server, by name, but for locks: their session may be repaired."""
     found = []
 
     def watch(driver):
         database = driver._db
-        fetch, snapshot, locks = database.fetch, database.snapshot, database.locks._ask
+        fetch, snapshot = database.fetch, database.snapshot
 
         async def noted(name, *args, **more):
             found.append(name)
@@ -43,14 +43,8 @@ def asked(monkeypatch):
             found.append("load")
             return snapshot(**more)
 
-        async def locking(name, keys):
-            if keys:
-                found.append(name)
-            return await locks(name, keys)
-
         monkeypatch.setattr(database, "fetch", noted)
         monkeypatch.setattr(database, "snapshot", loads)
-        monkeypatch.setattr(database.locks, "_ask", locking)
 
     def taken():
         names = list(found)
@@ -67,26 +61,26 @@ async def let_go(writer):
     await writer.driver.unlock([writer.held])
 
 
-async def test_a_claim_is_a_lock_and_a_statement(pg_schema, asked):
+async def test_a_claim_is_one_statement(pg_schema, asked):
     """Of a thread that is new, or that this driver has let go, by whatever means. One that is
     met for the first time is guessed to be new: the refusal says how it stands."""
     async with opened(pg_schema) as driver, opened(pg_schema) as other:
         for each in (driver, other):
             asked.watch(each)
         alice = await take(driver, thread_key(), ALICE)
-        assert asked() == ["lock", "claim"]
+        assert asked() == ["claim"]
         await let_go(alice)
         asked()
         again = await take(driver, thread_key(), ALICE)
-        assert asked() == ["lock", "claim"]
+        assert asked() == ["claim"]
         assert bodies(again.claim.loaded.rows) == [b"last"]
         await again.release()
         asked()
         bob = await take(other, thread_key(), BOB)
-        assert asked() == ["lock", "claim", "claim"]
+        assert asked() == ["claim", "claim"]
         assert bodies(bob.claim.loaded.rows) == [b"last"]
         assert isinstance((await driver.claim([claim_request(thread_key(), ALICE)]))[0], Busy)
-        assert asked() == ["lock", "claim", "unlock"]
+        assert asked() == ["claim"]
         for _ in range(3):  # who waits only looks
             found = await driver.claim([claim_request(thread_key(), ALICE)])
             assert isinstance(found[0], Busy)
@@ -94,9 +88,9 @@ async def test_a_claim_is_a_lock_and_a_statement(pg_schema, asked):
         await bob.release()
         asked()
         await let_go(await take(driver, thread_key(), ALICE))
-        assert asked()[:3] == ["present", "lock", "claim"]
+        assert asked() == ["present", "claim"]
         await take(driver, thread_key(), ALICE)
-        assert asked() == ["lock", "claim"]
+        assert asked() == ["claim"]
 
 
 async def test_a_thread_that_was_deleted_and_made_again_is_met_as_it_is(pg_schema, asked):
@@ -107,7 +101,7 @@ async def test_a_thread_that_was_deleted_and_made_again_is_met_as_it_is(pg_schem
         assert await other.delete(Held(bob.key, bob.epoch, bob.claim.lock_key), BOB)
         asked.watch(driver)
         new = await take(driver, thread_key(), ALICE)
-        assert asked() == ["lock", "claim", "claim"]
+        assert asked() == ["claim", "claim"]
         assert (new.claim.record_no, list(new.claim.loaded.rows)) == (0, [])
         assert new.claim.loaded.thread.uid != alice.claim.loaded.thread.uid
 
@@ -162,7 +156,7 @@ async def test_a_claim_brings_what_a_load_brings(pg_schema, asked, segments, for
         await alice.release()
         asked.watch(driver)
         bob = await take(driver, thread_key(), BOB)
-        assert asked() == ["lock", "claim", *(["load"] if fork else [])]
+        assert asked() == ["claim", *(["load"] if fork else [])]
         [read] = await driver.load([LoadRequest(thread_key(), current=True)])
         assert without_times(bob.claim.loaded) == without_times(read)
         assert read.runs
@@ -177,7 +171,7 @@ async def test_what_is_asked_for_by_name_is_loaded_apart(pg_schema, asked):
             await alice.release()
             asked()
             alice = await take(driver, thread_key(), ALICE, **more)
-            assert asked()[:3] == ["lock", "claim", "load"]
+            assert asked() == ["claim", "load"]
             assert bodies(alice.claim.loaded.rows) == seen
 
 
@@ -228,7 +222,7 @@ async def test_what_comes_between_snapshot_and_claim_is_loaded(pg_schema, asked,
             else:
                 await alice.append(checkpoint(b"7"), let_go=True)
         bob = await claiming
-        assert asked() == ["lock", "claim", "load"]
+        assert asked() == ["claim", "load"]
         loaded = bob.claim.loaded
         assert loaded.thread.record_no == bob.claim.record_no == (7 if between == "record" else 5)
         if between == "record":
