@@ -25,7 +25,7 @@ ROWS_MAX = 2 * FOLD_ROWS + KEPT_ROWS
 """What is not folded yet, and one segment taken apart."""
 SEGMENTS_MAX = 20
 """Of 1,500 checkpoints: those of a thousand, and of a hundred."""
-CALLS_MAX = 60
+CALLS_MAX = 62
 """Python calls for an entry of a history."""
 CONFIG: dict[str, Any] = {"configurable": {"thread_id": "t"}, "recursion_limit": 10_000}
 

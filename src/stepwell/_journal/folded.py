@@ -100,6 +100,9 @@ class Folded:
                 values[channel] = op[1]
             elif what == "x":
                 values.pop(channel, None)
+            elif what == "a" and type(items := values.get(channel)) is list:
+                items.extend(op[1])
+                continue
             else:
                 self._apply(channel, op, entries)
                 continue
