@@ -72,15 +72,34 @@ def asked(reading: Reading, medium: str) -> Iterator[tuple[str, str, float]]:
         yield f"{reading.share} of the floor", "floor", reading.share
 
 
+def paced(reading: Reading, found: Mapping[str, Mapping[int, float]]) -> float:
+    """How much further away a goal is than on the machine it was set on: 1, or more on a slower
+    one, told by what LangGraph takes."""
+    theirs = found["langgraph"]
+    if reading.paced is None or not theirs:
+        return 1.0
+    taken = statistics.median(theirs.values()) / reading.paced
+    return max(1.0, 1 / taken if reading.more else taken)
+
+
 def verdict(reading: Reading, found: Mapping[str, Mapping[int, float]], medium: str) -> str:
-    """Whether what is wanted is there: "yes", or "NO" and what is missing."""
+    """Whether what is wanted is there: "yes", or "NO" and what is missing.
+
+    "yes (/ 2.5)": the value is, for a machine that is 2.5 times slower.
+    """
     mine = found["stepwell"]
     middle = max(mine.values()) if reading.of == "max" else statistics.median(mine.values())
     missing, unknown, all_of_it = [], [], list(asked(reading, medium))
+    slower = ""
     for text, whom, bound in all_of_it:
         if whom == "goal":
-            if middle < bound if reading.more else middle > bound:
-                missing.append(text)
+            over = bound / middle if reading.more else middle / bound
+            pace = paced(reading, found)
+            if over > pace:
+                here = middle * pace if reading.more else middle / pace
+                missing.append(text if pace == 1 else f"{text}: {number(here)}")
+            elif over > 1:
+                slower = f" (/ {number(pace)})"
             continue
         times = better(reading, mine, found[whom])
         if times is None:
@@ -91,7 +110,7 @@ def verdict(reading: Reading, found: Mapping[str, Mapping[int, float]], medium: 
         return f"NO ({'; '.join(missing)})"
     if unknown:
         return f"not measured: {'; '.join(unknown)}"
-    return "yes" if all_of_it else "-"
+    return f"yes{slower}" if all_of_it else "-"
 
 
 def line(

@@ -85,6 +85,19 @@ def test_larger_is_better_where_the_reading_says_so():
     assert verdict(reading, found(stepwell=99.0), "disk") == "NO (>= 100)"
 
 
+def test_a_goal_is_as_far_away_as_the_machine_is_slow():
+    """LangGraph took 200 where the goal was set; here it takes three times that."""
+    slow = Reading(id="X", title="x", metric="us", unit="us", goal=8, paced=200)
+    assert verdict(slow, found(stepwell=23.0, langgraph=600.0), "disk") == "yes (/ 3)"
+    assert verdict(slow, found(stepwell=30.0, langgraph=600.0), "disk") == "NO (<= 8: 10)"
+    assert verdict(slow, found(stepwell=7.0, langgraph=600.0), "disk") == "yes"
+    assert verdict(slow, found(stepwell=9.0, langgraph=100.0), "disk") == "NO (<= 8)"
+    assert verdict(slow, found(stepwell=9.0), "disk") == "NO (<= 8)"
+    fast = Reading(id="X", title="x", metric="n", unit="/s", goal=100, paced=50, more=True)
+    assert verdict(fast, found(stepwell=40.0, langgraph=10.0), "disk") == "yes (/ 5)"
+    assert verdict(fast, found(stepwell=10.0, langgraph=10.0), "disk") == "NO (>= 100: 50)"
+
+
 def test_the_worst_round_counts_where_a_bound_is_promised():
     reading = Reading(id="X", title="x", metric="us", unit="steps", goal=1, of="max")
     case = Case(name="X", workload="chain", readings=(reading,))
