@@ -93,12 +93,11 @@ def verdict(reading: Reading, found: Mapping[str, Mapping[int, float]], medium: 
     slower = ""
     for text, whom, bound in all_of_it:
         if whom == "goal":
-            over = bound / middle if reading.more else middle / bound
             pace = paced(reading, found)
-            if over > pace:
-                here = middle * pace if reading.more else middle / pace
+            here = middle * pace if reading.more else middle / pace
+            if here < bound if reading.more else here > bound:
                 missing.append(text if pace == 1 else f"{text}: {number(here)}")
-            elif over > 1:
+            elif middle < bound if reading.more else middle > bound:
                 slower = f" (/ {number(pace)})"
             continue
         times = better(reading, mine, found[whom])

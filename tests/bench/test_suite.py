@@ -96,6 +96,8 @@ def test_a_goal_is_as_far_away_as_the_machine_is_slow():
     fast = Reading(id="X", title="x", metric="n", unit="/s", goal=100, paced=50, more=True)
     assert verdict(fast, found(stepwell=40.0, langgraph=10.0), "disk") == "yes (/ 5)"
     assert verdict(fast, found(stepwell=10.0, langgraph=10.0), "disk") == "NO (>= 100: 50)"
+    none = Reading(id="X", title="x", metric="lost", unit="steps", goal=0)
+    assert verdict(none, found(stepwell=0.0), "disk") == "yes"
 
 
 def test_the_worst_round_counts_where_a_bound_is_promised():
