@@ -5,11 +5,17 @@ from __future__ import annotations
 import operator
 from typing import Annotated, Any, TypedDict
 
+import pytest
+
+from stepwell._journal import details
 from stepwell._journal.load import chain, fold
+from stepwell._journal.merging import merge_segments
 from stepwell._journal.segments import pack_segment
+from stepwell._journal.track import REPAIR_BYTES_MAX
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import CheckpointRow, Relayout
 from stepwell.graph import END, START, StateGraph
+from stepwell.types import Overwrite
 
 CONFIG: dict[str, Any] = {"configurable": {"thread_id": "t"}}
 
@@ -109,3 +115,63 @@ async def test_a_page_that_ends_before_a_fork_into_a_folded_stretch(saver: Saver
             ]
             assert page == whole[at + 1 : at + 1 + size], (size, at)
     assert [await graph.aget_state(s.config) for s in whole] == whole
+
+
+async def test_a_filtered_history_shows_what_tasks_at_the_end_of_a_segment_did(
+    saver: Saver,
+) -> None:
+    """It stands in the first row of the next segment, of which nothing else is shown."""
+    graph = build(saver)
+    for start in (0, 10, 20):
+        await graph.ainvoke({"n": start, "log": []}, {**CONFIG, "metadata": {"part": start}})
+    before = [s async for s in graph.aget_state_history(CONFIG)]
+    journal = await saver.journal()
+    rows = list((await journal.history(saver.key("t"), "", None)).rows)
+    await fold_away(saver, rows[:8], [])
+    await fold_away(saver, rows[8:20], rows[:8])
+    for shown in before:
+        step = shown.metadata["step"]
+        found = [s async for s in graph.aget_state_history(CONFIG, filter={"step": step})]
+        assert found == [shown]
+
+
+async def test_a_value_from_the_middle_of_a_segment_that_is_changed_in_place(
+    saver: Saver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a fork extends is told once more to write down what became of a long list: as it was
+    stored, not as nodes have left it."""
+
+    class Long(TypedDict):
+        n: int
+        items: Annotated[list[Any], operator.add]
+
+    def add(state: Long) -> dict[str, Any]:
+        items = state["items"]
+        if state["n"] < 0:
+            items[-2]["v"] = "changed"
+            return {"n": 0, "items": Overwrite([*items, {"v": "new"}])}
+        return {"n": state["n"] + 1, "items": [{"v": state["n"] + 1}]}
+
+    builder = StateGraph(Long).add_node("add", add).add_edge(START, "add")
+    builder.add_conditional_edges("add", lambda s: END if s["n"] % 30 == 0 else "add")
+    graph = builder.compile(saver)
+    monkeypatch.setattr(details, "PIECE_ROWS", 1)
+    words = [{"text": "x" * 1000, "i": i} for i in range(REPAIR_BYTES_MAX // 1000 + 10)]
+    await graph.ainvoke({"n": 0, "items": words}, {**CONFIG, "recursion_limit": 40})
+    before = [s async for s in graph.aget_state_history(CONFIG)]
+    journal = await saver.journal()
+    rows = list((await journal.history(saver.key("t"), "", None)).rows)
+    driver = journal.driver
+    layout = await driver.layout(saver.key("t"), "")
+    assert layout.thread is not None
+    segments = [pack_segment([row], fold(rows[:at])) for at, row in enumerate(rows[:-5])]
+    change = Relayout(
+        saver.key("t"), 0, layout.thread.layout_no,
+        rows_gone=[row.seq for row in rows[:-5]], segments=[merge_segments(segments)],
+    )  # fmt: skip
+    assert await driver.write_segments(change)
+    (old,) = (s for s in before if s.values.get("n") == 15)
+    fork = await graph.aupdate_state(old.config, {"n": -1}, as_node="add")
+    await graph.ainvoke(None, fork)
+    items = (await graph.aget_state(CONFIG)).values["items"]
+    assert items[-3:] == [{"v": "changed"}, {"v": 15}, {"v": "new"}]

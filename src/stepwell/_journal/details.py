@@ -258,7 +258,9 @@ def resolved(frame: dict[str, Any], body: bytes) -> dict[str, Any]:
 
 def _read(op: list[Any], body: bytes) -> list[Any]:
     if type(op[0]) is not int:
-        return [list(part) if type(part) is list else part for part in op]
+        # Nodes may change what is in it, and the frame is read again.
+        copied: list[Any] = orjson.loads(orjson.dumps(op))
+        return copied
     start, length, kind, listed = op
     data = body[start : start + length]
     return [kind, orjson.loads(b"[%b]" % data if listed else data)]

@@ -152,10 +152,12 @@ class Sheet:
                 asked = points[bisect_left(points, first) : bisect_right(points, piece.seq_to)]
                 if asked == [piece.seq_to] and piece.seq_to not in chosen:
                     asked = []
-                if not asked:
+                told = {seq + 1 for seq in asked if seq in chosen and seq < piece.seq_to}
+                if _parent(piece) in chosen:
+                    told.add(first)
+                if not asked and not told:
                     yield piece
                     continue
-                told = {seq + 1 for seq in asked if seq in chosen and seq < piece.seq_to}
                 wanted = sorted({*asked, *told})
                 upto = piece.seq_to if piece.seq_to in goes_on else wanted[-1]
                 yield from self._inside(piece).parts(wanted, upto)
