@@ -6,6 +6,7 @@ import asyncio
 import pytest
 
 from stepwell.checkpoint.driver import Busy, Claim, Held, LoadRequest, Relayout, SegmentRow
+from stepwell.checkpoint.postgres import _claim
 from stepwell.checkpoint.postgres._rows import key_of
 from stepwell.testing._rows import (
     bodies,
@@ -160,6 +161,27 @@ async def test_a_claim_brings_what_a_load_brings(pg_schema, asked, segments, for
         [read] = await driver.load([LoadRequest(thread_key(), current=True)])
         assert without_times(bob.claim.loaded) == without_times(read)
         assert read.runs
+
+
+async def test_what_is_large_is_read_behind_the_claim(pg_schema, asked, monkeypatch):
+    """Else its row would stay locked while it is sent, and a claim that is waited for no longer
+    than a commit would never pass; the more threads a batch asks for, the less it reads of each."""
+    keys = [thread_key(name) for name in ("one", "two")]
+    async with opened(pg_schema) as driver:
+        for key in keys:
+            alice = await take(driver, key, ALICE)
+            await alice.append(checkpoint(b"x" * 1000))
+            await let_go(alice)
+        monkeypatch.setattr(_claim, "LOAD_BYTES_MAX", 1500)
+        asked.watch(driver)
+        bob = await take(driver, keys[0], BOB)
+        assert asked() == ["claim"]
+        await bob.release()
+        asked()
+        found = await driver.claim([claim_request(key, ALICE) for key in keys])
+        assert asked() == ["claim", "load"]
+        for claim in found:
+            assert bodies(claim.loaded.rows) == [b"x" * 1000, b"last"]
 
 
 async def test_what_is_asked_for_by_name_is_loaded_apart(pg_schema, asked):

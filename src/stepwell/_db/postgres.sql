@@ -126,7 +126,9 @@ FROM unnest($1::int8[]) WITH ORDINALITY AS w(k, i);
 -- Compare-and-set of the epoch of many threads, and what was claimed, loaded. $1 thread keys,
 -- $2 scopes, $3 thread ids, $4 fresh uids, $5 fresh starts, $6 workers, $7 lock keys, $8 lease in
 -- seconds, $9 epoch as read, or guessed (0: no row), $10 beat as read (only for a confirmed
--- suspicion), $11 whether to load the newest state of the root.
+-- suspicion), $11 whether to load the newest state of the root, $13 unless the thread has more
+-- bytes than this: the row stays locked until all has been sent, and that is waited for only as
+-- long as for a commit. Who reads much reads it afterwards.
 -- A row locked just now is left out (the caller looks again), so claims cannot deadlock and
 -- one stranger's lock holds up nobody; new rows go in by key, for the same reason.
 --
@@ -156,7 +158,8 @@ WITH want AS MATERIALIZED (
     lease_until = clock_timestamp() + make_interval(secs => h.ttl_s),
     claim_no = t.record_no, request = NULL, wanted_at = NULL
   FROM held h WHERE t.key = h.key AND h.free
-  RETURNING h.i, coalesce(h.o <> h.worker, false), h.loads AND t.record_no > 0 AS loads, t.key, {thread}
+  RETURNING h.i, coalesce(h.o <> h.worker, false), h.loads AND t.record_no > 0 AND t.bytes <= $13::int8 AS loads,
+    t.key, {thread}
 ), made AS (
   INSERT INTO {schema}.stepwell_thread AS t
     (key, scope, thread_id, uid, epoch, layout_no, owner, lock_key, lease_until)

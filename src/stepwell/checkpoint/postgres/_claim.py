@@ -43,6 +43,8 @@ BREAKS: Final = 5
 """Connections that one claim may lose on its way."""
 PAUSE_S: Final = 0.025
 """ROUNDS x PAUSE_S is how long a claim waits for a row that a stranger has locked."""
+LOAD_BYTES_MAX: Final = 16 << 20
+"""Bytes of threads that one claim statement loads, all together; larger ones are read after it."""
 _KNOWN_MAX: Final = 100_000
 
 
@@ -259,8 +261,9 @@ class Claims:
         refused: set[UUID],
     ) -> None:
         columns = zip(*map(_claim_values, attempts), strict=True)
+        bytes_max = LOAD_BYTES_MAX // len(attempts)
         try:
-            records = await self._db.fetch("claim", *columns, NAMESPACES_MAX + 1)
+            records = await self._db.fetch("claim", *columns, NAMESPACES_MAX + 1, bytes_max)
         except StorageUnavailableError as error:
             if error.context.get("sqlstate") != LOCK_TIMEOUT:
                 raise
