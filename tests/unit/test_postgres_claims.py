@@ -163,6 +163,24 @@ async def test_a_claim_brings_what_a_load_brings(pg_schema, asked, segments, for
         assert read.runs
 
 
+async def test_what_pruning_leaves_comes_with_the_claim(pg_schema, asked):
+    """It says what it extends, as forks do; and it is one line nevertheless."""
+    async with opened(pg_schema) as driver:
+        alice = await take(driver, thread_key(), ALICE)
+        await make(alice)
+        await alice.release()
+        tail = f'"{pg_schema}".stepwell_tail'
+        await execute(f"DELETE FROM {tail} WHERE $1 AND ns = 0 AND seq IN (1, 2, 4)", True)
+        await execute(f"UPDATE {tail} SET parent = 0 WHERE $1 AND ns = 0 AND seq = 3", True)
+        await execute(f"UPDATE {tail} SET parent = 3 WHERE $1 AND ns = 0 AND seq = 5", True)
+        asked.watch(driver)
+        bob = await take(driver, thread_key(), BOB)
+        assert asked() == ["claim"]
+        [read] = await driver.load([LoadRequest(thread_key(), current=True)])
+        assert without_times(bob.claim.loaded) == without_times(read)
+        assert bodies(read.rows) == [b"3", b"5"]
+
+
 async def test_what_is_large_is_read_behind_the_claim(pg_schema, asked, monkeypatch):
     """Else its row would stay locked while it is sent, and a claim that is waited for no longer
     than a commit would never pass; the more threads a batch asks for, the less it reads of each."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import field
+from operator import itemgetter
 from typing import Final, NamedTuple
 from uuid import UUID
 
@@ -57,7 +58,9 @@ class Answer:
     row: ThreadRow
     taken_over: bool
     whole: bool = False
-    """Whether what was read is the newest state: of the moment of the claim, and in one line."""
+    """Whether what was read is the newest state: of the moment of the claim."""
+    parted: bool = False
+    """Whether anything says what it extends: a fork, or what was behind it has been pruned."""
     rows: list[CheckpointRow] = field(default_factory=list)
     segments: list[SegmentRow] = field(default_factory=list)
     writes: list[WriteRow] = field(default_factory=list)
@@ -74,10 +77,23 @@ class Answer:
         rows.sort(key=lambda r: r.seq)
         segments.sort(key=lambda s: s.seq_from)
         last = max([0, *(r.seq for r in rows[-1:]), *(s.seq_to for s in segments[-1:])])
+        if self.parted and not (self._is_line() and last == row.namespaces[0][1]):
+            return None
         if last < row.namespaces[0][1]:
             rows, segments, writes = [], [], []  # it was pruned: these are not its ancestors
         writes.sort(key=lambda w: (w.record_no, w.idx))
         return Loaded(thread=row, ns=0, rows=rows, segments=segments, writes=writes, runs=self.runs)
+
+    def _is_line(self) -> bool:
+        """Whether each piece extends the one before it, as what pruning leaves mostly does."""
+        pieces = [(r.seq, r.seq, r.parent) for r in self.rows]
+        pieces += [(s.seq_from, s.seq_to, s.parent) for s in self.segments]
+        end = 0
+        for first, last, parent in sorted(pieces, key=itemgetter(0)):
+            if (first - 1 if parent is None else parent) != end:
+                return False
+            end = last
+        return True
 
 
 def read_answers(
@@ -107,8 +123,8 @@ def _answer(record: Record) -> Answer:
     kept = {number: (name, head) for number, name, head in spaces[:NAMESPACES_MAX]}
     row = thread_row(record[_THREAD], kept, more=len(spaces) > NAMESPACES_MAX)
     read = record[32:35]
-    whole = record[3] and read == (row.epoch - 1, row.record_no, row.layout_no) and not record[35]
-    return Answer(row=row, taken_over=record[2], whole=whole)
+    whole = record[3] and read == (row.epoch - 1, row.record_no, row.layout_no)
+    return Answer(row=row, taken_over=record[2], whole=whole, parted=record[35])
 
 
 def _seen(record: Record) -> Seen:
