@@ -15,7 +15,7 @@ from stepwell._journal.track import REPAIR_BYTES_MAX
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import CheckpointRow, Relayout
 from stepwell.graph import END, START, StateGraph
-from stepwell.types import Overwrite
+from stepwell.types import Command, Overwrite, interrupt
 
 CONFIG: dict[str, Any] = {"configurable": {"thread_id": "t"}}
 
@@ -175,3 +175,35 @@ async def test_a_value_from_the_middle_of_a_segment_that_is_changed_in_place(
     await graph.ainvoke(None, fork)
     items = (await graph.aget_state(CONFIG)).values["items"]
     assert items[-3:] == [{"v": "changed"}, {"v": 15}, {"v": "new"}]
+
+
+def merged(old: dict[str, int], new: dict[str, int]) -> dict[str, int]:
+    """Works in place."""
+    old.update(new)
+    return old
+
+
+class Merged(TypedDict):
+    """A counter, and notes."""
+
+    n: int
+    notes: Annotated[dict[str, int], merged]
+
+
+async def test_what_a_command_wrote_is_shown_where_it_was_and_not_before(saver: Saver) -> None:
+    """A reducer that works in place does not reach the values of older checkpoints."""
+
+    def count(state: Merged) -> dict[str, Any]:
+        return {"n": state["n"] + 1}
+
+    def ask(state: Merged) -> dict[str, Any]:
+        interrupt("go on?")
+        return {"n": state["n"] + 1}
+
+    builder = StateGraph(Merged).add_node("count", count).add_node("ask", ask)
+    graph = builder.add_edge(START, "count").add_edge("count", "ask").compile(saver)
+    await graph.ainvoke({"n": 0, "notes": {"first": 1}}, CONFIG)
+    await graph.ainvoke(Command(resume="yes", update={"notes": {"late": 1}}), CONFIG)
+    shown = [s.values.get("notes") async for s in graph.aget_state_history(CONFIG)]
+    both = {"first": 1, "late": 1}
+    assert shown == [both, both, {"first": 1}, {}]

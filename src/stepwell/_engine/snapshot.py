@@ -221,14 +221,16 @@ def snapshot(
     pending, (tasks, ids) = view.pending, view.due()
     state: ThreadState | None = None
     if null_writes := pending.outputs.get(NULL_TASK):
-        state = view.state
+        # A copy: other checkpoints of a history share values with this one, and reducers may
+        # work in place.
+        state = view.state.copy(spec)
         apply(spec, state, [(Outside("__input__"), null_writes)])
     finished = _finished(tasks, ids, pending) if live else {}
     if finished:
         done: list[TaskWrites] = [
             (t, finished[i]) for t, i in zip(tasks, ids, strict=True) if i in finished
         ]
-        tried = applied(spec, view.state, done)
+        tried = applied(spec, view.state if state is None else state, done)
         if tried is None:
             finished = {}
         else:
