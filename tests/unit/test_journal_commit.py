@@ -591,6 +591,41 @@ async def test_landed_in_part_completes_that_part_and_sends_the_rest():
         assert await process.database.bodies(key()) == [b"0", b"1", b"2"]
 
 
+@simulated
+async def test_what_is_appended_behind_the_rest_of_a_slice_loses_nothing():
+    """The rest of a slice that landed in part waits to be sent, others wait behind it, and whoever
+    hears that the first part is durable appends at once."""
+    async with world() as (journal, process):
+        handle = await journal.acquire(key())
+        whole = process._commit
+        cut = []
+        process.gate = asyncio.Event()
+
+        async def in_part(piece):
+            if cut:
+                return await whole(piece)
+            cut.append(piece)
+            first = Slice(
+                key=piece.key, epoch=piece.epoch, owner=piece.owner, record_no=piece.record_no,
+                record_no_after=piece.record_no + 1, lease_ttl_s=piece.lease_ttl_s,
+                checkpoints=piece.checkpoints[:1], heads={0: 1},
+            )  # fmt: skip
+            assert await whole(first) == Committed(1)
+            return Committed(1, landed=True)
+
+        process._commit = in_part
+        one, two, late = step(handle, b"1"), step(handle, b"2"), []
+        one.ticket.add_done_callback(lambda _: late.append(step(handle, b"3")))
+        await asyncio.sleep(0.1)
+        inner = handle.namespace("inner")
+        three = step(handle, b"x", ns=inner)
+        process.gate.set()
+        await asyncio.wait_for(asyncio.gather(one.ticket, two.ticket, three.ticket), 5)
+        await asyncio.wait_for(late[0].ticket, 5)
+        assert await process.database.bodies(key()) == [b"1", b"2", b"3"]
+        assert (await process.database.row(key())).namespaces[inner] == ("inner", 1)
+
+
 def test_a_process_is_a_driver():
     """The fake of these tests has every verb of the SPI."""
     from stepwell.checkpoint.driver import Driver

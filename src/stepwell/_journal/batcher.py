@@ -162,7 +162,7 @@ class Lane:
                 ready.popleft()  # most are such: one checkpoint, and it is a slice already
                 outbox.queued = False
                 batch.append(sent)
-                rows -= 1
+                rows -= sent.count
                 size -= sent.size
                 continue
             if sent is None:
