@@ -8,6 +8,7 @@ import pytest
 
 from stepwell.checkpoint.driver import CheckpointRow
 from stepwell.errors import InternalError, StaleWriterError, StorageUnavailableError
+from stepwell.observe import CommitFinished
 from tests.simulation._journal_world import (
     Database,
     Heard,
@@ -243,6 +244,20 @@ async def test_who_observes_hears_of_each_commit():
         assert ticket is not None
         await ticket
         assert [type(event).__name__ for event in heard.events].count("CommitFinished") == 1
+
+
+@simulated
+async def test_checkpoints_that_are_slices_already_are_counted_among_what_waits():
+    heard, process = Heard(), Process(Database())
+    async with opened(process, observers=heard.observers) as journal:
+        handles = [await journal.acquire(key(f"{n}")) for n in range(3)]
+        process.gate = asyncio.Event()
+        first = at_once(handles[0], b"1")
+        await asyncio.sleep(0.1)
+        others = [at_once(handles[1], b"1"), step(handles[2], b"1").ticket]
+        process.gate.set()
+        await asyncio.gather(first, *others)
+        assert [event.queued_rows for event in heard.of(CommitFinished)] == [2, 0]
 
 
 @simulated

@@ -405,7 +405,7 @@ class Lane:
                     bytes=sum(sent.size for sent in part),
                     duration_s=self._clock.monotonic() - sent_at,
                     refused=refused,
-                    queued_rows=sum(len(outbox.pending) for outbox in self._ready),
+                    queued_rows=sum(outbox.waiting for outbox in self._ready),
                     thread_ids=tuple(
                         sent.outbox.key.thread_id
                         for sent, outcome in zip(part, outcomes, strict=True)

@@ -215,6 +215,13 @@ class Outbox:
     # -- sending
 
     @property
+    def waiting(self) -> int:
+        """How many records have not been sent."""
+        sent = self.sent
+        unsent = 0 if sent is None or sent.first_sent_at is not None else sent.count
+        return len(self.pending) + unsent
+
+    @property
     def ends_with_write(self) -> bool:
         """Whether what a task left is the last that was appended, and nothing is under way."""
         pending = self.pending
