@@ -20,6 +20,7 @@ from tests.simulation._journal_world import (
     opened,
     step,
     unavailable,
+    waited_for,
     world,
 )
 from tests.simulation._virtual import simulated
@@ -144,6 +145,25 @@ async def test_a_slice_under_way_when_the_claim_is_lost_tells_the_truth():
         await first
         with pytest.raises(StaleWriterError):
             await handle.flushed()
+
+
+@simulated
+async def test_a_checkpoint_that_waits_for_its_turn_when_the_claim_is_lost_fails_at_once():
+    """It was never sent, and is not any more, however long the commit before it takes."""
+    async with world(lease_ttl_s=3.0) as (journal, process):
+        other, handle = await journal.acquire(key("other")), await journal.acquire(key())
+        process.gate = asyncio.Event()
+        first = step(other).ticket
+        await asyncio.sleep(0.1)
+        second = waited_for(handle, b"second").ticket
+        await process.database.steal(key())
+        with pytest.raises(StaleWriterError) as caught:
+            await asyncio.wait_for(second, 5)
+        assert caught.value.context["outcome"] == "none"
+        assert not first.done()
+        process.gate.set()
+        await first
+        assert [piece.key for batch in process.commits for piece in batch] == [key("other")]
 
 
 @simulated

@@ -373,8 +373,8 @@ class Outbox:
     def lose(self, error: StepwellError) -> None:
         """The claim is gone, found out by other means than a commit. A slice under way keeps
         its tickets until its answer comes: it may have been written before."""
-        if self.sent is None:
-            self.fail(error)
+        if self.sent is None or (self.sent.made_of is None and self.sent.first_sent_at is None):
+            self.fail(error)  # nothing of it has left
             return
         lost = self._drop_pending()
         self._describe(error, len(lost))
