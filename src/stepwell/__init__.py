@@ -26,15 +26,12 @@ __all__ = [
     "KEEP", "OMIT", "Keyring", "Retention", "__version__", "errors", "open_saver", "register",
 ]  # fmt: skip
 
-__getattr__ = late_names(
-    __name__,
-    {
-        "Keyring": "stepwell._codec.crypt",
-        "Retention": "stepwell.checkpoint._upkeep.retention",
-        "register": "stepwell._codec",
-    },
-)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = late_names(
+        __name__,
+        {
+            "Keyring": "stepwell._codec.crypt",
+            "Retention": "stepwell.checkpoint._upkeep.retention",
+            "register": "stepwell._codec",
+        },
+    )

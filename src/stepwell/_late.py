@@ -7,8 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def late_names(module: str, sources: Mapping[str, str]) -> Callable[[str], Any]:
-    """A `__getattr__` for a module.
+def late_names(
+    module: str, sources: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` for a module. Type checkers must not see them: of a module that
+    has a `__getattr__` they believe every name, misspelled ones too.
 
     Args:
         module: Its own name, `__name__`.
@@ -24,7 +27,10 @@ def late_names(module: str, sources: Mapping[str, str]) -> Callable[[str], Any]:
         setattr(sys.modules[module], name, found)  # asked once
         return found
 
-    return find
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[module]), *sources})
+
+    return find, names
 
 
 __all__ = ["late_names"]

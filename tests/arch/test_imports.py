@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import subprocess
@@ -135,6 +136,25 @@ def test_names_that_are_loaded_late_are_there():
     assert {"stepwell.checkpoint._upkeep.retention"} <= modules_after(f"import stepwell; {late}")
     with pytest.raises(AttributeError, match="no attribute 'absent'"):
         _ = importlib.import_module("stepwell").absent
+
+
+@pytest.mark.parametrize("module", ["stepwell", "stepwell.graph", "stepwell.graph.state",
+                                    "stepwell.pregel"])  # fmt: skip
+def test_names_that_are_loaded_late_are_listed_before(module):
+    missing = "[n for n in m.__all__ if n not in dir(m)]"
+    modules_after(
+        f"import importlib; m = importlib.import_module({module!r}); assert not {missing}"
+    )
+
+
+@pytest.mark.parametrize("file", [f for f in package_sources() if "= late_names(" in f.text],
+                         ids=lambda file: file.module)  # fmt: skip
+def test_type_checkers_do_not_believe_misspelled_names(file):
+    """They would, of a module in which they see a `__getattr__`."""
+    assert not [
+        node for node in file.tree.body if isinstance(node, ast.Assign) and "late_names" in
+        ast.unparse(node.value)
+    ]  # fmt: skip
 
 
 def test_the_check_of_loaded_modules_sees_a_heavy_one():

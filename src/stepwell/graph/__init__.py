@@ -15,4 +15,7 @@ __all__ = [
     "add_messages",
 ]  # fmt: skip
 
-__getattr__ = late_names(__name__, {"CompiledStateGraph": "stepwell.graph._compiled_graph"})
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = late_names(
+        __name__, {"CompiledStateGraph": "stepwell.graph._compiled_graph"}
+    )

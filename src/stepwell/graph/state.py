@@ -479,6 +479,9 @@ class StateGraph(Versions, Parametric[StateT, ContextT, InputT, OutputT]):
         return graph
 
 
-__getattr__ = late_names(__name__, {"CompiledStateGraph": "stepwell.graph._compiled_graph"})
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = late_names(
+        __name__, {"CompiledStateGraph": "stepwell.graph._compiled_graph"}
+    )
 
 __all__ = ["CompiledStateGraph", "StateGraph"]

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NodeBuilder", "Pregel"]
 
-__getattr__ = late_names(
-    __name__, {"NodeBuilder": "stepwell.pregel._node", "Pregel": "stepwell.pregel.main"}
-)
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = late_names(
+        __name__, {"NodeBuilder": "stepwell.pregel._node", "Pregel": "stepwell.pregel.main"}
+    )
