@@ -11,6 +11,7 @@ from stepwell._codec import Encoded
 from stepwell._engine import fanout, task_records
 from stepwell._engine.task_records import TaskRecords
 from stepwell._journal.contributions import shown_places
+from stepwell.errors import NodeCancelledError
 from stepwell.graph import START, StateGraph
 from stepwell.types import Send
 
@@ -161,3 +162,30 @@ def test_the_writes_of_one_task_are_gone_through_once():
     assert [each.times for each in encodings] == [1, 0]
     # Each of them came before only if it is stored itself: the first need not be.
     assert shown_places([[None, stored]], [(0, 1)]) == [[0, 0]]
+
+
+@pytest.mark.parametrize("limit", [None, 2])
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+async def test_a_branch_that_cancels_what_it_runs_in_fails_its_superstep(durability, limit):
+    """As in LangGraph: the others are stopped. Nobody waits for it for ever."""
+
+    async def gives_up(_):
+        asyncio.current_task().cancel()
+        await asyncio.sleep(0)
+
+    async def waits(_):
+        await asyncio.sleep(60)
+
+    graph = StateGraph(Wide)
+    for node in (gives_up, waits):
+        graph.add_node(node)
+        graph.add_edge(START, node.__name__)
+    config = {"configurable": {"thread_id": "t"}, "max_concurrency": limit}
+    async with open_saver("memory://") as saver:
+        kept = graph.compile(checkpointer=saver)
+        with pytest.raises(NodeCancelledError, match="gives_up"):
+            await asyncio.wait_for(graph.compile().ainvoke({"found": []}, config), 10)
+        with pytest.raises(NodeCancelledError, match="gives_up"):
+            run = kept.ainvoke({"found": []}, config, durability=durability)
+            await asyncio.wait_for(run, 10)
+        assert (await kept.aget_state(config)).next == ("gives_up", "waits")

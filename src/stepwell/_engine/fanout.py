@@ -228,6 +228,7 @@ class _Branches:
         "_left",
         "_settle",
         "_slots",
+        "_stopping",
         "_timeout_s",
     )
 
@@ -243,6 +244,8 @@ class _Branches:
         self._fatal: BaseException | None = None
         self._children: list[asyncio.Task[None]] = []
         self._handlers: list[TaskRun] = []
+        self._stopping = False
+        """Whether the branches were cancelled."""
 
     async def run(self, tasks: Sequence[TaskRun]) -> None:
         loop = asyncio.get_running_loop()
@@ -306,8 +309,14 @@ class _Branches:
                 finally:
                     if not (_gave_slot(first) or _gave_slot(task)):
                         self._slots.release()
-        except asyncio.CancelledError:
-            raise
+        except asyncio.CancelledError as exc:
+            if self._stopping or self._done.done():
+                raise
+            # The node has cancelled what it runs in: nobody else would hear of it.
+            self._fatal = NodeCancelledError(task.name)
+            self._fatal.__cause__ = exc
+            if task.writes is None and not task.interrupts:
+                task.failure = task.failure or self._fatal
         except BaseException as exc:  # noqa: BLE001  # carried to the run, which raises it
             self._fatal = self._fatal or exc
             if task.writes is None and not task.interrupts:
@@ -343,6 +352,7 @@ class _Branches:
             self._done.set_result(False)
 
     async def _cancel(self) -> None:
+        self._stopping = True
         for child in self._children:
             child.cancel()
         # A node may take its time to clean up; its run must not end before it has.

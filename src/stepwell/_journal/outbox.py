@@ -204,8 +204,8 @@ class Outbox:
 
     def _thaw(self, sent: Sent) -> None:
         """Let a slice of one checkpoint that has not left yet become a record again: what is
-        appended next travels with it. (The rest of a slice that landed in part stays one: others
-        wait behind it, and its namespaces are told nowhere else.)"""
+        appended next travels with it. The rest of a slice that landed in part stays one: others
+        wait behind it, and its namespaces are told nowhere else."""
         if sent.made_of is None and sent.first_sent_at is None:
             self.sent = None
             self.pending = sent.records
