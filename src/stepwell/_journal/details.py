@@ -35,7 +35,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, islice, pairwise, repeat
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import orjson
 
@@ -258,9 +258,7 @@ def resolved(frame: dict[str, Any], body: bytes) -> dict[str, Any]:
 
 def _read(op: list[Any], body: bytes) -> list[Any]:
     if type(op[0]) is not int:
-        # Nodes may change what is in it, and the frame is read again.
-        copied: list[Any] = orjson.loads(orjson.dumps(op))
-        return copied
+        return cast("list[Any]", orjson.loads(orjson.dumps(op)))  # nodes may change what is in it
     start, length, kind, listed = op
     data = body[start : start + length]
     return [kind, orjson.loads(b"[%b]" % data if listed else data)]
