@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import InitVar, dataclass
 from datetime import datetime
@@ -28,7 +29,7 @@ import pytest
 import typing_extensions
 
 import stepwell._codec
-from stepwell._codec import GLOBAL, Codec, Opaque, Registry, register, register_schema
+from stepwell._codec import GLOBAL, Codec, Opaque, Registry, register, register_schema, registry
 from stepwell.errors import UnsupportedTypeError, UsageError
 
 
@@ -403,3 +404,47 @@ def test_no_module_is_imported_to_resolve_a_schema():
 def test_the_package_exports_what_it_documents():
     for name in stepwell._codec.__all__:
         assert hasattr(stepwell._codec, name)
+
+
+def test_threads_that_ask_first_at_once_are_told_of_the_same_entry(monkeypatch):
+    """What every registry knows is learned at the first question; values are encoded in several
+    threads."""
+    root, inside, go = registry._Root(), threading.Event(), threading.Event()
+    make, first, told = root._entry, [], []
+
+    class Told:
+        """A lock that says when somebody has to wait for it."""
+
+        def __init__(self):
+            self.lock = threading.Lock()
+
+        def __enter__(self):
+            if not self.lock.acquire(blocking=False):
+                go.set()
+                self.lock.acquire()
+
+        def __exit__(self, *_):
+            self.lock.release()
+
+    def entry(*arguments):
+        if not first:
+            first.append(threading.current_thread())
+            inside.set()
+            assert go.wait(30)
+        elif threading.current_thread() is not first[0]:
+            told.append("both fill it")
+        return make(*arguments)
+
+    def ask():
+        told.append(root.by_class(ValueError))
+        go.set()
+
+    monkeypatch.setattr(root, "_entry", entry)
+    monkeypatch.setattr(root, "_filling", Told(), raising=False)
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    threads[0].start()
+    assert inside.wait(30)
+    threads[1].start()
+    for thread in threads:
+        thread.join(30)
+    assert told == [root.by_class(ValueError)] * 2

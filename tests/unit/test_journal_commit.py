@@ -560,6 +560,26 @@ async def test_outcomes_that_do_not_match_the_batch_are_an_internal_error():
             await step(handle).ticket
 
 
+def land_in_part(process):
+    """Of the first slice only the first record lands; the outcome says so."""
+    whole = process._commit
+    cut = []
+
+    async def in_part(piece):
+        if cut:
+            return await whole(piece)
+        cut.append(piece)
+        [row, *_] = piece.checkpoints
+        first = piece._replace(
+            record_no_after=row.record_no, checkpoints=[row], writes=[], drop_writes=[],
+            heads={row.ns: row.seq},
+        )  # fmt: skip
+        assert await whole(first) == Committed(row.record_no)
+        return Committed(row.record_no, landed=True)
+
+    process._commit = in_part
+
+
 @simulated
 async def test_landed_in_part_completes_that_part_and_sends_the_rest():
     """An outcome that says how far an earlier attempt came: the rest goes behind it."""
@@ -567,22 +587,7 @@ async def test_landed_in_part_completes_that_part_and_sends_the_rest():
         handle = await journal.acquire(key())
         await step(handle, b"0").ticket
         await write(handle, 1, "w")
-        whole = process._commit
-        cut = []
-
-        async def in_part(piece):
-            if cut:
-                return await whole(piece)
-            cut.append(piece)
-            first = Slice(
-                key=piece.key, epoch=piece.epoch, owner=piece.owner, record_no=piece.record_no,
-                record_no_after=piece.record_no + 1, lease_ttl_s=piece.lease_ttl_s,
-                checkpoints=piece.checkpoints[:1], heads={0: 2},
-            )  # fmt: skip
-            assert await whole(first) == Committed(3)
-            return Committed(3, landed=True)
-
-        process._commit = in_part
+        land_in_part(process)
         one, two, three = step(handle, b"1"), write(handle, 2, "v"), step(handle, b"2", drops=1)
         await asyncio.gather(one.ticket, two, three.ticket)
         [rest] = process.commits[-1]
@@ -597,23 +602,8 @@ async def test_what_is_appended_behind_the_rest_of_a_slice_loses_nothing():
     hears that the first part is durable appends at once."""
     async with world() as (journal, process):
         handle = await journal.acquire(key())
-        whole = process._commit
-        cut = []
         process.gate = asyncio.Event()
-
-        async def in_part(piece):
-            if cut:
-                return await whole(piece)
-            cut.append(piece)
-            first = Slice(
-                key=piece.key, epoch=piece.epoch, owner=piece.owner, record_no=piece.record_no,
-                record_no_after=piece.record_no + 1, lease_ttl_s=piece.lease_ttl_s,
-                checkpoints=piece.checkpoints[:1], heads={0: 1},
-            )  # fmt: skip
-            assert await whole(first) == Committed(1)
-            return Committed(1, landed=True)
-
-        process._commit = in_part
+        land_in_part(process)
         one, two, late = step(handle, b"1"), step(handle, b"2"), []
         one.ticket.add_done_callback(lambda _: late.append(step(handle, b"3")))
         await asyncio.sleep(0.1)

@@ -6,6 +6,7 @@ module is imported and no attribute is fetched because of it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar, overload
 from weakref import WeakSet
@@ -222,8 +223,16 @@ class _Root(Registry):
     def __init__(self) -> None:
         super().__init__()
         self._filled = False
+        self._filling = threading.Lock()
 
     def _fill(self) -> None:
+        # Values are encoded in several threads: two that fill it would tell of different entries.
+        with self._filling:
+            if not self._filled:
+                self._learn()
+                self._filled = True
+
+    def _learn(self) -> None:
         for own in _OWN_TYPES:
             name = _RESERVED + own.__name__
             self._add(self._entry(own, name, None, None), (name,))
@@ -234,7 +243,6 @@ class _Root(Registry):
         for exception in (*_EXCEPTIONS, *own_errors):
             name = default_id(exception)
             self._add(self._entry(exception, name, None, None), (name,))
-        self._filled = True
 
     def by_class(self, cls: type) -> Entry | None:
         if not self._filled:

@@ -420,9 +420,9 @@ class Inside:
         return range(max(bisect_right(starts, first) - 1, 0), bisect_right(starts, last))
 
     def _end(self, index: int) -> int:
-        return (
-            self._starts[index + 1] if index + 1 < len(self._starts) else self.segment.seq_to + 1
-        ) - 1
+        """The last seq of a piece."""
+        last = index + 1 == len(self._starts)
+        return self.segment.seq_to if last else self._starts[index + 1] - 1
 
     def _piece(self, index: int) -> Piece:
         start, end = self._places[index]

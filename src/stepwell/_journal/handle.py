@@ -87,27 +87,9 @@ class ThreadHandle:
     """
 
     __slots__ = (
-        "_bound",
-        "_keeper",
-        "_launch",
-        "_more",
-        "_namespaces",
-        "budget",
-        "deleting",
-        "epoch",
-        "heads",
-        "held",
-        "key",
-        "loaded",
-        "on_drain",
-        "outbox",
-        "push",
-        "releasing",
-        "screen",
-        "stopping",
-        "taken_over",
-        "turn",
-        "uid",
+        "_bound", "_keeper", "_launch", "_more", "_namespaces", "budget", "deleting", "epoch",
+        "heads", "held", "key", "loaded", "on_drain", "outbox", "push", "releasing", "screen",
+        "stopping", "taken_over", "turn", "uid",
     )  # fmt: skip
 
     def __init__(

@@ -234,7 +234,7 @@ class BodyEncoder:
         if encoded is None:
             encoded = self.writes(writes)
         known: dict[str, tuple[Any, Encoded]] = {}
-        for (name, value), document in zip(writes, encoded):  # noqa: B905  # made of each other
+        for (name, value), document in zip(writes, encoded, strict=True):
             if document is not None:
                 if name in known:
                     return None

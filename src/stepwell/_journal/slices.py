@@ -68,7 +68,7 @@ class Record:
 
 
 class Sent:
-    """A slice that is handed to the driver, with the records it carries. Never changed."""
+    """A slice, which never changes, on its way: the records it carries, and what became of it."""
 
     # Of most of these the slice of most supersteps never knows.
     first_sent_at: float | None = None
