@@ -410,41 +410,25 @@ def test_threads_that_ask_first_at_once_are_told_of_the_same_entry(monkeypatch):
     """What every registry knows is learned at the first question; values are encoded in several
     threads."""
     root, inside, go = registry._Root(), threading.Event(), threading.Event()
-    make, first, told = root._entry, [], []
+    make, told = root._entry, []
 
-    class Told:
-        """A lock that says when somebody has to wait for it."""
-
-        def __init__(self):
-            self.lock = threading.Lock()
-
-        def __enter__(self):
-            if not self.lock.acquire(blocking=False):
-                go.set()
-                self.lock.acquire()
-
-        def __exit__(self, *_):
-            self.lock.release()
-
-    def entry(*arguments):
-        if not first:
-            first.append(threading.current_thread())
+    def entry(cls, *arguments):
+        made = make(cls, *arguments)
+        if cls is ValueError and threading.current_thread() is first:
             inside.set()
             assert go.wait(30)
-        elif threading.current_thread() is not first[0]:
-            told.append("both fill it")
-        return make(*arguments)
+        return made
 
     def ask():
         told.append(root.by_class(ValueError))
-        go.set()
 
     monkeypatch.setattr(root, "_entry", entry)
-    monkeypatch.setattr(root, "_filling", Told(), raising=False)
-    threads = [threading.Thread(target=ask) for _ in range(2)]
-    threads[0].start()
+    first = threading.Thread(target=ask)
+    first.start()
     assert inside.wait(30)
-    threads[1].start()
-    for thread in threads:
-        thread.join(30)
-    assert told == [root.by_class(ValueError)] * 2
+    ask()
+    go.set()
+    first.join(30)
+    assert len(told) == 2
+    for entry in (*told, root.by_class(ValueError), root.by_id("builtins:ValueError")):
+        assert entry is told[0]

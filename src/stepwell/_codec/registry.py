@@ -6,7 +6,6 @@ module is imported and no attribute is fetched because of it.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar, overload
 from weakref import WeakSet
@@ -223,26 +222,26 @@ class _Root(Registry):
     def __init__(self) -> None:
         super().__init__()
         self._filled = False
-        self._filling = threading.Lock()
 
     def _fill(self) -> None:
-        # Values are encoded in several threads: two that fill it would tell of different entries.
-        with self._filling:
-            if not self._filled:
-                self._learn()
-                self._filled = True
-
-    def _learn(self) -> None:
         for own in _OWN_TYPES:
             name = _RESERVED + own.__name__
-            self._add(self._entry(own, name, None, None), (name,))
+            self._learn(self._entry(own, name, None, None), name)
         name = _RESERVED + "Send"
         fields = [records.Field(name, required=True, default=None) for name in _SEND_FIELDS]
-        self._add(records.record(types.Send, CLASS_MARK + name, fields), (name,))
+        self._learn(records.record(types.Send, CLASS_MARK + name, fields), name)
         own_errors = [e for e in vars(errors).values() if _is_error(e)]
         for exception in (*_EXCEPTIONS, *own_errors):
             name = default_id(exception)
-            self._add(self._entry(exception, name, None, None), (name,))
+            self._learn(self._entry(exception, name, None, None), name)
+        self._filled = True
+
+    def _learn(self, entry: Entry, name: str) -> Entry:
+        """Give back the entry of the class. Values are encoded in several threads: of two that
+        learn a class at once, the first is believed, which needs no lock."""
+        entry = self._by_class.setdefault(entry.cls, entry)
+        self._by_id[name] = entry
+        return entry
 
     def by_class(self, cls: type) -> Entry | None:
         if not self._filled:
@@ -262,9 +261,7 @@ class _Root(Registry):
 
     def _foreign(self, cls: type, type_id: str) -> Entry:
         """Learn a class of LangChain's: of a package that somebody else has imported."""
-        entry = self._entry(cls, type_id, None, None)
-        self._add(entry, (type_id,))
-        return entry
+        return self._learn(self._entry(cls, type_id, None, None), type_id)
 
 
 _ROOT = _Root()
