@@ -130,6 +130,24 @@ async def test_a_chain_costs_statements_by_legs_not_by_rows(driver, legs):
     assert next(counts) <= 3 * (legs + 1) + 6
 
 
+async def test_a_claim_of_a_thread_with_rows_is_ten_statements(driver):
+    """BEGIN, the thread, the claim, its namespaces, where its leg begins, rows, segments, writes,
+    the run, COMMIT. The row that the claim has made is not read again, and is the one that is."""
+    alice = await take(driver, thread_key(), ALICE)
+    await alice.append(checkpoint(run=1), checkpoint(run=1), runs=[run_row(1)])
+    await alice.append(checkpoint(run=1), change=change(run=1), let_go=True)
+    await driver.want([thread_key()])
+    seen = []
+    connection = driver._database._writer._native
+    await driver._database._writer.run(lambda *_: connection.set_trace_callback(seen.append))
+    bob = await take(driver, thread_key(), worker("bob"))
+    await driver._database._writer.run(lambda *_: connection.set_trace_callback(None))
+    assert len(seen) == 10
+    claimed, read = bob.claim.loaded.thread, (await loaded(driver, thread_key())).thread
+    assert read.lease_left_s == pytest.approx(claimed.lease_left_s, abs=5)
+    assert claimed._replace(lease_left_s=None) == read._replace(lease_left_s=None)
+
+
 # --- plans ------------------------------------------------------------------------------------
 
 SORTED = {"listed_by_updated_desc", "listed_by_updated_asc"}

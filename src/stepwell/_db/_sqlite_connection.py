@@ -21,6 +21,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import aiosqlite
@@ -97,9 +98,8 @@ class Connection(sqlite3.Connection):
             super().close()
 
 
-def exact_text(raw: bytes) -> str:
-    """Decode a text column: UTF-8, and lone surrogates as they were bound."""
-    return raw.decode("utf-8", "surrogatepass")
+exact_text = partial(str, encoding="utf-8", errors="surrogatepass")
+"""Decodes a text column: UTF-8, and lone surrogates as they were bound."""
 
 
 def exact_parameter(value: Any) -> Any:

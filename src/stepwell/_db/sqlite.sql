@@ -126,6 +126,11 @@ UPDATE stepwell_thread SET status = ? WHERE t = ?;
 SELECT t, epoch, owner, record_no, request, wanted_at IS NOT NULL, status
 FROM stepwell_thread WHERE t IN (SELECT value FROM json_each(?));
 
+-- name: fences_one
+-- The same of a single slice: `json_each` costs more than the look.
+SELECT t, epoch, owner, record_no, request, wanted_at IS NOT NULL, status
+FROM stepwell_thread WHERE t = ?;
+
 -- name: namespace_insert
 INSERT INTO stepwell_ns (t, ns, name) VALUES (?, ?, CAST(? AS TEXT));
 
@@ -230,11 +235,6 @@ SELECT seq, parent FROM (
     SELECT seq_from, parent FROM stepwell_segment
     WHERE t = ? AND ns = ? AND seq_from <= ? AND parent IS NOT NULL ORDER BY seq_from DESC LIMIT 1)
 ) ORDER BY seq DESC LIMIT 1;
-
--- name: checkpoint_exists
-SELECT EXISTS (SELECT 1 FROM stepwell_tail WHERE t = ? AND ns = ? AND seq = ?)
-  OR EXISTS (
-    SELECT 1 FROM stepwell_segment WHERE t = ? AND ns = ? AND seq_from <= ? AND seq_to >= ?);
 
 -- name: checkpoints
 -- Columns in the order of CheckpointRow.
@@ -341,6 +341,9 @@ AND run IN (
   SELECT r.run FROM stepwell_segment AS g
   JOIN stepwell_run AS r ON r.t = g.t AND r.run BETWEEN g.run_from AND g.run_to
   WHERE g.t = ? AND g.ns = ? AND g.seq_from <= ? AND g.seq_to >= ?);
+
+-- name: run_numbered
+AND run = ?;
 
 -- name: runs_page
 AND run < ? ORDER BY run DESC LIMIT ?;

@@ -126,7 +126,8 @@ class ClaimBatch:
                 now.seconds + request.lease_ttl_s, now.boot_id, request.fresh_no, wall, wall,
             ),
         )  # fmt: skip
-        return self._claim(request, cursor, int(cursor.lastrowid or 0), now, taken_over=False)
+        row = read_thread_again(cursor, int(cursor.lastrowid or 0))
+        return self._claim(request, cursor, row, now, taken_over=False)
 
     def _take(
         self,
@@ -140,13 +141,22 @@ class ClaimBatch:
         lock_key = self._lock(request)
         until = now.seconds + request.lease_ttl_s
         cursor.execute(_CLAIM, (request.worker, lock_key, until, now.boot_id, raw[0], raw[4]))
-        return self._claim(request, cursor, raw[0], now, taken_over=taken_over)
+        # The row as that statement has left it: reading it again would cost more.
+        taken = (request.worker, lock_key, until, now.boot_id, raw[9] + 1)
+        row = (*raw[:4], raw[4] + 1, *taken, *raw[10:12], None, 0, *raw[14:])
+        return self._claim(request, cursor, row, now, taken_over=taken_over)
 
     def _claim(
-        self, request: ClaimRequest, cursor: Cursor, t: int, now: LeaseTime, *, taken_over: bool
+        self,
+        request: ClaimRequest,
+        cursor: Cursor,
+        raw: Sequence[Any],
+        now: LeaseTime,
+        *,
+        taken_over: bool,
     ) -> Claim:
-        raw = read_thread_again(cursor, t)
-        self.numbers[request.key] = t
+        """`raw`: the thread, claimed."""
+        self.numbers[request.key] = raw[0]
         return Claim(
             key=request.key,
             epoch=raw[4],

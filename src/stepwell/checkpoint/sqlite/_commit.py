@@ -18,7 +18,7 @@ from stepwell.checkpoint.driver import (
 )
 from stepwell.errors import InternalError
 
-_FENCES, _STATE = SQL["fences"], SQL["thread_state"]
+_FENCES, _FENCES_ONE, _STATE = SQL["fences"], SQL["fences_one"], SQL["thread_state"]
 _FENCE, _FENCE_DESCRIBE, _FENCE_ON = SQL["fence"], SQL["fence_describe"], SQL["fence_on"]
 _STATUS = SQL["status_change"]
 _NAMESPACE, _HEAD, _RUN = SQL["namespace_insert"], SQL["namespace_head"], SQL["run_upsert"]
@@ -91,7 +91,12 @@ class CommitBatch:
         found = self._numbered(cursor, batch)
         now, lease_now = self._clock.wall(), self._leases.now().seconds
         rows = _Rows(now, lease_now)
-        states = {row[0]: row for row in cursor.execute(_FENCES, (str(found),))}
+        looked = (
+            cursor.execute(_FENCES_ONE, found)
+            if len(found) == 1
+            else cursor.execute(_FENCES, (str(found),))
+        )
+        states = {row[0]: row for row in looked}
         outcomes: list[CommitOutcome] = []
         for piece, t in zip(batch, found, strict=True):
             state = states.get(t)

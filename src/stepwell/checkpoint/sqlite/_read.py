@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from stepwell._db._sqlite_schema import LATEST, schema_version
@@ -42,9 +43,10 @@ _THREAD_BY_ID = SQL["thread_columns"] + "\n" + SQL["thread_by_id"]
 _THREAD_BY_KEY = SQL["thread_columns"] + "\n" + SQL["thread_by_key"]
 _STATE, _NAMESPACES = SQL["thread_state"], SQL["namespaces"]
 _NAMESPACE_NAMED = SQL["namespace_named"]
-_LEG_START, _EXISTS = SQL["leg_start"], SQL["checkpoint_exists"]
+_LEG_START = SQL["leg_start"]
 _CHECKPOINTS, _SEGMENTS, _WRITES = SQL["checkpoints"], SQL["segments"], SQL["writes"]
 _RUNS_NAMED = SQL["run_columns"] + "\n" + SQL["runs_named"]
+_RUN_NUMBERED = SQL["run_columns"] + "\n" + SQL["run_numbered"]
 _RUNS_PAGE = SQL["run_columns"] + "\n" + SQL["runs_page"]
 _DESCRIBED = SQL["run_columns"] + "\n" + SQL["run_described"]
 _RUN_KEYED = SQL["run_columns"] + "\n" + SQL["run_keyed"]
@@ -52,6 +54,7 @@ _ROW_PLACES, _SEGMENT_PLACES = SQL["row_places"], SQL["segment_places"]
 _RECORD_EPOCHS, _TALLY = SQL["record_epochs"], SQL["tally"]
 _USED_PAGES = SQL["used_pages"]
 
+_checkpoint = partial(tuple.__new__, CheckpointRow)  # `_make` is a call of Python for each row
 _INDEXED_STATUSES = frozenset({1, 2, 3})  # as in the index stepwell_thread_open
 _LISTS: Final = {
     (order, descending, indexed, described): "\n".join(
@@ -138,7 +141,10 @@ def runs_of(
     ns, first, last = folded
     if not numbers and not last:
         return {}
-    rows = cursor.execute(_RUNS_NAMED, (t, str(sorted(numbers)), t, ns, last, first))
+    if len(numbers) == 1 and not last:
+        rows = cursor.execute(_RUN_NUMBERED, (t, *numbers))
+    else:
+        rows = cursor.execute(_RUNS_NAMED, (t, str(sorted(numbers)), t, ns, last, first))
     return {row[0]: RunRow._make(row) for row in rows}
 
 
@@ -164,16 +170,16 @@ def load_chain(
     if ns is None:
         return Loaded(thread=thread, runs=runs_of(cursor, t, {thread.run}))
     newest = thread.namespaces[ns][1] if seq is None else seq
-    # Writes may be filed under "no checkpoint yet" (0), but not under one that is not there.
-    if newest and not cursor.execute(_EXISTS, (t, ns, newest, t, ns, newest, newest)).fetchone()[0]:
-        return Loaded(thread=thread, ns=ns, runs=runs_of(cursor, t, {thread.run}))
     rows: list[CheckpointRow] = []
     segments: list[SegmentRow] = []
     for first, last in legs(cursor, t, ns, newest):
-        rows += map(CheckpointRow._make, cursor.execute(_CHECKPOINTS, (t, ns, first, last)))
+        rows += map(_checkpoint, cursor.execute(_CHECKPOINTS, (t, ns, first, last)))
         segments += map(SegmentRow._make, cursor.execute(_SEGMENTS, (last, t, ns, last, first)))
-    writes = list(map(WriteRow._make, cursor.execute(_WRITES, (t, ns, newest, newest))))
     inside = bool(segments) and segments[-1].seq_to >= newest
+    # Writes may be filed under "no checkpoint yet" (0), but not under one that is not there.
+    if newest and not (inside or (rows and rows[-1].seq == newest)):
+        return Loaded(thread=thread, ns=ns, runs=runs_of(cursor, t, {thread.run}))
+    writes = list(map(WriteRow._make, cursor.execute(_WRITES, (t, ns, newest, newest))))
     named = {thread.run, *(row.run for row in rows)}
     runs = runs_of(cursor, t, named, (ns, newest, newest) if inside else (0, 0, 0))
     return Loaded(thread=thread, ns=ns, rows=rows, segments=segments, writes=writes, runs=runs)
@@ -216,7 +222,7 @@ def history(
     if ns is None:
         return HistoryPage(thread=thread, runs=runs_of(cursor, t, {thread.run}))
     last = _NEWEST if upto is None else upto
-    rows = list(map(CheckpointRow._make, cursor.execute(_CHECKPOINTS, (t, ns, since, last))))
+    rows = list(map(_checkpoint, cursor.execute(_CHECKPOINTS, (t, ns, since, last))))
     folded = cursor.execute(_SEGMENTS, (0, t, ns, last, since))
     segments = list(map(SegmentRow._make, folded))
     filed = cursor.execute(_WRITES, (t, ns, since if since > 1 else 0, last))
