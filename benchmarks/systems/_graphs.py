@@ -204,11 +204,10 @@ class Graphs(Conversations):
 
         async def run(thread: str, again: bool) -> int:
             config = {"configurable": {"thread_id": thread}, "recursion_limit": 100_000}
-            # Not even its input may be there, or all of it.
-            state = (await graph.aget_state(config)) if again else None
-            if state is not None and state.values and not state.next:
-                return state.values["n"]
-            given = None if state is not None and state.next else {"n": 0}
+            # Not even its input may be there. What is due does not tell: of a task whose writes
+            # are durable, and the checkpoint behind them is not, LangGraph says that nothing is.
+            stored = again and (await graph.aget_state(config)).created_at is not None
+            given = None if stored else {"n": 0}
             return (await graph.ainvoke(given, config, durability=self.durability))["n"]
 
         return run

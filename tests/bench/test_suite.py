@@ -194,6 +194,40 @@ def test_a_system_that_fails_is_named_and_the_others_go_on(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+async def test_a_peer_is_resumed_also_where_it_says_that_nothing_is_due():
+    """Killed when a task's writes were durable and the checkpoint behind them was not, LangGraph
+    says so of a run that has not ended. It goes on when it is told to."""
+    pytest.importorskip("langgraph.checkpoint.memory")
+    from langgraph.checkpoint.memory import InMemorySaver
+
+    class Killed(InMemorySaver):
+        dead = False
+
+        async def aput(self, config, checkpoint, metadata, new_versions):
+            if self.dead or metadata["step"] > 1:
+                return config
+            return await super().aput(config, checkpoint, metadata, new_versions)
+
+        async def aput_writes(self, *given):
+            if not self.dead:
+                await super().aput_writes(*given)
+
+    saver = Killed()
+
+    def tick(number):
+        if number == 4:
+            saver.dead = True
+            raise RuntimeError
+
+    system = systems.load("langgraph")
+    with pytest.raises(RuntimeError):
+        await system.enduring(saver, 10, tick)("t", False)
+    ticks = []
+    saver.dead = False
+    assert await system.enduring(saver, 10, ticks.append)("t", True) == 10
+    assert ticks == list(range(3, 11))
+
+
 def test_media(tmp_path):
     assert medium_of("/dev/shm") == "tmpfs"
     assert medium_of("/proc/self") == "disk"
