@@ -29,7 +29,7 @@ def _step(name: str) -> Any:
 class Burr:
     """Every action is persisted when it has run, one row each."""
 
-    places = ("none", "sqlite", "postgres")
+    places = ("none", "memory", "sqlite", "postgres")
     alone = False
     packages = ("apache-burr", "aiosqlite", "asyncpg")
     imports = "import burr.core"
@@ -38,6 +38,10 @@ class Burr:
     async def opened(self, place: str, folder: str, *, fresh: bool = True) -> AsyncIterator[Any]:
         if place == "none":
             yield None
+        elif place == "memory":
+            from burr.core.persistence import AsyncInMemoryPersister
+
+            yield AsyncInMemoryPersister()
         elif place == "sqlite":
             from burr.integrations.persisters.b_aiosqlite import AsyncSQLitePersister
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from typing import Any
 
 from dbos import DBOS, SetWorkflowID
@@ -53,7 +54,8 @@ async def long_loop(steps: int) -> int:
 
 
 class Dbos:
-    """Its SQLite database is opened by SQLAlchemy, at SQLite's own default: FULL."""
+    """Its SQLite database is opened by SQLAlchemy, at SQLite's own default: FULL. It is given a
+    write-ahead log, as everybody's is, which DBOS leaves to whoever makes the file."""
 
     places = ("sqlite", "postgres")
     alone = True
@@ -67,6 +69,9 @@ class Dbos:
             if fresh:
                 await afresh(SCHEMA)
             url = os.environ["STEPWELL_BENCH_PG_DSN"]
+        else:
+            with closing(sqlite3.connect(f"{folder}/dbos.sqlite")) as made:
+                made.execute("PRAGMA journal_mode=WAL")
         DBOS(config={
             "name": "bench", "system_database_url": url, "dbos_system_schema": SCHEMA,
             "log_level": "ERROR", "enable_otlp": False, "run_admin_server": False,
