@@ -39,6 +39,13 @@ def seed(request: pytest.FixtureRequest) -> int:
 # What a test leaves open in a cycle of references is found by the garbage collector, at some time,
 # in whatever test runs then. So it runs after every test, and the test that leaked is told. What
 # was there before this file's tests (modules, reports) is exempt: that is what makes it cheap.
+# In a file whose tests leave much behind that lives on (late imports, caches, reports), that is
+# exempt as well, until its last test has ended: then everything is looked at.
+
+KEPT_MAX = 10_000
+"""How many objects are looked at after every test: a millisecond's worth."""
+
+_exempt_amid = False
 
 
 @pytest.hookimpl(trylast=True)
@@ -46,6 +53,17 @@ def pytest_collection_finish() -> None:
     """Exempt what there is before the first test."""
     gc.collect()
     gc.freeze()
+
+
+def collect(*, last: bool) -> None:
+    """Collect the garbage of a test; `last`: and exempt what its file has left."""
+    global _exempt_amid  # noqa: PLW0603  # as the collector, one per process
+    if last and _exempt_amid:
+        gc.unfreeze()
+    gc.collect()
+    if last or len(gc.get_objects()) > KEPT_MAX:
+        gc.freeze()
+        _exempt_amid = not last
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -63,10 +81,8 @@ def pytest_runtest_teardown(
 
     before, sys.unraisablehook = sys.unraisablehook, note
     try:
-        gc.collect()
+        collect(last=nextitem is None or nextitem.path != item.path)
     finally:
         sys.unraisablehook = before
-    if nextitem is None or nextitem.path != item.path:
-        gc.freeze()
     if leaked:
         pytest.fail("left for the garbage collector:\n" + "\n".join(leaked), pytrace=False)
