@@ -64,7 +64,8 @@ class BenchResult:
         turn_ms: Median of its turns.
         last_turns_over_first: Median of its last tenth over that of its second tenth.
         read_ms: Median time to read its newest state.
-        bytes_over_payload: What it took in the database over what was said in it.
+        bytes_over_payload: What its records take, as the thread's counter says, over what was said
+            in it. Rows, pages and indexes of the database come on top.
     """
 
     database: str
@@ -98,7 +99,7 @@ class BenchResult:
             f"{self.threads:,} clients": f"{self.crowd_steps_per_s:,.0f} supersteps/s; p99 of a "
             f"run {self.crowd_p99_ms:.3g} ms",
             f"{self.turns:,} turns": f"{self.turn_ms:.3g} ms each; the last over the first "
-            f"{self.last_turns_over_first:.2f}x; {self.bytes_over_payload:.2f} bytes stored for "
+            f"{self.last_turns_over_first:.2f}x; {self.bytes_over_payload:.2f} bytes of records for "
             "one said",
             "newest state": f"{self.read_ms:.3g} ms to read",
         }
