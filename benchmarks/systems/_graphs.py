@@ -115,6 +115,13 @@ class Graphs(Conversations):
 
     places = ("none", "memory", "sqlite", "postgres")
 
+    @property
+    def compiles(self) -> str:
+        return (
+            f"from {self.package}.graph import START, StateGraph; "
+            "StateGraph(dict).add_node('a', lambda state: {}).add_edge(START, 'a').compile()"
+        )
+
     def _runner(self, builder: Any, saver: Any, given: dict[str, Any], key: str) -> Run:
         graph = builder.compile(checkpointer=saver)
         options = {} if saver is None else {"durability": self.durability}

@@ -34,11 +34,16 @@ async def imports(system: Any, opened: Any, n: int) -> Figures:
         assert await process.wait() == 0
         return (time.perf_counter() - started) * 1e3
 
-    await wall(system.imports)
-    took = [await wall(system.imports) - await wall("pass") for _ in range(n)]
+    async def over_bare(statement: str) -> list[float]:
+        await wall(statement)
+        return [await wall(statement) - await wall("pass") for _ in range(n)]
+
+    took = await over_bare(system.imports)
     found = installed(system.packages)
+    compiles = getattr(system, "compiles", None)
     return {
         "import_ms": took,
+        **({} if compiles is None else {"compiled_ms": await over_bare(compiles)}),
         "distributions": [float(len(found) - (system.name != "floor"))],
         "installed_mb": [sum(found.values()) / 1e6],
     }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 
 import pytest
 
 from benchmarks import keep, pages, systems
-from benchmarks.__main__ import arguments_of, chosen
+from benchmarks.__main__ import arguments_of, chosen, refuse_what_cannot_be
 from benchmarks.keep import Kept, medium_of
 from benchmarks.measure import measure, take
 from benchmarks.report import scale_table, spread, table, verdict
@@ -174,6 +175,11 @@ def test_what_was_measured_is_on_the_disk_after_every_case(tmp_path, monkeypatch
     whole = json.loads(path.read_text())
     assert whole["results"][0]["figures"] == {"us": [1.235]}
     assert [f["system"] for f in whole["failures"]] == ["burr"]
+    # Whoever reads it later has to know what it ran on, and which code.
+    assert "GiB" in whole["machine"]
+    assert whole["machine"] in kept.described
+    assert {"SQLite", "stepwell", "orjson"} <= whole["versions"].keys()
+    assert f"commit {whole['commit']}" in kept.described or not whole["commit"]
     monkeypatch.setattr(keep, "RESULTS", path.parent)
     monkeypatch.setattr(pages, "CASES", [CASE])
     assert "| X | something, us |" in pages.rendered("run")
@@ -241,6 +247,27 @@ def test_choosing_cases():
     assert [c.name for c in chosen(arguments_of(["--only", "W3s,W3p", "--no-postgres"]))] == ["W3s"]
     with pytest.raises(SystemExit, match="No such case: W99"):
         chosen(arguments_of(["--only", "W99"]))
+
+
+def test_what_cannot_be_measured_is_told_before_anything_is(tmp_path, capsys, monkeypatch):
+    def asked(*line):
+        arguments = arguments_of(["--folder", str(tmp_path), *line])
+        refuse_what_cannot_be(arguments, chosen(arguments))
+        return arguments
+
+    with pytest.raises(SystemExit, match="nothing to measure"):
+        asked("--only", "W3p", "--no-postgres")
+    with pytest.raises(SystemExit, match="at least one, not 0"):
+        asked("--rounds", "0")
+    with pytest.raises(SystemExit, match="/proc/none: nothing can be written there"):
+        asked("--folder", "/proc/none")
+    with pytest.raises(SystemExit, match="/proc: nothing can be written there"):
+        asked("--json", "/proc/figures.json")
+    with pytest.raises(SystemExit, match="/proc/pictures: nothing can be written there"):
+        asked("--plots", "/proc/pictures")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert asked("--plots", str(tmp_path)).plots is None
+    assert "LEFT OUT: pictures" in capsys.readouterr().err
 
 
 def test_distributions_are_counted_with_all_they_require():

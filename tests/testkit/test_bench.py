@@ -121,6 +121,9 @@ def test_text_for_a_terminal():
         "database       sqlite, fdatasync 0.123 ms",
         "one client     1,234 supersteps/s; a run of 10 takes 8.1 ms (7-9)",
         "64 clients     20,000 supersteps/s; p99 of a run 40 ms",
-        "200 turns      0.4 ms each; the last over the first 1.10x; 2.00 bytes of records for one said",
+        (
+            "200 turns      0.4 ms each; the last over the first 1.10x; "
+            "2.00 bytes of records for one said"
+        ),
         "newest state   0.9 ms to read",
     ]

@@ -99,8 +99,8 @@ class BenchResult:
             f"{self.threads:,} clients": f"{self.crowd_steps_per_s:,.0f} supersteps/s; p99 of a "
             f"run {self.crowd_p99_ms:.3g} ms",
             f"{self.turns:,} turns": f"{self.turn_ms:.3g} ms each; the last over the first "
-            f"{self.last_turns_over_first:.2f}x; {self.bytes_over_payload:.2f} bytes of records for "
-            "one said",
+            f"{self.last_turns_over_first:.2f}x; {self.bytes_over_payload:.2f} bytes of records "
+            "for one said",
             "newest state": f"{self.read_ms:.3g} ms to read",
         }
         return "\n".join(f"{name:14} {line}" for name, line in lines.items())
