@@ -16,9 +16,10 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from stepwell._journal.inline import InlineCommit
+from stepwell._journal.lost import stale_writer
 from stepwell._journal.options import Surroundings
 from stepwell._journal.outage import Backoff, persist
-from stepwell._journal.outbox import Outbox, stale_writer
+from stepwell._journal.outbox import Outbox
 from stepwell._journal.slices import Sent, Ticket, proof
 from stepwell._journal.straight import commit_at_once
 from stepwell.checkpoint.driver import (
@@ -26,6 +27,7 @@ from stepwell.checkpoint.driver import (
     Committed,
     Failed,
     Parked,
+    Slice,
     Stale,
 )
 from stepwell.errors import (
@@ -85,17 +87,17 @@ class Lane:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
-    def launch(self, sent: Sent) -> Ticket | None:
+    def launch(self, outbox: Outbox, piece: Slice, size: int) -> Ticket | None:
         """Send the slice of a checkpoint that its run waits for before anything else.
 
         Returns:
             None: it is durable; else what completes when it is.
         """
         if self._commit_now is not None and not (self._busy or self._around.observers):
-            return commit_at_once(self, self._commit_now, sent)
+            return commit_at_once(self, self._commit_now, outbox, piece, size)
+        sent = outbox.post(piece, size)
         sent.ticket = ticket = self.new_ticket()
         sent.since = self.now()
-        outbox = sent.outbox
         outbox.queued = True
         self._ready.append(outbox)
         if not self._busy and not self._scheduled:

@@ -16,9 +16,10 @@ from stepwell._journal.gather import Gather
 from stepwell._journal.handle import ThreadHandle
 from stepwell._journal.heartbeat import Heartbeat
 from stepwell._journal.lineup import Lineups, Turn, busy_here, reentrant
+from stepwell._journal.lost import stale_writer
 from stepwell._journal.options import Surroundings
 from stepwell._journal.outage import persist
-from stepwell._journal.outbox import Outbox, stale_writer
+from stepwell._journal.outbox import Outbox
 from stepwell._journal.ownership import Claimer, Wish, Won
 from stepwell.checkpoint.driver import Held, LoadRequest, Relayout, ThreadKey
 from stepwell.errors import StaleWriterError, StorageError, ThreadBusyError, UsageError

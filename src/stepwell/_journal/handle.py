@@ -14,7 +14,7 @@ from stepwell._journal.lineup import Turn
 from stepwell._journal.outage import current_outage
 from stepwell._journal.outbox import Outbox
 from stepwell._journal.screen import Screen
-from stepwell._journal.slices import Sent, Ticket
+from stepwell._journal.slices import Ticket
 from stepwell.checkpoint.driver import (
     CheckpointRow,
     Claim,
@@ -24,6 +24,7 @@ from stepwell.checkpoint.driver import (
     Relayout,
     RunRow,
     RunStatus,
+    Slice,
     ThreadChange,
     ThreadKey,
     WriteRow,
@@ -56,7 +57,7 @@ class Keeper(Protocol):
         """Whether that would have to wait for the database."""
 
     @property
-    def launch(self) -> Callable[[Sent], Ticket | None]:
+    def launch(self) -> Callable[[Outbox, Slice, int], Ticket | None]:
         """Sends a checkpoint that is waited for."""
 
     @property
@@ -332,11 +333,11 @@ class ThreadHandle:
         if row[11] is not None:
             size += len(row[11])
         drop = None if drops is None else (ns, drops)
-        sent = outbox.lone(size, row, drop, run_row, thread, let_go=let_go) if at_once else None
+        piece = outbox.lone(row, drop, run_row, thread, let_go=let_go) if at_once else None
         ticket = (
             outbox.append(size, row, drop, None, run_row, thread, let_go=let_go)
-            if sent is None
-            else self._launch(sent)
+            if piece is None
+            else self._launch(outbox, piece, size)
         )
         self.heads[ns] = seq
         if run_row is not None:

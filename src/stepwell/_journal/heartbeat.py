@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 from stepwell._journal.gather import Gather
 from stepwell._journal.handle import ThreadHandle
+from stepwell._journal.lost import stale_writer
 from stepwell._journal.options import Surroundings
 from stepwell._journal.outage import Backoff, persist
-from stepwell._journal.outbox import stale_writer
 from stepwell.checkpoint.driver import Held, Lost, Renewed
 from stepwell.errors import StorageError, StorageUnavailableError
 from stepwell.observe import LeaseLost

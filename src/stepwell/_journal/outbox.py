@@ -27,7 +27,7 @@ from stepwell.checkpoint.driver import (
     ThreadKey,
     WriteRow,
 )
-from stepwell.errors import StaleWriterError, StepwellError
+from stepwell.errors import StepwellError
 
 _log = logging.getLogger("stepwell.journal")
 
@@ -156,16 +156,15 @@ class Outbox:
 
     def lone(
         self,
-        size: int,
         row: CheckpointRow,
         drop: Place | None,
         run: RunRow | None,
         thread: ThreadChange | None,
         *,
         let_go: bool,
-    ) -> Sent | None:
+    ) -> Slice | None:
         """Append a checkpoint as a slice of its own, at once: what a run appends that waits for it
-        before anything else. Whoever asks for it puts it into the lane.
+        before anything else. Whoever asks for it tells what becomes of it: `landed`, or `post`.
 
         Returns:
             None, and nothing was done: something else is on its way, or belongs to it.
@@ -184,23 +183,32 @@ class Outbox:
                 filed.clear(drop)
                 drops = (drop,)
         no = self.record_no = row[7]
-        self.sent = sent = Sent(
-            self,
-            _new(
-                Slice,
-                (
-                    self.key, self.epoch, self.owner, self.durable_no, no, self.ttl_s, (row,), (),
-                    () if run is None else (run,), (), drops, {row[0]: row[1]}, thread, let_go,
-                ),
-            ),
-            size,
-        )  # fmt: skip
         if let_go:
             self.closed = True
+        return _new(
+            Slice,
+            (
+                self.key, self.epoch, self.owner, self.durable_no, no, self.ttl_s, (row,), (),
+                () if run is None else (run,), (), drops, {row[0]: row[1]}, thread, let_go,
+            ),
+        )  # fmt: skip
+
+    def post(self, piece: Slice, size: int) -> Sent:
+        """A lone checkpoint is on its way: from now on it counts for the bounds, and what is
+        appended next waits behind it."""
+        self.sent = sent = Sent(self, piece, size)
         bound = self._bound
         bound.rows += 1
         bound.bytes += size
         return sent
+
+    def landed(self, piece: Slice) -> None:
+        """A lone checkpoint is durable that was committed where it was appended: nobody has seen it
+        on its way, so there is nothing to take back."""
+        self.durable_no = piece[4]
+        self._note_durable(piece[6][0])
+        if piece[13]:
+            self.let_go_done = True
 
     def _thaw(self, sent: Sent) -> None:
         """Let a slice of one checkpoint that has not left yet become a record again: what is
@@ -331,11 +339,14 @@ class Outbox:
 
     def _acknowledge(self, row: CheckpointRow | None, ticket: Ticket | None) -> None:
         if row is not None:
-            self._newest = row
-            if self.growth is not None:
-                self.growth.add(row[0], len(row[10]))
+            self._note_durable(row)
         if ticket is not None and not ticket.done():
             ticket.set_result(None)
+
+    def _note_durable(self, row: CheckpointRow) -> None:
+        self._newest = row
+        if self.growth is not None:
+            self.growth.add(row[0], len(row[10]))
 
     def _complete_part(self, sent: Sent, upto: int) -> None:
         """An earlier attempt had fewer records: those behind `upto` are still to be sent."""
@@ -473,26 +484,10 @@ class Outbox:
             _log.exception("A callback of the run on thread %r raised.", self.key.thread_id)
 
 
-def stale_writer(outbox: Outbox, found: int | None, outcome: str) -> StaleWriterError:
-    """The error of a claim that was lost; `found` = the epoch of the row now, None = no row."""
-    name = outbox.key.thread_id
-    if found is None:
-        what = f"Thread {name!r} was deleted while a run held it."
-    else:
-        what = f"Another worker took over thread {name!r}."
-    return StaleWriterError(
-        f"{what} This run ends here; run the thread again to go on from what is stored.",
-        thread_id=name,
-        epoch=outbox.epoch,
-        found_epoch=found,
-        outcome=outcome,
-    )
-
-
 def _fail(future: asyncio.Future[None], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
         future.exception()  # nobody has to look at it
 
 
-__all__ = ["Outbox", "Ticket", "stale_writer"]
+__all__ = ["Outbox", "Ticket"]

@@ -10,33 +10,39 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from stepwell._journal.slices import Sent, Ticket
+from stepwell._journal.slices import Ticket
 from stepwell.checkpoint.driver import CommitOutcome, Committed, Slice
 
 if TYPE_CHECKING:
     from stepwell._journal.batcher import Lane
+    from stepwell._journal.outbox import Outbox
 
 
 def commit_at_once(
-    lane: Lane, commit: Callable[[Sequence[Slice]], list[CommitOutcome]], sent: Sent
+    lane: Lane,
+    commit: Callable[[Sequence[Slice]], list[CommitOutcome]],
+    outbox: Outbox,
+    piece: Slice,
+    size: int,
 ) -> Ticket | None:
     """Commit a slice that nobody has sent before. None: it is durable."""
-    outbox, sent_at = sent.outbox, lane.now()
+    sent_at = lane.now()
     failure: Exception | None = None
     outcome: CommitOutcome | None = None
     try:
-        (outcome,) = commit((sent.slice,))
+        (outcome,) = commit((piece,))
     except Exception as error:  # noqa: BLE001  # sorted out by the lane
         failure = error
     if type(outcome) is Committed:
-        upto, landed, request, wanted = outcome
+        _, landed, request, wanted = outcome
         if not landed:
             outbox.renewed_at = sent_at
             outbox.outage.since = None
-            outbox.complete(sent, upto)
+            outbox.landed(piece)
             if wanted or request is not None:
                 outbox.notice(request, wanted=wanted)
             return None
+    sent = outbox.post(piece, size)
     sent.ticket = ticket = lane.new_ticket()
     lane.tried(sent, failure, outcome, sent_at)
     return ticket
