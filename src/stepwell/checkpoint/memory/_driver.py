@@ -205,10 +205,12 @@ class MemoryDriver:
         """The same without a coroutine: nothing here ever waits."""
         now, wall = self._clock.monotonic(), self._clock.wall()
         self._listings.written += 1
+        if len(batch) == 1:  # as nearly always: what does not wait is committed by itself
+            return [self._commit(batch[0], now, wall)]
         return [self._commit(piece, now, wall) for piece in batch]
 
     def _commit(self, piece: Slice, now: float, wall: float) -> CommitOutcome:
-        thread = self._threads.get(piece.key)
+        thread = self._threads.get(piece[0])
         if thread is None:
             return Stale(None)
         if piece[1:4] != (thread.epoch, thread.owner, thread.record_no):
@@ -219,11 +221,11 @@ class MemoryDriver:
             except SequenceConflictError as error:
                 return Failed(error)
             thread.write(piece, wall)
-        if piece.let_go:
+        if piece[13]:
             thread.owner = thread.lease_until = None
         else:
-            thread.lease_until = now + piece.lease_ttl_s
-        return _new(Committed, (piece.record_no_after, False, thread.request, thread.wanted))
+            thread.lease_until = now + piece[5]
+        return _new(Committed, (piece[4], False, thread.request, thread.wanted))
 
     async def free_locks(self, lock_keys: Sequence[int]) -> list[bool]:
         """There are no locks, so none is known to be free."""

@@ -122,6 +122,10 @@ class Space:
         self.branches = dict(sorted(branches.items())) or None
 
 
+def _stamped(row: CheckpointRow, now: float) -> CheckpointRow:
+    return _new(CheckpointRow, row[:-1] + (now,))  # noqa: RUF005  # which makes a list first
+
+
 def _unfit(change: Relayout, seq: int, why: str) -> StorageError:
     return StorageError(
         f"Checkpoint {seq} of namespace {change.ns} {why}: its thread cannot be stored anew.",
@@ -294,17 +298,18 @@ class Thread:
     # --- writing ------------------------------------------------------------------------------
 
     def write_next(self, piece: Slice, now: float) -> bool:
-        """Apply a slice that is the next checkpoint of the root and little else, as most are:
-        it fits. False: it is another one, for `check` and `write`, and nothing was done."""
-        rows, writes, runs, namespaces, drops, heads, change, _ = piece[6:]
-        if len(rows) != 1 or writes or runs or namespaces:
+        """Apply a slice that is the next checkpoint of the root and, at most, how its run began or
+        ended, as most are: it fits. False: it is another one, for `check` and `write`, and nothing
+        was done."""
+        _, _, _, _, after, _, rows, writes, runs, namespaces, drops, heads, change, _ = piece
+        if len(rows) != 1 or writes or namespaces or (runs and not self._is_next(runs)):
             return False
         row, root = rows[0], self.root
-        ns, seq, parent = row[:3]
-        if ns or parent is not None or seq != root.last + 1 or heads != {0: seq}:
+        seq = row[1]
+        if row[0] or row[2] is not None or seq != root.last + 1 or heads != {0: seq}:
             return False
         if row[15] is None:
-            row = _new(CheckpointRow, (*row[:-1], now))
+            row = _stamped(row, now)
         root.rows.append(row)
         root.last = root.head = seq
         self.bytes += len(row[10])
@@ -313,12 +318,20 @@ class Thread:
         self.checkpoints += 1
         if drops and self.writes:
             self._drop(self.writes, drops)
+        if runs:
+            self._put_run(runs[0], now)
         if change is not None:
             self.change = change
-        self.record_no = piece[4]
+        self.record_no = after
         self.beat += 1
         self.updated_at = now
         return True
+
+    def _is_next(self, runs: Sequence[RunRow]) -> bool:
+        """Whether this is one run that fits, and has no key that another might have."""
+        run = runs[0]
+        known = 0 < run.run <= len(self.runs) + 1
+        return known and len(runs) == 1 and run.idempotency_key is None
 
     def check(self, piece: Slice) -> None:
         """Refuse a slice that does not fit behind what is there.
@@ -392,7 +405,7 @@ class Thread:
         for row in piece.checkpoints:
             space = self.root if row.ns == 0 else (self.spaces or {})[row.ns]
             if row.created_at is None:  # else it was made elsewhere, and is brought here
-                row = _new(CheckpointRow, (*row[:-1], now))  # noqa: PLW2901  # stamped
+                row = _stamped(row, now)  # noqa: PLW2901
             space.append(row)
             self.bytes += len(row.body) + (len(row.metadata) if row.metadata else 0)
         self.checkpoints += len(piece.checkpoints)
