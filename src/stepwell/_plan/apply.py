@@ -82,7 +82,8 @@ def apply(
     changed: dict[str, None] = {}
     updated: set[str] = set()
     used: list[str] = []
-    grouped: dict[str, list[Any]] = {}
+    once: dict[str, Any] = {}
+    several: dict[str, list[Any]] = {}
     seen: tuple[str, ...] = ()
     seen_by = ""
     for by, writes in done:
@@ -90,18 +91,23 @@ def apply(
             seen_by, seen = by.name, triggers  # many sends to one node see the same
             _see(state, by, used)
         for name, value in writes:
-            grouped.setdefault(name, []).append(value)
+            if name not in once:
+                once[name] = value
+            elif name in several:
+                several[name].append(value)
+            else:
+                several[name] = [once[name], value]
     for name in used:
         _settle(spec, state, name, changed)
     unordered = False
-    for name, given in grouped.items():
-        if name not in simple or len(given) > 1:
-            if _write(spec, state, name, given, done, changed):
+    for name, value in once.items():
+        if name not in simple or name in several:
+            if _write(spec, state, name, several.get(name) or [value], done, changed):
                 updated.add(name)
             values = state.values
             continue
         # Nearly all writes come here: what `update` and `_settle` would do, without the calls.
-        channels[name].value = value = given[0]
+        channels[name].value = value
         changed[name] = None
         versions[name] = version
         updated.add(name)
