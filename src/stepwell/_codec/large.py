@@ -20,15 +20,14 @@ _LOOKED_AT: Final = 8
 """Parts of a container that stand for all of them."""
 _LEVELS: Final = 4
 _SCALAR_BYTES: Final = 8
+NEVER_LARGE: Final = frozenset({int, bool, float, type(None)})
+"""Classes whose instances nobody need look at."""
 
 
 def is_large(value: Any) -> bool:
     """Whether the document of a value has more than about `LARGE_BYTES`: a guess from samples,
     whose cost does not grow with the value."""
-    kind = type(value)
-    if kind is int or kind is bool or value is None or kind is float:
-        return False
-    return weight(value) > LARGE_BYTES
+    return type(value) not in NEVER_LARGE and weight(value) > LARGE_BYTES
 
 
 def weight(value: Any, levels: int = _LEVELS) -> float:
@@ -71,4 +70,4 @@ def encode_in_slices(codec: Codec, value: Any, *, channel: str | None = None) ->
     return Encoded(b"[%b]" % inner, any(part.tagged for part in parts))
 
 
-__all__ = ["LARGE_BYTES", "encode_in_slices", "is_large", "weight"]
+__all__ = ["LARGE_BYTES", "NEVER_LARGE", "encode_in_slices", "is_large", "weight"]

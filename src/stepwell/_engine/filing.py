@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from stepwell._engine.rescue import described, stored
 from stepwell._engine.task import TaskRun
+from stepwell._plan.tasks import Write
 
 if TYPE_CHECKING:
     from stepwell._engine.recorder import Recorder
@@ -23,8 +25,8 @@ def keep(rec: Recorder, task: TaskRun, others: bool) -> asyncio.Future[None] | N
         What to wait for before another task takes its place; see `Run.settle`.
     """
     run = task.run
-    if task.encoded is None:
-        _encode(rec, task)
+    if task.encoded is None and task.writes is not None:
+        _encode(rec, task, task.writes)
     if rec.exits and task.interrupts:
         try:
             rec.try_question(task.interrupts, node=task.task.name)
@@ -45,13 +47,12 @@ def keep(rec: Recorder, task: TaskRun, others: bool) -> asyncio.Future[None] | N
     return rec.settled()
 
 
-def _encode(rec: Recorder, task: TaskRun) -> None:
-    """Fix what a finished task wrote, if it is not fixed yet; what cannot be is its failure."""
-    if task.writes is not None and task.encoded is None:
-        try:
-            task.encoded = rec.encode(task.writes)
-        except Exception as exc:  # noqa: BLE001  # the codec refuses it, or a filter fails
-            task.writes, task.failure = None, exc
+def _encode(rec: Recorder, task: TaskRun, writes: Sequence[Write]) -> None:
+    """Fix what a finished task wrote; what cannot be fixed is its failure."""
+    try:
+        task.encoded = rec.encode(writes)
+    except Exception as exc:  # noqa: BLE001  # the codec refuses it, or a filter fails
+        task.writes, task.failure = None, exc
 
 
 def _broken(run: Run) -> bool:
@@ -63,7 +64,8 @@ def leave(rec: Recorder, task: TaskRun) -> None:
     """File what a task left behind under the current checkpoint."""
     path, name = task.task.path_text, task.id_bytes
     task.left = True
-    _encode(rec, task)  # not done yet if it was cancelled meanwhile
+    if task.encoded is None and task.writes is not None:  # it was cancelled meanwhile
+        _encode(rec, task, task.writes)
     if task.handled is not None:
         rec.failed(name, path, described(task.handled))
         rec.handled(name, path, stored(rec, task.handled))

@@ -230,8 +230,10 @@ class Run:
                         await rest
                     if task.failure is not None:
                         await finish(task, self.settle)
-                    elif rec is not None or task.calls is not None:
-                        self.settle(task, calling(task))
+                    elif rec is not None:
+                        keep(rec, task, calling(task))
+                    elif task.calls is not None:
+                        calling(task)
                 else:
                     await self._superstep()
             except BaseException:

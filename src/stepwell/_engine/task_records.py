@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from stepwell._codec import Codec, Encoded
-from stepwell._codec.large import is_large
+from stepwell._codec.large import NEVER_LARGE, is_large
 from stepwell._engine.pending import NULL_TASK, dump_interrupts
 from stepwell._journal.record import (
     FORMAT_JSON,
@@ -73,7 +73,7 @@ class TaskRecords:
         if len(writes) >= _MANY_WRITES:
             return self._encoder.in_threads
         for _, value in writes:
-            if value is not None and type(value) is not int and is_large(value):
+            if type(value) not in NEVER_LARGE and is_large(value):
                 return self._encoder.in_threads
         return False
 
