@@ -12,7 +12,8 @@ import asyncio
 import logging
 import sys
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from stepwell._journal.inline import InlineCommit
@@ -53,8 +54,9 @@ class Lane:
     """One stream of batches. A thread's records always use the same lane."""
 
     __slots__ = (
-        "_around", "_backoff", "_busy", "_bytes_max", "_clock", "_commit_now", "_loop", "_parked",
-        "_put_off", "_ready", "_rows_max", "_scheduled", "_tasks", "new_ticket", "now",
+        "_around", "_backoff", "_bytes_max", "_clock", "_commit_now", "_loop", "_parked",
+        "_put_off", "_ready", "_rows_max", "_scheduled", "_tasks", "busy", "launch", "new_ticket",
+        "now",
     )  # fmt: skip
 
     def __init__(self, surroundings: Surroundings) -> None:
@@ -66,12 +68,17 @@ class Lane:
         self._bytes_max = surroundings.options.batch_bytes_max
         driver = surroundings.driver
         self._commit_now = driver.commit_now if isinstance(driver, InlineCommit) else None
+        self.launch: Callable[[Outbox, Slice], Ticket | None] = self.post
+        """The same as `post`; or what returns None, where the slice is durable at once."""
+        if self._commit_now is not None and not surroundings.observers:
+            self.launch = partial(commit_at_once, self, self._commit_now)
         self._backoff = Backoff(surroundings, "commit")
         self.now = surroundings.clock.monotonic
         self._ready: deque[Outbox] = deque()
         self._scheduled = False
         self._put_off = False
-        self._busy = False
+        self.busy = False
+        """Whether a batch is under way."""
         self._parked = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -83,37 +90,31 @@ class Lane:
         if outbox.sent is None:
             outbox.ready_at = self.now()
         self._ready.append(outbox)
-        if not self._busy and not self._scheduled:
+        if not self.busy and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
-    def launch(self, outbox: Outbox, piece: Slice, size: int) -> Ticket | None:
-        """Send the slice of a checkpoint that its run waits for before anything else.
-
-        Returns:
-            None: it is durable; else what completes when it is.
-        """
-        if self._commit_now is not None and not (self._busy or self._around.observers):
-            return commit_at_once(self, self._commit_now, outbox, piece, size)
-        sent = outbox.post(piece, size)
+    def post(self, outbox: Outbox, piece: Slice) -> Ticket:
+        """Send the slice of a checkpoint that its run waits for before anything else."""
+        sent = outbox.post(piece)
         sent.ticket = ticket = self.new_ticket()
         sent.since = self.now()
         outbox.queued = True
         self._ready.append(outbox)
-        if not self._busy and not self._scheduled:
+        if not self.busy and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)
         return ticket
 
     def _wake(self) -> None:
-        if self._ready and not self._busy and not self._scheduled:
+        if self._ready and not self.busy and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._flush)
 
     def push(self, outbox: Outbox) -> None:
         """Commit what this claim has appended at once, if the driver can without waiting: nothing
         is gained there by letting more of it gather."""
-        if self._commit_now is None or self._busy or not outbox.queued:
+        if self._commit_now is None or self.busy or not outbox.queued:
             return
         if outbox.sent is not None and outbox.sent.first_sent_at is not None:
             return
@@ -140,12 +141,12 @@ class Lane:
         if outcome is not None:
             self._settle([sent], [outcome], sent_at)
         else:
-            self._busy = True
+            self.busy = True
             self._spawn(self._run([sent], error))
 
     async def idle(self) -> None:
         """Wait until nothing is queued, parked or under way."""
-        while self._ready or self._busy or self._parked or self._tasks:
+        while self._ready or self.busy or self._parked or self._tasks:
             if self._tasks:
                 await asyncio.wait(self._tasks)
             else:
@@ -205,7 +206,7 @@ class Lane:
             self._loop.call_soon(self._flush)
             return
         self._scheduled = self._put_off = False
-        if not self._busy:
+        if not self.busy:
             self._send()
 
     def _send(self) -> None:
@@ -213,7 +214,7 @@ class Lane:
         if not batch:
             return
         if self._commit_now is None:
-            self._busy = True
+            self.busy = True
             self._spawn(self._run(batch))
         else:
             self._commit_here(batch)
@@ -228,7 +229,7 @@ class Lane:
             outcomes = commit([sent.slice for sent in batch])
             _check(outcomes, batch)
         except Exception as error:  # noqa: BLE001  # sorted out by `_run`
-            self._busy = True
+            self.busy = True
             self._spawn(self._run(batch, error))
         else:
             self._settle(batch, outcomes, sent_at)
@@ -252,7 +253,7 @@ class Lane:
                 await asyncio.sleep(0)
                 batch = self._take()
         finally:
-            self._busy = False
+            self.busy = False
             self._wake()
 
     async def _deliver(self, batch: list[Sent], error: Exception | None) -> None:

@@ -14,7 +14,7 @@ from stepwell._journal.lineup import Turn
 from stepwell._journal.outage import current_outage
 from stepwell._journal.outbox import Outbox
 from stepwell._journal.screen import Screen
-from stepwell._journal.slices import Ticket
+from stepwell._journal.slices import ROW_BYTES, Ticket, size_of
 from stepwell.checkpoint.driver import (
     CheckpointRow,
     Claim,
@@ -30,9 +30,6 @@ from stepwell.checkpoint.driver import (
     WriteRow,
 )
 from stepwell.errors import InternalError, UsageError
-
-_ROW_BYTES = 120
-"""What a row costs beside its body, roughly; for the bounds of queue and batch."""
 
 
 class Appended(NamedTuple):
@@ -57,7 +54,7 @@ class Keeper(Protocol):
         """Whether that would have to wait for the database."""
 
     @property
-    def launch(self) -> Callable[[Outbox, Slice, int], Ticket | None]:
+    def launch(self) -> Callable[[Outbox, Slice], Ticket | None]:
         """Sends a checkpoint that is waited for."""
 
     @property
@@ -325,19 +322,16 @@ class ThreadHandle:
         outbox = self.outbox
         if outbox.closed:
             self._open()
-        ns, seq = row[:2]
+        ns, seq = row[0], row[1]
         if seq != self.heads[ns] + 1 or row[7] != outbox.record_no + 1:
             msg = f"Checkpoint {seq}, record {row.record_no}, does not come next."
             raise InternalError(msg, thread_id=self.key.thread_id)
-        size = _ROW_BYTES + len(row[10])
-        if row[11] is not None:
-            size += len(row[11])
         drop = None if drops is None else (ns, drops)
         piece = outbox.lone(row, drop, run_row, thread, let_go=let_go) if at_once else None
         ticket = (
-            outbox.append(size, row, drop, None, run_row, thread, let_go=let_go)
+            outbox.append(size_of(row), row, drop, None, run_row, thread, let_go=let_go)
             if piece is None
-            else self._launch(outbox, piece, size)
+            else self._launch(outbox, piece)
         )
         self.heads[ns] = seq
         if run_row is not None:
@@ -368,7 +362,7 @@ class ThreadHandle:
             ns, seq, task_id, idx, task_path, channel, self.epoch, outbox.record_no + 1, format,
             crc, body, key_id,
         )  # fmt: skip
-        return outbox.append(_ROW_BYTES + len(body), None, None, row, None, None, let_go=False)
+        return outbox.append(ROW_BYTES + len(body), None, None, row, None, None, let_go=False)
 
     def append_status(
         self,
@@ -383,7 +377,7 @@ class ThreadHandle:
             BaseException: The failure of the claim.
         """
         outbox = self._open()
-        size = _ROW_BYTES
+        size = ROW_BYTES
         if run_row is not None:
             size += len(run_row.input or b"") + len(run_row.outcome or b"")
         ticket = outbox.append(size, None, None, None, run_row, thread, let_go=let_go)

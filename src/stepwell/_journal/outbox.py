@@ -17,7 +17,7 @@ from stepwell._journal.bound import Bound
 from stepwell._journal.demand import outranks
 from stepwell._journal.folding import Growth
 from stepwell._journal.outage import Outage
-from stepwell._journal.slices import Filed, Place, Record, Sent, Ticket, elide, freeze
+from stepwell._journal.slices import Filed, Place, Record, Sent, Ticket, elide, freeze, size_of
 from stepwell.checkpoint.driver import (
     CheckpointRow,
     Loaded,
@@ -175,13 +175,12 @@ class Outbox:
             return None
         drops: tuple[Place, ...] = ()
         if drop is not None:
-            ns, seq = drop
-            if seq > self._dropped.get(ns, 0):
-                self._dropped[ns] = seq
             filed = self._filed
-            if filed.possible(drop):
+            if filed.possible(drop):  # else nothing is deleted, and no write need keep apart
                 filed.clear(drop)
                 drops = (drop,)
+                ns, seq = drop
+                self._dropped[ns] = max(seq, self._dropped.get(ns, 0))
         no = self.record_no = row[7]
         if let_go:
             self.closed = True
@@ -193,13 +192,13 @@ class Outbox:
             ),
         )  # fmt: skip
 
-    def post(self, piece: Slice, size: int) -> Sent:
+    def post(self, piece: Slice) -> Sent:
         """A lone checkpoint is on its way: from now on it counts for the bounds, and what is
         appended next waits behind it."""
-        self.sent = sent = Sent(self, piece, size)
+        self.sent = sent = Sent(self, piece, size_of(piece[6][0]))
         bound = self._bound
         bound.rows += 1
-        bound.bytes += size
+        bound.bytes += sent.size
         return sent
 
     def landed(self, piece: Slice) -> None:

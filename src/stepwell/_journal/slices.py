@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from stepwell.checkpoint.driver import (
     CheckpointRow,
@@ -26,6 +26,16 @@ Ticket: TypeAlias = asyncio.Future[None]
 
 Place: TypeAlias = tuple[int, int]
 """(namespace number, seq): the checkpoint that pending writes are filed under."""
+
+
+ROW_BYTES: Final = 120
+"""What a row costs beside its body, roughly; for the bounds of queue and batch."""
+
+
+def size_of(row: CheckpointRow) -> int:
+    """How much a checkpoint counts for these bounds."""
+    metadata = row[11]
+    return ROW_BYTES + len(row[10]) + (0 if metadata is None else len(metadata))
 
 
 class Record:

@@ -23,9 +23,10 @@ def commit_at_once(
     commit: Callable[[Sequence[Slice]], list[CommitOutcome]],
     outbox: Outbox,
     piece: Slice,
-    size: int,
 ) -> Ticket | None:
     """Commit a slice that nobody has sent before. None: it is durable."""
+    if lane.busy:
+        return lane.post(outbox, piece)
     sent_at = lane.now()
     failure: Exception | None = None
     outcome: CommitOutcome | None = None
@@ -42,7 +43,7 @@ def commit_at_once(
             if wanted or request is not None:
                 outbox.notice(request, wanted=wanted)
             return None
-    sent = outbox.post(piece, size)
+    sent = outbox.post(piece)
     sent.ticket = ticket = lane.new_ticket()
     lane.tried(sent, failure, outcome, sent_at)
     return ticket
