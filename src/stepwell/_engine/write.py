@@ -189,10 +189,7 @@ class WriteRule:
         """
         keys = self.keys
         if type(output) is dict and not self.root:
-            if output.keys() <= keys:
-                writes = list(output.items())
-            else:
-                writes = [(k, v) for k, v in output.items() if k in keys]
+            writes = list(output.items()) if output.keys() <= keys else self._updates(output)
         elif output is None:
             writes = []
         else:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from stepwell._codec import Encoded
+from stepwell._journal.spelling import opening, quoted
 
 
 class Entry(NamedTuple):
@@ -37,6 +38,25 @@ def spell_out(document: dict[str, Any], name: str) -> None:
 def spelled_write(channel: str, encoded: Encoded) -> list[Any]:
     fragment = orjson.Fragment(encoded.data)
     return [channel, fragment, 1] if encoded.tagged else [channel, fragment]
+
+
+def told(
+    name: str,
+    kind: int,
+    triggers: tuple[str, ...],
+    channels: Sequence[str],
+    values: Mapping[str, tuple[Any, Encoded]],
+) -> bytes:
+    """How the body of a superstep of one task begins, up to the ops of the channels, where the task
+    wrote `channels`: those in `values` have a value of their own, the others their op's."""
+    writes: list[bytes] = []
+    for channel in channels:
+        if channel in values:
+            data, tagged = values[channel][1]
+            writes.append(b"[%b,%b%b]" % (quoted[channel], data, b",1" if tagged else b""))
+        else:
+            writes.append(b"[%b]" % quoted[channel])
+    return b'%b%b]]],"c":{' % (opening(name, kind, triggers), b",".join(writes))
 
 
 def writers_of(
@@ -68,4 +88,4 @@ def shown_places(
     return found
 
 
-__all__ = ["Entry", "shown_places", "spell_out", "spelled_write", "writers_of"]
+__all__ = ["Entry", "shown_places", "spell_out", "spelled_write", "told", "writers_of"]

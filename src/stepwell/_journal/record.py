@@ -53,6 +53,7 @@ from stepwell._journal.contributions import (
     shown_places,
     spell_out,
     spelled_write,
+    told,
     writers_of,
 )
 from stepwell._journal.screen import untracked_screen
@@ -60,7 +61,6 @@ from stepwell._journal.spelling import (
     cleared,
     contributed,
     exact,
-    opening,
     quoted,
     signalled,
 )
@@ -126,17 +126,18 @@ class BodyEncoder:
         Raises:
             UnsupportedTypeError: A value cannot be stored; names the channel and the path.
         """
-        untracked = self._untracked
+        untracked, parts = self._untracked, self._parts
         encode = partial(encode_in_slices, self._codec) if sliced else self._codec.encode
-        if not untracked:  # None, that is: a signal
-            return [
-                NULL if value is None else encode(value, channel=channel)
-                for channel, value in writes
-            ]
-        return [
-            None if channel in untracked else encode(self._strip(channel, value), channel=channel)
-            for channel, value in writes
-        ]
+        encoded: list[Encoded | None] = []
+        for channel, value in writes:
+            if channel in untracked:
+                encoded.append(None)
+            elif value is None:  # a signal
+                encoded.append(NULL)
+            else:
+                stored = value if parts is None else self._strip(channel, value)
+                encoded.append(encode(stored, channel=channel))
+        return encoded
 
     def _strip(self, channel: str, value: Any) -> Any:
         """The input and arguments of Sends without the keys that must not reach the disk."""
@@ -233,16 +234,18 @@ class BodyEncoder:
             return None
         if encoded is None:
             encoded = self.writes(writes)
+        if len(encoded) != len(writes):
+            return None
         known: dict[str, tuple[Any, Encoded]] = {}
-        for (name, value), document in zip(writes, encoded, strict=True):
+        for (name, value), document in zip(writes, encoded):  # noqa: B905  # looked at above
             if document is not None:
                 if name in known:
                     return None
                 known[name] = value, document
+        names = tuple(known)
         tracks = self.tracks
         self._changed = []
         pieces: list[bytes] = []
-        others = known.copy()
         for name, op in ops.items():
             kind, operand = op
             if kind is _CLEAR:
@@ -252,7 +255,7 @@ class BodyEncoder:
                 continue
             source = known.get(name)
             if kind is _SET and source is not None and source[0] is operand:
-                del others[name]
+                del known[name]
                 if operand is None and name not in tracks:
                     pieces.append(signalled[name])
                     continue
@@ -262,34 +265,27 @@ class BodyEncoder:
                 else:
                     pieces.append((_PLAIN_TAGGED if tagged else _PLAIN_SET) % (quoted[name], data))
             else:
-                pieces.append(self._spelled_op(name, op, source, others))
-        if not others:
-            beginning = contributed(node, kind_of_task, tuple(triggers), tuple(known))
-            return b"%b%b}}" % (beginning, b",".join(pieces)), self._changed
-        told = [
-            b"[%b,%b%b]" % (quoted[name], document.data, b",1" if document.tagged else b"")
-            if name in others
-            else b"[%b]" % quoted[name]
-            for name, (_, document) in known.items()
-        ]
-        beginning = opening(node, kind_of_task, tuple(triggers))
-        body = b'%b%b]]],"c":{%b}}' % (beginning, b",".join(told), b",".join(pieces))
-        return body, self._changed
+                pieces.append(self._spelled_op(name, op, source, known))
+        if known:
+            beginning = told(node, kind_of_task, tuple(triggers), names, known)
+        else:
+            beginning = contributed(node, kind_of_task, tuple(triggers), names)
+        return b"%b%b}}" % (beginning, b",".join(pieces)), self._changed
 
     def _spelled_op(
         self,
         name: str,
         op: Op,
         source: tuple[Any, Encoded] | None,
-        others: dict[str, tuple[Any, Encoded]],
+        known: dict[str, tuple[Any, Encoded]],
     ) -> bytes:
         """An op of `plain_body` that is not what the task wrote to the channel, or extends it; a
-        write that it is after all is taken out of `others`."""
+        write that it is after all is taken out of `known`."""
         kind, operand = op
         if kind is _EDIT:
             return b"%b:%b" % (quoted[name], orjson.dumps(self._edit(name, operand)))
         if source is not None and kind is _APPEND and source[0] == operand:
-            del others[name]
+            del known[name]
             data, tagged = source[1]
         else:
             data, tagged = self._codec.encode(self._strip(name, operand), channel=name)

@@ -161,7 +161,11 @@ def _see(state: ThreadState, by: Contributor, used: list[str]) -> None:
         if trigger in versions:
             known[trigger] = versions[trigger]
     if by.consumables:
-        used.extend(t for t in by.consumables if state.channels[t].consume())
+        used += _consumed(state, by.consumables)
+
+
+def _consumed(state: ThreadState, names: Iterable[str]) -> list[str]:
+    return [name for name in names if state.channels[name].consume()]
 
 
 def _write(

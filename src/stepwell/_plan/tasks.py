@@ -188,13 +188,10 @@ def plan(
     changed.
     """
     tasks = pushed(spec, state.channels.get(TASKS)) if TASKS in state.live else []
-    due: Sequence[NodeSpec] = ()
     if state.updated is not None:
         due = _triggered(spec, state.updated)
-    elif state.versions:
-        nodes = spec.nodes.values()
-        known = sorted(nodes, key=_name) if inputs else nodes
-        due = [node for node in known if is_due(state, node)]
+    else:
+        due = _found_due(spec, state, by_name=inputs)
     for node in due:
         if node.copies:
             value: Any = state.values.copy()
@@ -221,6 +218,16 @@ def _triggered(spec: GraphSpec, updated: Iterable[str]) -> Sequence[NodeSpec]:
             else:
                 first = after[channel]
     return first if more is None else sorted(more, key=_name)
+
+
+def _found_due(spec: GraphSpec, state: ThreadState, *, by_name: bool) -> Sequence[NodeSpec]:
+    """The nodes that are due where it is not known what the last barrier has updated."""
+    if not state.versions:
+        return ()
+    nodes: Iterable[NodeSpec] = spec.nodes.values()
+    if by_name:
+        nodes = sorted(nodes, key=_name)
+    return [node for node in nodes if is_due(state, node)]
 
 
 def due_names(tasks: Sequence[Task]) -> tuple[str, ...]:

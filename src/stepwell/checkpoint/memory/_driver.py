@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import islice
 from typing import Literal
 
@@ -207,7 +208,7 @@ class MemoryDriver:
         self._listings.written += 1
         if len(batch) == 1:  # as nearly always: what does not wait is committed by itself
             return [self._commit(batch[0], now, wall)]
-        return [self._commit(piece, now, wall) for piece in batch]
+        return list(map(partial(self._commit, now=now, wall=wall), batch))
 
     def _commit(self, piece: Slice, now: float, wall: float) -> CommitOutcome:
         thread = self._threads.get(piece[0])
