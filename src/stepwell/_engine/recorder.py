@@ -193,8 +193,8 @@ class Recorder(TaskRecords):
         """
         looks = let_go or self.strict or step - self._mended_at >= REPAIR_EVERY
         made = None
-        if not looks and self._parents is None and self._migration is None:
-            made = None if interrupt_seen is not None else self._encoder.plain_body(entries, ops)
+        if self._parents is None and self._migration is None and interrupt_seen is None:
+            made = self._encoder.plain_body(entries, ops, looks=looks)
         if made is None:
             made = self._full_body(state, entries, ops, interrupt_seen, looks=looks)
         if looks:

@@ -219,15 +219,17 @@ class BodyEncoder:
         return exact(document), mended
 
     def plain_body(
-        self, entries: Sequence[Entry], ops: Mapping[str, Op]
+        self, entries: Sequence[Entry], ops: Mapping[str, Op], *, looks: bool = False
     ) -> tuple[bytes, list[str]] | None:
         """What `step_body` gives for these two, of the superstep of one task that wrote no channel
         twice. None: it is another one, and nothing was done.
 
-        Most are of this kind. It is joined from pieces, which are the same bytes.
+        Most are of this kind. It is joined from pieces, which are the same bytes. `looks`: it is
+        time to look for what was changed in place; so no value may be there that could be.
         """
         # An encoder that does more (it hides something, say) has to take the long way.
-        if len(entries) != 1 or type(self) is not BodyEncoder:
+        tracks = self.tracks
+        if len(entries) != 1 or (looks and tracks) or type(self) is not BodyEncoder:
             return None
         node, kind_of_task, triggers, writes, encoded, control = entries[0]
         if control:
@@ -243,7 +245,6 @@ class BodyEncoder:
                     return None
                 known[name] = value, document
         names = tuple(known)
-        tracks = self.tracks
         self._changed = []
         pieces: list[bytes] = []
         for name, op in ops.items():
@@ -266,6 +267,9 @@ class BodyEncoder:
                     pieces.append((_PLAIN_TAGGED if tagged else _PLAIN_SET) % (quoted[name], data))
             else:
                 pieces.append(self._spelled_op(name, op, source, known))
+        if looks and tracks:  # of this very superstep
+            tracks.clear()
+            return None
         if known:
             beginning = told(node, kind_of_task, tuple(triggers), names, known)
         else:
