@@ -390,16 +390,21 @@ class Recorder(TaskRecords):
         `sync` waits for the commit; `async` only when it is too far ahead of it.
         """
         if not self.waits:
-            return self._keep_up()
+            return self._keep_up() if self._is_behind() else None
         last, self._last = self._last, None
         if last is not None and not last.done():
             self.handle.push()
         return last
 
-    async def _keep_up(self) -> None:
+    def _is_behind(self) -> bool:
+        """Whether what is durable is so far behind that the run has to wait, or fail."""
         ahead = self._ahead
         while ahead and ahead[0].done():
             ahead.popleft().result()
+        return len(ahead) > AHEAD_MAX or self.handle.crowded
+
+    async def _keep_up(self) -> None:
+        ahead = self._ahead
         while len(ahead) > AHEAD_MAX:
             await ahead.popleft()
         await self.handle.room()

@@ -402,6 +402,11 @@ class ThreadHandle:
 
     # -- waiting
 
+    @property
+    def crowded(self) -> bool:
+        """Whether `room` would wait, or raise."""
+        return self._bound.crowded or self.outbox.failure is not None
+
     async def room(self) -> None:
         """Wait until the queue of the journal is below its bounds.
 
