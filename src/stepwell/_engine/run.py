@@ -196,7 +196,6 @@ class Run:
             GraphRecursionError: The supersteps are used up.
             GraphDrained: The run was asked to stop.
             Stopped: Somebody else asked for the thread (a root run's).
-            Exception: Whatever a node raised.
         """
         self.surrounds = is_heard(self) or (self.watch is not None and self.watch.surrounds)
         publisher, rec, control = self.publisher, self.rec, self.control
@@ -219,11 +218,10 @@ class Run:
             if control is not None and control.drain_reason is not None:
                 await publisher.stopping()
                 raise GraphDrained(control.drain_reason or "shutdown")
-            if rec is not None:
-                if rec.handle.stopping:
-                    self._stop(due)
-                if rec.handle.doubtful:
-                    await rec.handle.fresh()
+            if rec is not None and rec.handle.stopping:
+                self._stop(due)
+            if rec is not None and rec.handle.doubtful:
+                await rec.handle.fresh()
             try:
                 if one and (task := self.tasks[0]).writes is None:
                     if (rest := begin(task)) is not None:

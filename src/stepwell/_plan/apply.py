@@ -76,20 +76,15 @@ def apply(
     if len(done) > 1:
         done = sorted(done, key=_order)
     version = state.version = state.version + 1
+    changed: dict[str, None] = {}
+    updated: set[str] = set()
+    seen = _see(spec, state, done, changed)
     channels: dict[str, Any] = state.channels
     versions, values, live = state.versions, state.values, state.live
     simple, stepping, shown = spec.simple, spec.stepping, spec.state_set
-    changed: dict[str, None] = {}
-    updated: set[str] = set()
-    used: list[str] = []
     once: dict[str, Any] = {}
     several: dict[str, list[Any]] = {}
-    seen: tuple[str, ...] = ()
-    seen_by = ""
-    for by, writes in done:
-        if (triggers := by.triggers) and (triggers is not seen or by.name != seen_by):
-            seen_by, seen = by.name, triggers  # many sends to one node see the same
-            _see(state, by, used)
+    for _, writes in done:
         for name, value in writes:
             if name not in once:
                 once[name] = value
@@ -97,8 +92,6 @@ def apply(
                 several[name].append(value)
             else:
                 several[name] = [once[name], value]
-    for name in used:
-        _settle(spec, state, name, changed)
     unordered = False
     for name, value in once.items():
         if name not in simple or name in several:
@@ -152,16 +145,29 @@ def take_in(spec: GraphSpec, state: ThreadState, by: Contributor, writes: Sequen
     state.values = {k: given[k] for k in spec.state_keys if k in given}
 
 
-def _see(state: ThreadState, by: Contributor, used: list[str]) -> None:
-    """Note which versions of its triggers a task has seen, and use up those that are for one
-    time; they are settled once all tasks have seen them."""
+def _see(
+    spec: GraphSpec, state: ThreadState, done: Sequence[TaskWrites], changed: dict[str, None]
+) -> bool:
+    """Note which versions of their triggers the tasks have seen, and use up those that are for one
+    time; they are settled once all tasks have seen them. Returns whether any has triggers."""
     versions = state.versions
-    known = state.seen.setdefault(by.name, {})
-    for trigger in by.triggers:
-        if trigger in versions:
-            known[trigger] = versions[trigger]
-    if by.consumables:
-        used += _consumed(state, by.consumables)
+    used: list[str] = []
+    seen: tuple[str, ...] = ()
+    seen_by = ""
+    for by, _ in done:
+        triggers = by.triggers
+        if not triggers or (triggers is seen and by.name == seen_by):
+            continue  # many sends to one node see the same
+        seen_by, seen = by.name, triggers
+        known = state.seen.setdefault(seen_by, {})
+        for trigger in triggers:
+            if trigger in versions:
+                known[trigger] = versions[trigger]
+        if by.consumables:
+            used += _consumed(state, by.consumables)
+    for name in used:
+        _settle(spec, state, name, changed)
+    return bool(seen)
 
 
 def _consumed(state: ThreadState, names: Iterable[str]) -> list[str]:
