@@ -182,6 +182,47 @@ def test_an_open_driver_does_not_keep_the_process_alive(path, how):
     assert run(FORGOTTEN, path, how) == "done\n"
 
 
+AT_EXIT = """
+import asyncio, atexit, sys, threading
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
+
+driver = SqliteDriver(sys.argv[1])
+leave = threading.Event()
+
+async def use():
+    await driver.open()
+    await driver.migrate("auto")
+    if sys.argv[2] == "busy":
+        task = asyncio.ensure_future(driver._database.write(lambda cursor: leave.wait()))
+        task._log_destroy_pending = False
+        await asyncio.sleep(0.05)
+
+def refuse(thread):
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+
+def end():
+    driver.forget()
+    for thread in others():
+        thread.join(1)
+    print(not others())
+
+def others():
+    return [t for t in threading.enumerate() if t is not threading.main_thread()]
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(use())
+loop.close()
+threading.Thread.start = refuse  # as Python 3.12 and later do at that time
+atexit.register(end)
+"""
+
+
+@pytest.mark.parametrize("how", ["idle", "busy"])
+def test_a_driver_is_forgotten_when_no_thread_can_be_started(path, how):
+    """A connection that is idle is closed; one that is not holds nobody up."""
+    assert run(AT_EXIT, path, how) == f"{how == 'idle'}\n"
+
+
 INTERRUPTED = """
 import asyncio, sys, threading
 from stepwell.checkpoint.sqlite._driver import SqliteDriver

@@ -217,12 +217,8 @@ class Lane(BaseLane):
         native, self._native = self._native, None
         if aio is None or native is None or self._thread is None:
             return
-        if self._thread.is_alive():
-            closer = threading.Thread(target=asyncio.run, args=(aio.close(),), daemon=True)
-            closer.start()
-            closer.join(_FORGET_MAX_S)  # unless a hop is under way, this takes a moment
-            if not closer.is_alive():
-                return
+        if self._thread.is_alive() and _close_on_another_loop(aio):
+            return
         if not self._thread.is_alive():  # it cannot answer to a loop that is closed
             _close_from_outside(native)
             _keep_forever(aio)
@@ -280,6 +276,34 @@ async def finish(work: Any) -> Any:
             task.exception()  # looked at: the cancellation is what the caller hears
         raise cancelled
     return task.result()
+
+
+def _close_on_another_loop(aio: aiosqlite.Connection) -> bool:
+    """Close a connection whose loop is gone; whether that took a moment, as it does unless a hop
+    is under way."""
+
+    def close() -> None:
+        asyncio.run(aio.close())
+
+    # In a thread, for a loop may be running in this one.
+    closer = threading.Thread(target=close, daemon=True)
+    try:
+        closer.start()
+    except RuntimeError:  # the interpreter ends: since Python 3.12 no thread starts then
+        return _close_in_this_thread(aio)
+    closer.join(_FORGET_MAX_S)
+    return not closer.is_alive()
+
+
+def _close_in_this_thread(aio: aiosqlite.Connection) -> bool:
+    loop = asyncio.new_event_loop()
+    closing = loop.create_task(aio.close())
+    loop.run_until_complete(asyncio.wait([closing], timeout=_FORGET_MAX_S))
+    if not closing.done():
+        _keep_forever(closing)  # the end of the process is near
+        return False
+    loop.close()
+    return True
 
 
 def _close_from_outside(connection: Connection) -> None:

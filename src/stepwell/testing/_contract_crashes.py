@@ -51,7 +51,7 @@ def _graph(driver: Driver) -> tuple[Saver, CompiledStateGraph]:
         return {"log": ["fast"]}
 
     async def slow(_: _State) -> dict[str, Any]:
-        for _turn in range(4):
+        for _turn in range(_KILLS_APART):  # so a kill falls between the end of the two
             await asyncio.sleep(0)
         return {"log": ["slow"]}
 
