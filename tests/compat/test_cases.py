@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("langgraph", reason="langgraph, the engine compared with, is not installed")
 
 from tests._postgres import VARIABLE
-from tests.compat.differences import DIFFERENCES
+from tests.compat.differences import DIFFERENCES, difference
 from tests.compat.engines import LANGGRAPH_NOISE, Api, drive
 from tests.compat.normal import Normaliser
 from tests.compat.touched import Touched, record
@@ -113,10 +113,10 @@ def test_stepwell_observes_the_same(label: str) -> None:
 
 def compare(label: str, actual: Any, expected: Any) -> None:
     """Fail unless both are equal, or differ as the table of differences says."""
-    difference = DIFFERENCES.get(label.rpartition("-")[0])
-    if difference is not None:
+    known = difference(label)
+    if known is not None:
         assert actual != expected, "no longer a difference: take it off the table"
-        difference.check(actual, expected)
+        known.check(actual, expected)
         return
     if actual != expected:
         lines = difflib.unified_diff(
