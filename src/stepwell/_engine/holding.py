@@ -45,7 +45,7 @@ class _Held:
         self.drops = drops
         self.barriers = 0
         # Of the last barrier:
-        self.source = Source.LOOP
+        self.source: int = Source.LOOP
         self.step = 0
         self.entries: Sequence[Entry] = ()
         self.metadata: Mapping[str, Any] | None = None
@@ -122,7 +122,7 @@ class HoldingRecorder(Recorder):
         self,
         state: ThreadState,
         *,
-        source: Source,
+        source: int,
         step: int,
         entries: Sequence[Entry],
         ops: Mapping[str, Op],
@@ -243,7 +243,7 @@ class HoldingRecorder(Recorder):
     # -- policies ------------------------------------------------------------------------------
 
     def _is_wanted(
-        self, state: ThreadState, source: Source, entries: Iterable[Entry], ops: Mapping[str, Op]
+        self, state: ThreadState, source: int, entries: Iterable[Entry], ops: Mapping[str, Op]
     ) -> bool:
         """Whether a checkpoint gets a row that need not have one."""
         if source != Source.LOOP:  # the input of a graph inside another one: its task has it

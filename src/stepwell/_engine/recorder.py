@@ -174,7 +174,7 @@ class Recorder(TaskRecords):
         self,
         state: ThreadState,
         *,
-        source: Source,
+        source: int,
         step: int,
         entries: Sequence[Entry],
         ops: Mapping[str, Op],
@@ -250,7 +250,7 @@ class Recorder(TaskRecords):
 
     def _append(
         self,
-        source: Source,
+        source: int,
         step: int,
         body: bytes,
         *,
@@ -265,6 +265,8 @@ class Recorder(TaskRecords):
             ns = self._ns
         if handle.budget is not None:
             handle.budget.check(handle.key, self._encoder.tracks)
+        if type(source) is not int:
+            source = int(source)  # no `Source`: drivers bind what is in a row as it is
         head = handle.heads[ns]
         number, record_no = head + 1, handle.outbox.record_no + 1
         exact = index = named = None
@@ -278,7 +280,7 @@ class Recorder(TaskRecords):
         row = _new(
             CheckpointRow,
             (
-                ns, number, None if head == seq else seq, step, int(source), self.run_row.run,
+                ns, number, None if head == seq else seq, step, source, self.run_row.run,
                 handle.epoch, record_no, FORMAT_JSON, crc32(body), body, exact, index, named,
                 None, None,
             ),

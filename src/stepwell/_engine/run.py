@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from stepwell._clock import Clock
 from stepwell._engine.arguments import RunConfig
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from stepwell._engine.snapshot import View
 
 logger = logging.getLogger("stepwell")
+
+_LOOP: Final = int(Source.LOOP)  # looked up once: a member of an enum is not found in no time
 
 INPUT = "__input__"
 YIELD_EVERY = 64
@@ -391,7 +393,7 @@ class Run:
             self.parent_checkpoint = rec.checkpoint_id or None
         rec.checkpoint(
             self.state,
-            source=Source.LOOP,
+            source=_LOOP,
             step=step,
             entries=self._entries(),
             ops=ops,

@@ -214,7 +214,8 @@ class MemoryDriver:
         thread = self._threads.get(piece[0])
         if thread is None:
             return Stale(None)
-        if piece[1:4] != (thread.epoch, thread.owner, thread.record_no):
+        epoch, owner, known_no = piece[1], piece[2], piece[3]
+        if epoch != thread.epoch or owner != thread.owner or known_no != thread.record_no:
             return _not_written(thread, piece)
         if not thread.write_next(piece, wall):
             try:

@@ -306,7 +306,9 @@ class Thread:
             return False
         row, root = rows[0], self.root
         seq = row[1]
-        if row[0] or row[2] is not None or seq != root.last + 1 or heads != {0: seq}:
+        if row[0] or row[2] is not None or seq != root.last + 1:
+            return False
+        if len(heads) != 1 or heads.get(0) != seq:
             return False
         if row[15] is None:
             row = _stamped(row, now)
