@@ -56,7 +56,7 @@ class RandomIds:
         return self._random.randbytes(16)
 
     def start_no(self) -> int:
-        return self._random.randrange(1 << 32, 1 << 52)
+        return self._random.getrandbits(52) | 1 << 32
 
     def lock_key(self) -> int:
         return self._random.randrange(1, 1 << 62)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from stepwell._engine.recorder import Recorder
     from stepwell._engine.run import Run
 
+_new = tuple.__new__
+
 
 def end(
     run: Run, status: ThreadStatus, outcome: RunStatus, error: BaseException | None = None
@@ -188,20 +190,23 @@ def change(
         rec = run.rec
         if text is not None and (screen := rec.handle.screen) is not None:
             text = screen.error(text)
-        rec.run_row = rec.run_row._replace(status=int(outcome), supersteps=run.barriers, error=text)
+        told = (int(outcome), run.barriers, text)
+        row = rec.run_row
+        if told != (row.status, row.supersteps, row.error):  # which is made anew field by field
+            rec.run_row = row._replace(status=told[0], supersteps=told[1], error=text)
         if rec.run_row.idempotency_key is not None:
             over = outcome in (RunStatus.DONE, RunStatus.INTERRUPTED)
             rec.outcome = run.publisher.outcome() if over else None
-    return ThreadChange(
-        status=int(status),
-        run=0 if run.rec is None else run.rec.run_row.run,
-        graph=run.graph.name,
-        fingerprint=run.graph.fingerprint,
-        state_version=run.graph.state_version,
-        next_nodes=orjson.dumps(list(unfinished)).decode(),
-        interrupts=sum(len(t.interrupts) for t in run.tasks),
-        error=text,
-    )
+    graph = run.graph
+    return _new(
+        ThreadChange,
+        (
+            int(status), 0 if run.rec is None else run.rec.run_row.run,
+            graph.name, graph.fingerprint, graph.state_version,
+            orjson.dumps(list(unfinished)).decode() if unfinished else "[]",
+            sum(len(t.interrupts) for t in run.tasks), text,
+        ),
+    )  # fmt: skip
 
 
 def hand_back(run: Run) -> None:

@@ -149,8 +149,10 @@ class Opened:
         """Close the run that was cut off, or that waits for an answer and is not `answered` by
         the new one: something else came."""
         row = self.open_run
+        if row is None:
+            return
         left = (RunStatus.RUNNING,) if answered else (RunStatus.RUNNING, RunStatus.INTERRUPTED)
-        if row is not None and row.status in left:
+        if row.status in left:
             self.handle.append_status(run_row=row._replace(status=int(RunStatus.SUPERSEDED)))
 
     async def reload(self) -> None:
