@@ -20,6 +20,8 @@ CALLS_PER_STEP_MAX = 14
 CALLS_PER_BRANCH_MAX = 20
 CALLS_PER_DURABLE_STEP_MAX = {"sync": 47, "async": 54}
 """The same with the memory saver: with "sync" its record is durable when it is over."""
+CALLS_PER_TURN_MAX = 600
+"""Of a run of one node on a thread that this process has let go."""
 
 _numbers = count()
 
@@ -123,3 +125,31 @@ async def test_branches_cost_the_same_each() -> None:
     few, many = await calls_of_branches(100), await calls_of_branches(400)
     assert many <= 4 * few
     assert many - few <= 300 * CALLS_PER_BRANCH_MAX
+
+
+class Talk(TypedDict):
+    """Messages."""
+
+    messages: Annotated[list[dict[str, Any]], operator.add]
+
+
+async def test_a_turn_of_a_conversation_costs_the_same_however_long_it_is() -> None:
+    """The process that let the thread go folds nothing when it claims it again, and messages
+    are compared with what was recorded without a loop, once: at the end of the run."""
+
+    async def answer(state: Talk) -> dict[str, Any]:
+        return {"messages": [{"role": "ai", "content": "text", "id": len(state["messages"])}]}
+
+    graph = StateGraph(Talk).add_node("answer", answer).add_edge(START, "answer")
+    async with open_saver("memory://") as saver:
+        compiled = graph.compile(checkpointer=saver)
+        config = {"configurable": {"thread_id": "t"}}
+        calls = [
+            await calls_of(
+                compiled, {"messages": [{"role": "user", "content": "text", "id": -n}]}, config
+            )
+            for n in range(60)
+        ]
+    assert calls[20] == calls[30]
+    assert calls[59] <= calls[30] + 10  # it asks to be folded, which is not done in memory
+    assert calls[20] <= CALLS_PER_TURN_MAX

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal, localcontext
@@ -18,7 +19,7 @@ import orjson
 import pytest
 
 from stepwell._codec import Codec, Registry
-from stepwell.errors import CorruptRecordError, UnknownTypeError
+from stepwell.errors import CorruptRecordError, UnknownTypeError, UnsupportedTypeError
 from stepwell.types import Command, GraphOutput, Interrupt, Overwrite, Send, TimeoutPolicy
 from tests.property.strategies import same
 
@@ -159,6 +160,54 @@ def test_one_odd_item_at_the_end_of_a_long_list_is_not_overlooked(item, odd):
     """Long runs of one scalar type take a short cut."""
     value = [item] * 40 + [odd]
     assert same(CODEC.decode(*CODEC.encode(value)), value)
+
+
+class _Text(str):
+    """Equal to a text, and none."""
+
+    __slots__ = ()
+
+
+_FLAT_VALUES = [
+    2**70, 1e16, math.nan, "\ud800", (1,), True, 2.5, -0.0, None, [1], {}, b"", UUID(int=1),
+]  # fmt: skip
+_FLAT_DICTS = [
+    {}, {"$a": 1}, {"$tuple": [1]}, {1: "a", "b": 2}, {"\ud800": 1, "b": 2}, {"only": 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "odd", [*({"a": v, "id": 1} for v in _FLAT_VALUES), *_FLAT_DICTS], ids=repr
+)
+def test_one_odd_dict_in_a_list_of_flat_ones_is_encoded_as_by_itself(odd):
+    flat = [{"author": "user", "id": n, "text": "é" * n, "x": None} for n in range(30)]
+    flat.insert(17, odd)
+    encoded = CODEC.encode(flat)
+    assert encoded.data == b"[" + b",".join(CODEC.encode(one).data for one in flat) + b"]"
+    assert encoded.tagged == CODEC.encode(odd).tagged
+    assert same(CODEC.decode(*encoded), flat)
+
+
+@pytest.mark.parametrize(
+    "odd", [{_Text("a"): 1, "b": 2}, {"a": _Text("a"), "b": 2}], ids=["key", "value"]
+)
+def test_what_cannot_be_stored_is_found_in_a_list_of_flat_dicts(odd):
+    flat = [{"a": "a", "b": 2}] * 30
+    with pytest.raises(UnsupportedTypeError, match=r"\[30\]"):
+        CODEC.encode([*flat, odd])
+
+
+def test_a_list_of_flat_dicts_is_lowered_without_a_loop():
+    """As many functions are called for 20 messages as for 2,000."""
+    counts = []
+    for size in (20, 2000):
+        messages = [{"role": "user", "id": n, "content": "text"} for n in range(size)]
+        calls = []
+        sys.setprofile(lambda _frame, event, _arg, calls=calls: calls.append(event))
+        CODEC.encode(messages)
+        sys.setprofile(None)
+        counts.append(calls.count("call"))
+    assert counts[0] == counts[1]
 
 
 def test_a_long_list_of_floats_is_plain_unless_one_is_large():

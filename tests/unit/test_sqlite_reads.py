@@ -10,7 +10,7 @@ import pytest
 
 from stepwell._db._sqlite_schema import JOURNAL, STORE
 from stepwell._db.sqlite import SQL
-from stepwell.checkpoint.driver import RunStatus, SegmentRow, ThreadQuery, ThreadStatus
+from stepwell.checkpoint.driver import Known, RunStatus, SegmentRow, ThreadQuery, ThreadStatus
 from stepwell.checkpoint.sqlite import _read as _sqlite_read
 from stepwell.checkpoint.sqlite._driver import SqliteDriver
 from stepwell.errors import StorageError
@@ -143,9 +143,27 @@ async def test_a_claim_of_a_thread_with_rows_is_ten_statements(driver):
     bob = await take(driver, thread_key(), worker("bob"))
     await driver._database._writer.run(lambda *_: connection.set_trace_callback(None))
     assert len(seen) == 10
+    assert not bob.claim.loaded.newest_only
     claimed, read = bob.claim.loaded.thread, (await loaded(driver, thread_key())).thread
     assert read.lease_left_s == pytest.approx(claimed.lease_left_s, abs=5)
     assert claimed._replace(lease_left_s=None) == read._replace(lease_left_s=None)
+
+
+async def test_of_what_is_known_a_claim_reads_the_newest_row(driver):
+    """Neither where its leg begins, nor segments: eight statements, however much there is."""
+    alice = await take(driver, thread_key(), ALICE)
+    await alice.append(*(checkpoint(run=1) for _ in range(50)), runs=[run_row(1)])
+    await alice.append(checkpoint(b"last", run=1), change=change(run=1), let_go=True)
+    row = (await loaded(driver, thread_key())).thread
+    known = Known(row.uid, row.epoch, row.record_no, row.layout_no, 51)
+    seen = []
+    connection = driver._database._writer._native
+    await driver._database._writer.run(lambda *_: connection.set_trace_callback(seen.append))
+    bob = await take(driver, thread_key(), worker("bob"), known=known)
+    await driver._database._writer.run(lambda *_: connection.set_trace_callback(None))
+    assert len(seen) == 8
+    found = bob.claim.loaded
+    assert (found.newest_only, [row.body for row in found.rows]) == (True, [b"last"])
 
 
 # --- plans ------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ container in which nothing has to change is returned as the object it is.
 
 from __future__ import annotations
 
+from itertools import chain
 from math import isfinite
 from typing import Any, Final
 
@@ -28,9 +29,14 @@ _FLOAT_MAX: Final = 1e16
 """From here on releases of orjson spell floats differently (1e16, 1e+16). A stored document
 must be the one that any release writes, or a splice made by one does not fit in another."""
 _RUN_MIN: Final = 16
-"""From this length on, a list is first tried as a run of one scalar type, without a loop."""
+"""From this length on, a list is first tried as a run of one scalar type, or of flat dicts, without
+a loop."""
 # Objects that only orjson would know: never there after the walk, unless the value was
 # changed meanwhile. Then it must refuse, not guess.
+_DICTS: Final[frozenset[type]] = frozenset((dict, Message))
+_LIMITED: Final = frozenset({str, int, float})
+"""Scalars of which JSON says most, and not all, exactly."""
+_SCALARS: Final = _LIMITED | {bool, type(None)}
 OPTIONS: Final = (
     orjson.OPT_PASSTHROUGH_SUBCLASS
     | orjson.OPT_PASSTHROUGH_DATACLASS
@@ -127,7 +133,7 @@ class Lowering:
     def _lower_list(self, value: list[Any], depth: int) -> Any:
         if depth >= LEVELS_MAX:
             raise too_deep(list, LEVELS_MAX)
-        if len(value) >= _RUN_MIN and _is_plain_run(value):
+        if len(value) >= _RUN_MIN and _is_plain_run(value, depth):
             return value
         out = value
         depth += 1
@@ -224,15 +230,43 @@ def _tagged(entry: Entry, value: Any) -> dict[str, Any]:
     return {entry.key: entry.take(value)}
 
 
-def _is_plain_run(items: list[Any]) -> bool:
-    """Whether all items are scalars of one type that JSON says exactly."""
+def _is_plain_run(items: list[Any], depth: int) -> bool:
+    """Whether all items are scalars of one type, or dicts of scalars, that JSON says exactly.
+    `depth`: of the list."""
     kinds = set(map(type, items))
-    if len(kinds) != 1:
+    if kinds <= _DICTS:
+        return depth + 1 < LEVELS_MAX and _are_flat(items)
+    return len(kinds) == 1 and _are_plain(items, kinds)
+
+
+def _are_flat(dicts: list[dict[Any, Any]]) -> bool:
+    """Whether all keys are texts, no dict reads like a tag, and all values are scalars: a list
+    of messages, say."""
+    keys = list(chain.from_iterable(dicts))
+    if min(map(len, dicts)) < 2 or set(map(type, keys)) != {str} or not _are_sound(keys):
         return False
-    kind = kinds.pop()
-    if kind is str:
-        return all(map(str.isascii, items))
-    if kind is float:
+    values = list(chain.from_iterable(map(dict.values, dicts)))
+    kinds = set(map(type, values))
+    if len(kinds) == 1:
+        return _are_plain(values, kinds)
+    return kinds <= _SCALARS and all(
+        _are_plain([value for value in values if type(value) is kind], {kind})
+        for kind in kinds & _LIMITED
+    )
+
+
+def _are_plain(items: list[Any], kinds: set[type]) -> bool:
+    """Whether scalars of the one kind in `kinds` are those that JSON says exactly."""
+    if str in kinds:
+        return _are_sound(items)
+    if float in kinds:
         # Where the sum is finite, no item is NaN: then min and max tell the truth.
         return isfinite(sum(items)) and min(items) > -_FLOAT_MAX and max(items) < _FLOAT_MAX
-    return kind is int and min(items) >= INT_MIN and max(items) <= INT_MAX
+    if int in kinds:
+        return bool(min(items) >= INT_MIN and max(items) <= INT_MAX)
+    return kinds <= _SCALARS
+
+
+def _are_sound(texts: list[str]) -> bool:
+    joined = "".join(texts)
+    return joined.isascii() or _is_sound(joined)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,11 @@ from stepwell._engine.pending import NULL_TASK, Pending
 from stepwell._engine.program import Program
 from stepwell._engine.snapshot import Place, View
 from stepwell._ids import parse_checkpoint_id
+from stepwell._journal.heads import HEAD_BYTES_MAX, Base, Head, Trail
 from stepwell._journal.load import (
     Contribution,
     Folded,
+    Piece,
     chain,
     contributions,
     fold,
@@ -166,15 +168,18 @@ class Opened:
         loaded = await self.journal.load(LoadRequest(self.key, self.ns, seq, current=True))
         await self.look(loaded, self.checkpoint)
 
-    async def look(self, loaded: Loaded, checkpoint: str | None) -> None:
-        """Revive the checkpoint that the run starts from; None: the newest one."""
+    async def look(self, loaded: Loaded, checkpoint: str | None, head: Head | None = None) -> None:
+        """Revive the checkpoint that the run starts from; None: the newest one. `head`: what is
+        known of that."""
         thread_id = self.key.thread_id
         seq = seq_of(checkpoint, thread_id)
         self.left = loaded.writes if seq is None else None
         self.view = revive(
             self.program, self.codec, self.key, loaded, seq, ns=self.ns, track=True,
-            late=self.handle.budget is None and not self.program.strict,
+            late=self.handle.budget is None and not self.program.strict, head=head,
         )  # fmt: skip
+        if self.handle.keeps:
+            self._remember(loaded, head)
         if checkpoint is not None and (self.view is None or self.view.name != checkpoint):
             msg = (
                 f"Thread {thread_id!r} has no checkpoint {checkpoint!r}; get_state_history lists "
@@ -187,6 +192,20 @@ class Opened:
         if self.superseded:
             page = await self.journal.page(self.key, self.ns, self.view.row.seq, 1, current=True)
             self.view.pending = past_pending(self.codec, self.view, page)
+
+    def _remember(self, loaded: Loaded, head: Head | None) -> None:
+        """Keep what the newest state of the root is, for whoever claims the thread next."""
+        handle, view, thread = self.handle, self.view, loaded.thread
+        handle.trail = None
+        if self.ns or thread is None or self.checkpoint is not None:
+            return
+        if view is None:
+            if thread.record_no == 0:
+                handle.trail = Trail(Base(Folded(), {}, row=None, parent=None, tail=0))
+        elif view.upgrade is None and view.row.seq == handle.heads[0]:
+            tail = head.tail if head is not None and loaded.newest_only else len(loaded.rows)
+            base = view.base(tail)
+            handle.trail = Trail(base) if base.size < HEAD_BYTES_MAX else None
 
 
 async def claim_thread(
@@ -245,7 +264,7 @@ async def claim_thread(
             # The open run is finished at the head first; the old checkpoint comes after.
             await opened.look(await journal.load(LoadRequest(key, ns, current=True)), None)
         else:
-            await opened.look(handle.loaded, checkpoint)
+            await opened.look(handle.loaded, checkpoint, handle.known)
     except BaseException:
         await give_back(handle)
         raise
@@ -340,32 +359,40 @@ def revive(
     ns: str = "",
     track: bool = False,
     late: bool = False,
+    head: Head | None = None,
 ) -> View | None:
     """The checkpoint that was loaded; None if there is none.
 
     Args:
         track: It is to be written on: changes in place are to be noticed.
         late: Encodings of long lists are made only when they are asked for.
+        head: What is known of it.
 
     Raises:
         CorruptRecordError: A record is damaged.
         GraphMismatchError: The thread goes on at a node that the graph does not have.
     """
-    pieces = trail(loaded, seq)
-    row = pieces[-1] if pieces else None
+    row: Piece | None
+    again: Callable[[], Folded]
+    if head is None:
+        pieces = trail(loaded, seq)
+        row = pieces[-1] if pieces else None
+        parent, again = parent_in(pieces), partial(fold, pieces)
+    else:
+        row, parent, again = loaded.rows[-1], head.parent, head.folded
     if loaded.thread is None or not isinstance(row, CheckpointRow):
         return None
-    folded = fold(pieces)
+    folded = again()
     view = View(
         program,
         Place(key.thread_id, ns, loaded.thread.uid),
         row=row,
-        parent=parent_in(pieces),
+        parent=parent,
         folded=folded,
         pending=Pending.from_rows(loaded.writes, codec),
         run=loaded.runs.get(row.run),
         track=track,
-        again=partial(fold, pieces) if late else None,
+        again=again if late else None,
     )
     check_due(program, folded, key.thread_id)
     return view

@@ -112,7 +112,7 @@ class Recorder(TaskRecords):
         """What the next record has to say of the state's version."""
         self._ahead: deque[Ticket] = deque()
         self._last: Ticket | None = None
-        self._mended_at = 0
+        self._mended_at = 0 if view is None else view.row.step  # it was looked at when it was read
 
     @property
     def version(self) -> int:

@@ -12,6 +12,7 @@ from stepwell._engine.program import Program
 from stepwell._engine.stream import interrupt_dict
 from stepwell._engine.upgrade import upgrade_of
 from stepwell._ids import checkpoint_id, uuid_text
+from stepwell._journal.heads import Base
 from stepwell._journal.load import Folded, Revived
 from stepwell._journal.metadata import decode_metadata
 from stepwell._journal.track import Stored
@@ -87,7 +88,7 @@ class View:
     """One checkpoint, revived: the planner's state, its header, what its tasks left."""
 
     __slots__ = (
-        "_due", "_folded", "_state", "_values", "metadata", "name", "parent", "parents",
+        "_due", "_folded", "_state", "_values", "before", "metadata", "name", "parent", "parents",
         "pending", "place", "row", "spec", "stored", "upgrade", "version",
     )  # fmt: skip
 
@@ -129,6 +130,7 @@ class View:
         self.place = place
         self.row = row
         self.name = place.name(row)
+        self.before = parent
         self.parent = None if parent is None else place.name(parent)
         self.pending = pending
         self.parents = folded.parents
@@ -156,6 +158,11 @@ class View:
                 interrupt_seen=folded.interrupt_seen,
             )
         return self._state
+
+    def base(self, tail: int) -> Base:
+        """The state as bytes: to be asked for before anybody is handed values of it, by whoever
+        tracks them. `tail`: how many rows of the thread are not folded."""
+        return Base(self._folded, self.stored, row=self.row, parent=self.before, tail=tail)
 
     def values(self, keys: Sequence[str] | str) -> Any:
         """The values of some state keys, as the checkpoint has them; see `project`."""

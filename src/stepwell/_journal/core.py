@@ -14,6 +14,7 @@ from stepwell._journal.bound import Bound
 from stepwell._journal.folding import Folder, Growth
 from stepwell._journal.gather import Gather
 from stepwell._journal.handle import ThreadHandle
+from stepwell._journal.heads import head_of
 from stepwell._journal.heartbeat import Heartbeat
 from stepwell._journal.lineup import Lineups, Turn, busy_here, reentrant
 from stepwell._journal.lost import stale_writer
@@ -204,9 +205,14 @@ class Core:
             enqueue=self._lane.enqueue,
         )
         handle = ThreadHandle(claim, outbox, bound=self._bound, keeper=self, turn=turn)
+        handle.known, handle.keeps = won.head, self._claimer.heads is not None
         self._handles[claim.key] = handle
         name_of = handle.namer()
-        outbox.growth = Growth(claim.loaded, lambda ns: self.folder.submit(claim.key, name_of(ns)))
+        loaded = claim.loaded
+        rows = won.head.tail if won.head is not None and loaded.newest_only else len(loaded.rows)
+        outbox.growth = Growth(
+            loaded.ns, rows, lambda ns: self.folder.submit(claim.key, name_of(ns))
+        )
         if (demand := self._lines.demand(claim.key)) is not None:
             outbox.notice(demand.text, wanted=False)
         self._heart.start()
@@ -310,6 +316,7 @@ class Core:
                 self._emptied.set()
         if unlock and handle.held.lock_key is not None:
             self._unlocks.submit(handle.held)
+        self._keep_head(handle)
         self._claimer.courtesy.released(
             handle.key,
             handle.epoch,
@@ -318,6 +325,20 @@ class Core:
             now=now,
         )
         self._lines.pass_on(handle.turn)
+
+    def _keep_head(self, handle: ThreadHandle) -> None:
+        """Keep the state that a claim leaves behind, if all of it is durable."""
+        outbox, heads, thread = handle.outbox, self._claimer.heads, handle.loaded.thread
+        trail, handle.trail, handle.known = handle.trail, None, None
+        if trail is None or heads is None or thread is None or handle.deleting is not None:
+            return
+        if outbox.failure is None and outbox.let_go_done:
+            head = head_of(
+                trail, uid=handle.uid, epoch=handle.epoch, record_no=outbox.durable_no,
+                layout_no=thread.layout_no, run_id=handle.run_id,
+            )  # fmt: skip
+            if head is not None:
+                heads.keep(handle.key, head)
 
     async def _unlock_all(self, held: list[Held]) -> list[None]:
         try:

@@ -31,7 +31,6 @@ from stepwell.checkpoint.driver import (
     Driver,
     HistoryPage,
     Layout,
-    Loaded,
     LoadRequest,
     Relayout,
     SegmentRow,
@@ -74,9 +73,10 @@ class Growth:
 
     __slots__ = ("_due", "_weights")
 
-    def __init__(self, loaded: Loaded, due: Callable[[int], None]) -> None:
+    def __init__(self, ns: int, rows: int, due: Callable[[int], None]) -> None:
+        """`rows`: how many of namespace `ns` are not folded."""
         self._due = due
-        self._weights: dict[int, int] = {loaded.ns: len(loaded.rows)}
+        self._weights: dict[int, int] = {ns: rows}
 
     def add(self, ns: int, size: int) -> None:
         """A checkpoint of so many bytes is durable."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from stepwell._journal.bound import Bound
 from stepwell._journal.budget import Budget
+from stepwell._journal.heads import KEPT_ROW_BYTES, Head, Trail
 from stepwell._journal.lineup import Turn
 from stepwell._journal.outage import current_outage
 from stepwell._journal.outbox import Outbox
@@ -86,8 +87,8 @@ class ThreadHandle:
 
     __slots__ = (
         "_bound", "_keeper", "_launch", "_more", "_namespaces", "budget", "deleting", "epoch",
-        "heads", "held", "key", "loaded", "on_drain", "outbox", "push", "releasing", "screen",
-        "stopping", "taken_over", "turn", "uid",
+        "heads", "held", "keeps", "key", "known", "loaded", "on_drain", "outbox", "push",
+        "releasing", "screen", "stopping", "taken_over", "trail", "turn", "uid",
     )  # fmt: skip
 
     def __init__(
@@ -98,6 +99,12 @@ class ThreadHandle:
         self.uid: bytes = b"" if row is None else row.uid
         self.epoch = claim.epoch
         self.loaded: Loaded = claim.loaded
+        self.known: Head | None = None
+        """The state that was claimed, if it is known without what was loaded."""
+        self.keeps = False
+        """Whether it is worth while to say what the state is (`trail`)."""
+        self.trail: Trail | None = None
+        """The root's state, as far as it is known, and what was appended behind it."""
         self.taken_over = claim.taken_over
         self.held = Held(claim.key, claim.epoch, claim.lock_key)
         """The claim as the driver names it."""
@@ -334,6 +341,11 @@ class ThreadHandle:
             else self._launch(outbox, piece)
         )
         self.heads[ns] = seq
+        if ns == 0 and (trail := self.trail) is not None:
+            trail.rows.append(row)
+            trail.room -= KEPT_ROW_BYTES + len(row[10])
+            if trail.room < 0:
+                self.trail = None
         if run_row is not None:
             self._note_run(run_row)
         return ticket

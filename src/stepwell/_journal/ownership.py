@@ -16,6 +16,7 @@ from stepwell._journal.courtesy import POLL_LEAST_S, POLL_MOST_S, Courtesy, poll
 from stepwell._journal.demand import Demand
 from stepwell._journal.gather import Gather
 from stepwell._journal.handle import ThreadHandle
+from stepwell._journal.heads import Head, Heads
 from stepwell._journal.inline import InlineClaim
 from stepwell._journal.lineup import Lineups, Turn, reentrant
 from stepwell._journal.options import Surroundings
@@ -45,11 +46,13 @@ _ANSWER_LEAST_S = 0.5
 
 
 class Won(NamedTuple):
-    """A claim, when its request was sent, and whether somebody else was in the way."""
+    """A claim, when its request was sent, whether somebody else was in the way, and the state of
+    the thread, if it is known here."""
 
     claim: Claim
     sent_at: float
     waited: bool
+    head: Head | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +85,7 @@ class Claimer:
 
     __slots__ = (
         "_around", "_claim_now", "_claims", "_lines", "_loop", "_releases", "_tasks", "_unlock",
-        "asking", "closed", "courtesy",
+        "asking", "closed", "courtesy", "heads",
     )  # fmt: skip
 
     def __init__(
@@ -98,6 +101,9 @@ class Claimer:
         self._releases: Gather[Held, None] = Gather(self._release_all)
         self._tasks: set[asyncio.Task[None]] = set()
         self.courtesy = Courtesy()
+        # What is sealed on the disk is not kept open in memory behind the run that needed it.
+        self.heads = None if hasattr(driver, "seal") else Heads()
+        """The states that threads were left in; None: none are kept."""
         self.asking = 0
         """Claims under way."""
         self.closed = False
@@ -160,9 +166,20 @@ class Claimer:
             load_ns=wish.load_ns,
             load_seq=wish.load_seq,
         )
+        head = None if self.heads is None else self.heads.take(turn.key)
+        if head is not None and not wish.load_ns and wish.load_seq is None:
+            request = request._replace(known=head.known)
         attempt = _Attempt(self, turn, request)
         try:
-            return await self._claim(attempt, wish)
+            won = await self._claim(attempt, wish)
+            if head is not None and request.known is not None and head.fits(won.claim):
+                return won._replace(head=head)
+            if won.claim.loaded.newest_only:
+                # The row is as it was left, and what it stands for is not: all of it is read.
+                await attempt.undo()
+                attempt.request = request._replace(known=None)
+                won = await self._claim(attempt, wish)
+            return won
         except BaseException:
             self._abandon(attempt)
             raise

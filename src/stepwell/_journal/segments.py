@@ -156,7 +156,7 @@ def row_at_end(segment: SegmentRow, document: dict[str, Any]) -> CheckpointRow:
     """The same, given the parsed body."""
     try:
         return row_of(segment, document["h"], b"")
-    except (ValueError, TypeError, AttributeError) as exc:
+    except (KeyError, ValueError, TypeError, AttributeError) as exc:
         raise damaged(segment, "It does not tell of its last row") from exc
 
 

@@ -271,6 +271,19 @@ class Tally(NamedTuple):
     updated_last: float
 
 
+class Known(NamedTuple):
+    """The newest state of a thread's root as whoever claims it remembers it. A driver may answer
+    with the newest row alone (`Loaded.newest_only`), if the thread's row had just these values
+    before the claim; it may also take no notice."""
+
+    uid: bytes
+    epoch: int
+    record_no: int
+    layout_no: int
+    seq: int
+    """Of the newest checkpoint."""
+
+
 class Vitals(NamedTuple):
     """What a database says of itself. None: there is no such thing, or it cannot be seen."""
 
@@ -285,7 +298,7 @@ class Vitals(NamedTuple):
 
 
 __all__ = [
-    "CheckpointRow", "Layout", "Relayout", "RowPlace", "RunRow", "RunStatus", "SegmentPlace",
-    "SegmentRow", "Source", "Tally", "TallyQuery", "ThreadChange", "ThreadKey", "ThreadRow",
-    "ThreadStatus", "Vitals", "WriteRow",
+    "CheckpointRow", "Known", "Layout", "Relayout", "RowPlace", "RunRow", "RunStatus",
+    "SegmentPlace", "SegmentRow", "Source", "Tally", "TallyQuery", "ThreadChange", "ThreadKey",
+    "ThreadRow", "ThreadStatus", "Vitals", "WriteRow",
 ]  # fmt: skip

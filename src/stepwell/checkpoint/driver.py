@@ -31,6 +31,7 @@ from stepwell.checkpoint._driver_parts import (
 )
 from stepwell.checkpoint._driver_rows import (
     CheckpointRow,
+    Known,
     Layout,
     Relayout,
     RowPlace,
@@ -85,7 +86,8 @@ class Loaded:
     segment whose rows are all in the chain is needed but its `body`: there `detail` may be
     empty, if the checkpoint asked for is not in it. `writes`: those filed under that
     checkpoint, ordered by (record_no, idx). `runs`: the run rows that `rows` name, by number
-    (and the newest, and those of the segment that holds the checkpoint asked for)."""
+    (and the newest, and those of the segment that holds the checkpoint asked for).
+    `newest_only`: all rows but the newest, and the segments, are left out (see `Known`)."""
 
     thread: ThreadRow | None
     ns: int = 0
@@ -93,6 +95,7 @@ class Loaded:
     segments: Sequence[SegmentRow] = ()
     writes: Sequence[WriteRow] = ()
     runs: Mapping[int, RunRow] = field(default_factory=dict)
+    newest_only: bool = False
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -121,6 +124,7 @@ class ClaimRequest(NamedTuple):
     then pass a live lease whose lock key is free, if neither has moved. A row without a key
     is no evidence of death: it is held until its lease ends, whatever was confirmed.
     `lock`: take a fresh advisory key for this claim (a driver without locks ignores it).
+    `known`: only where the newest state of the root is asked for.
     """
 
     key: ThreadKey
@@ -132,6 +136,7 @@ class ClaimRequest(NamedTuple):
     confirmed: tuple[int, int] | None = None
     load_ns: str = ""
     load_seq: int | None = None
+    known: Known | None = None
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
@@ -450,50 +455,11 @@ class BackupDriver(Driver, Protocol):
 
 
 __all__ = [
-    "NAMESPACES_MAX",
-    "UNENDED",
-    "Ask",
-    "BackupDriver",
-    "Busy",
-    "Capability",
-    "CheckpointRow",
-    "Claim",
-    "ClaimRequest",
-    "CommitOutcome",
-    "Committed",
-    "Driver",
-    "Failed",
-    "Held",
-    "HistoryPage",
-    "Layout",
-    "LoadRequest",
-    "Loaded",
-    "Lost",
-    "NamespaceRow",
-    "Parked",
-    "Relayout",
-    "Renewed",
-    "RowKind",
-    "RowPlace",
-    "RunRow",
-    "RunStatus",
-    "SegmentPlace",
-    "SegmentRow",
-    "Slice",
-    "Snapshot",
-    "Source",
-    "Stale",
-    "StoredRow",
-    "Tally",
-    "TallyQuery",
-    "ThreadChange",
-    "ThreadKey",
-    "ThreadPart",
-    "ThreadQuery",
-    "ThreadRow",
-    "ThreadStatus",
-    "Vitals",
-    "WriteRow",
-    "at_rest",
-    "place_of",
+    "NAMESPACES_MAX", "UNENDED", "Ask", "BackupDriver", "Busy", "Capability", "CheckpointRow",
+    "Claim", "ClaimRequest", "CommitOutcome", "Committed", "Driver", "Failed", "Held",
+    "HistoryPage", "Known", "Layout", "LoadRequest", "Loaded", "Lost", "NamespaceRow", "Parked",
+    "Relayout", "Renewed", "RowKind", "RowPlace", "RunRow", "RunStatus", "SegmentPlace",
+    "SegmentRow", "Slice", "Snapshot", "Source", "Stale", "StoredRow", "Tally", "TallyQuery",
+    "ThreadChange", "ThreadKey", "ThreadPart", "ThreadQuery", "ThreadRow", "ThreadStatus", "Vitals",
+    "WriteRow", "at_rest", "place_of",
 ]  # fmt: skip

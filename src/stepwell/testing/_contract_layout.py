@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stepwell.checkpoint.driver import Committed, Driver, Layout, Relayout, SegmentRow
+from stepwell.checkpoint.driver import Committed, Driver, Known, Layout, Relayout, SegmentRow
 from stepwell.errors import StorageError
 from stepwell.testing._contract_base import ContractBase, DriverFactory
 from stepwell.testing._rows import (
@@ -217,6 +217,46 @@ class LayoutContract(ContractBase):
         assert seqs((await loaded(driver, thread_key())).rows) == [1, 2, 3]
         assert await driver.prune(bob.held, BOB, pruned)
         assert seqs((await loaded(driver, thread_key())).rows) == []
+
+    @pytest.mark.parametrize("since", ["nothing", "claim", "record", "layout", "another thread"])
+    async def test_a_claim_leaves_out_only_what_is_known(
+        self, driver_factory: DriverFactory, since: str
+    ) -> None:
+        """Whoever knows the newest state may be shown its row alone: if nothing came since."""
+        driver, fresh_no = await driver_factory(), 1000
+        alice = await take(driver, thread_key(), ALICE, fresh_no=fresh_no)
+        await alice.append(*(checkpoint(b"%d" % seq, run=1) for seq in (1, 2)), runs=[run_row(1)])
+        await alice.append(checkpoint(b"3", run=1), pending("left"), let_go=True)
+        row = await thread_row(driver, thread_key())
+        known = Known(row.uid, row.epoch, row.record_no, row.layout_no, 3)
+        if since == "layout":
+            await fold(driver, segment(1, 2))
+        elif since == "claim":
+            await (await take(driver, thread_key(), BOB)).release()
+        elif since == "record":
+            await (await take(driver, thread_key(), BOB)).append(checkpoint(b"4"), let_go=True)
+        elif since == "another thread":  # of the same numbers
+            bob = await take(driver, thread_key(), BOB)
+            assert await driver.delete(bob.held, BOB)
+            bob = await take(driver, thread_key(), BOB, fresh_no=fresh_no)
+            await bob.append(*(checkpoint(b"%d" % seq) for seq in (5, 6, 7)))
+            await bob.append(pending("left"), let_go=True)
+        claimed = (await take(driver, thread_key(), ALICE, known=known)).claim.loaded
+        whole = await loaded(driver, thread_key())
+        if claimed.newest_only:
+            assert since == "nothing"
+            assert [row[:15] for row in claimed.rows] == [row[:15] for row in whole.rows[-1:]]
+            assert list(claimed.segments) == []
+        else:
+            assert bodies(claimed.rows) == bodies(whole.rows)
+            assert [bare(row) for row in claimed.segments] == [bare(row) for row in whole.segments]
+        assert [row.task_path for row in claimed.writes] == ["left"] * (since != "record")
+        assert (claimed.ns, claimed.runs) == (0, whole.runs)
+        assert claimed.thread is not None
+        assert whole.thread is not None
+        assert claimed.thread._replace(lease_left_s=None) == whole.thread._replace(
+            lease_left_s=None
+        )
 
     async def test_a_history_begins_where_it_is_asked_to(
         self, driver_factory: DriverFactory

@@ -20,7 +20,12 @@ from stepwell.checkpoint.driver import (
     ThreadKey,
 )
 from stepwell.checkpoint.sqlite._commit import Numbers
-from stepwell.checkpoint.sqlite._read import load_chain, read_thread, read_thread_again
+from stepwell.checkpoint.sqlite._read import (
+    load_chain,
+    load_newest,
+    read_thread,
+    read_thread_again,
+)
 
 _INSERT, _CLAIM, _STATE = SQL["thread_insert"], SQL["thread_claim"], SQL["thread_state"]
 _RUN_ID, _RENEW, _RELEASE, _WANT = SQL["run_id"], SQL["renew"], SQL["release"], SQL["want"]
@@ -157,12 +162,17 @@ class ClaimBatch:
     ) -> Claim:
         """`raw`: the thread, claimed."""
         self.numbers[request.key] = raw[0]
+        known = request.known
+        if known is not None and known == (raw[3], raw[4] - 1, *raw[10:12], raw[27]):
+            loaded = load_newest(cursor, raw, now)
+        else:
+            loaded = load_chain(cursor, raw, request.load_ns, request.load_seq, now)
         return Claim(
             key=request.key,
             epoch=raw[4],
             record_no=raw[10],
             lock_key=raw[6],
-            loaded=load_chain(cursor, raw, request.load_ns, request.load_seq, now),
+            loaded=loaded,
             taken_over=taken_over,
         )
 

@@ -185,6 +185,18 @@ def load_chain(
     return Loaded(thread=thread, ns=ns, rows=rows, segments=segments, writes=writes, runs=runs)
 
 
+def load_newest(cursor: Cursor, raw: Sequence[Any], now: LeaseTime) -> Loaded:
+    """The newest checkpoint of the root, for somebody who knows what it extends."""
+    thread, _ = with_namespaces(cursor, raw, now, "")
+    t, newest = raw[0], raw[27]
+    rows = list(map(_checkpoint, cursor.execute(_CHECKPOINTS, (t, 0, newest, newest))))
+    if not rows:  # it is in a segment
+        return load_chain(cursor, raw, "", None, now)
+    writes = list(map(WriteRow._make, cursor.execute(_WRITES, (t, 0, newest, newest))))
+    runs = runs_of(cursor, t, {thread.run, rows[0].run})
+    return Loaded(thread=thread, rows=rows, writes=writes, runs=runs, newest_only=True)
+
+
 def legs(cursor: Cursor, t: int, ns: int, newest: int) -> list[tuple[int, int]]:
     """The chain of `newest` as stretches of consecutive seqs, oldest first."""
     found_legs: list[tuple[int, int]] = []
