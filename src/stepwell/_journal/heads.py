@@ -197,5 +197,6 @@ class Heads:
 
 
 __all__ = [
-    "HEADS_BYTES_MAX", "HEAD_BYTES_MAX", "KEPT_ROW_BYTES", "Base", "Head", "Heads", "Trail", "head_of",
+    "HEADS_BYTES_MAX", "HEAD_BYTES_MAX", "KEPT_ROW_BYTES", "Base", "Head", "Heads", "Trail",
+    "head_of",
 ]  # fmt: skip
