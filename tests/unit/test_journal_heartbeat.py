@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from stepwell._journal.journal import Journal
+from stepwell._journal.outbox import stale_writer
 from stepwell.checkpoint.driver import Renewed
 from stepwell.errors import StaleWriterError, StorageUnavailableError
 from stepwell.observe import LeaseLost
@@ -164,6 +165,19 @@ async def test_a_checkpoint_that_waits_for_its_turn_when_the_claim_is_lost_fails
         process.gate.set()
         await first
         assert [piece.key for batch in process.commits for piece in batch] == [key("other")]
+
+
+@simulated
+async def test_a_checkpoint_whose_turn_has_come_when_the_claim_is_lost_tells_the_truth():
+    """It is part of a batch that begins in the next turn of the loop."""
+    async with world() as (journal, process):
+        handle = await journal.acquire(key())
+        ticket = waited_for(handle, b"first").ticket  # the lane sends in the next turn
+        lost = stale_writer(handle.outbox, 7, "none")
+        asyncio.get_running_loop().call_soon(handle.outbox.lose, lost)
+        await ticket
+        assert [len(batch) for batch in process.commits] == [1]
+        assert handle.failure is lost
 
 
 @simulated

@@ -215,6 +215,7 @@ class Lane:
             return
         if self._commit_now is None:
             self.busy = True
+            self._mark(batch)  # nobody can take it back from here on
             self._spawn(self._run(batch))
         else:
             self._commit_here(batch)
