@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from stepwell._journal.journal import Journal
-from stepwell._journal.outbox import stale_writer
+from stepwell._journal.lost import stale_writer
 from stepwell.checkpoint.driver import Renewed
 from stepwell.errors import StaleWriterError, StorageUnavailableError
 from stepwell.observe import LeaseLost
