@@ -144,13 +144,12 @@ async def threads(system: Any, saver: Any, n: int, *, size: int, place: str) -> 
 
 
 async def runs(system: Any, saver: Any, n: int, *, size: int, place: str) -> Figures:
-    """So many runs at once in one process."""
+    """So many runs at once in one process; their latencies from when all were asked for."""
     graph = chain(saver, CHAIN)
     await graph.ainvoke({"n": 0}, at("warm"))
     took: list[float] = []
 
     async def one(i: int) -> None:
-        started = time.perf_counter()
         assert (await graph.ainvoke({"n": 0}, at(f"{i}"), durability="sync"))["n"] == CHAIN
         took.append((time.perf_counter() - started) * 1e3)
 

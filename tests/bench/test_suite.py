@@ -14,7 +14,7 @@ from benchmarks.keep import Kept, medium_of
 from benchmarks.measure import measure, take
 from benchmarks.report import scale_table, spread, table, verdict
 from benchmarks.suite import CASES, Case, Reading
-from benchmarks.workloads import NEEDS, PLACED, WORKLOADS
+from benchmarks.workloads import NEEDS, PLACED, WORKLOADS, graphs
 from benchmarks.workloads.micro import installed
 
 GOALS = {
@@ -232,6 +232,24 @@ async def test_a_peer_is_resumed_also_where_it_says_that_nothing_is_due():
     saver.dead = False
     assert await system.enduring(saver, 10, ticks.append)("t", True) == 10
     assert ticks == list(range(3, 11))
+
+
+async def test_a_run_that_waits_for_its_turn_of_the_loop_is_slow(monkeypatch):
+    """Of runs that never wait, each ends before the next one begins."""
+    clock = [0.0]
+
+    class Busy:
+        def chain(self, opened, length):
+            async def run(thread):
+                clock[0] += 1e-3
+                return length
+
+            return run
+
+    monkeypatch.setattr(graphs.time, "perf_counter", lambda: clock[0])
+    figures = await graphs.crowd(Busy(), None, 1, size=100)
+    assert figures["p50_ms"][0] == pytest.approx(50, abs=1)
+    assert figures["p99_ms"][0] == pytest.approx(100, abs=1)
 
 
 def test_media(tmp_path):

@@ -55,6 +55,13 @@ async def test_figures_of_each_workload(url, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_a_run_that_waits_for_its_turn_of_the_loop_is_slow():
+    """In memory each run ends before the next one begins, so the last has waited for all."""
+    result = await abench("memory://", runs=2, threads=8, turns=20)
+    all_of_them_ms = 8 * _bench.CHAIN / result.crowd_steps_per_s * 1e3
+    assert result.crowd_p99_ms > all_of_them_ms * 0.7
+
+
 async def test_the_users_threads_are_not_touched(tmp_path):
     url = f"sqlite:///{tmp_path}/app.db"
     async with open_saver(url) as saver:
