@@ -20,6 +20,10 @@ _LOOKED_AT: Final = 8
 """Parts of a container that stand for all of them."""
 _LEVELS: Final = 4
 _SCALAR_BYTES: Final = 8
+# Tuples: `list | tuple` would be made anew at each look.
+_TEXTS: Final = (str, bytes, bytearray)
+_SEQUENCES: Final = (list, tuple)
+_SETS: Final = (set, frozenset)
 NEVER_LARGE: Final = frozenset({int, bool, float, type(None)})
 """Classes whose instances nobody need look at."""
 
@@ -32,16 +36,16 @@ def is_large(value: Any) -> bool:
 
 def weight(value: Any, levels: int = _LEVELS) -> float:
     """About how many bytes the document of a value has."""
-    if isinstance(value, str | bytes | bytearray):
+    if isinstance(value, _TEXTS):
         return len(value)
     sample: Sequence[Any]
     if isinstance(value, dict):
         count, sample = len(value), list(islice(value.values(), _LOOKED_AT))
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, _SEQUENCES):
         count, sample = len(value), value
         if count > _LOOKED_AT:
             sample = [value[i * (count - 1) // (_LOOKED_AT - 1)] for i in range(_LOOKED_AT)]
-    elif isinstance(value, set | frozenset):
+    elif isinstance(value, _SETS):
         count, sample = len(value), list(islice(value, _LOOKED_AT))
     else:
         return _SCALAR_BYTES

@@ -204,9 +204,10 @@ class RunConfig:
         )
         self.configurable = configurable
         self.metadata = _mapping("config['metadata']", given.get("metadata"))
-        for key in _SERVER_IDS & configurable.keys():
-            if (known := configurable[key]) and isinstance(known, (str, int, UUID)):
-                self.metadata.setdefault(key, known)
+        if not _SERVER_IDS.isdisjoint(configurable):
+            for key in _SERVER_IDS & configurable.keys():
+                if (known := configurable[key]) and isinstance(known, (str, int, UUID)):
+                    self.metadata.setdefault(key, known)
         tags = given.get("tags")
         if tags and (isinstance(tags, str) or not isinstance(tags, Collection)):
             raise refuse("config['tags']", tags, "a list of str")

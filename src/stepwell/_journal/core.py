@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import NamedTuple
 
 from stepwell._journal.batcher import Lane
@@ -89,7 +88,7 @@ class Core:
             timeout = _NESTED_WAIT_MAX_S if timeout is None else min(timeout, _NESTED_WAIT_MAX_S)
         deadline = began + timeout if wait and timeout is not None else None
         if (wait, deadline, held) != (wish.wait, wish.deadline, wish.mine):
-            wish = replace(wish, wait=wait, deadline=deadline, mine=held)
+            wish = wish._replace(wait=wait, deadline=deadline, mine=held)
         turn = self._lines.try_take(key)
         lined_up = turn is None
         won: Won | None = None

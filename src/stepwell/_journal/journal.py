@@ -236,7 +236,7 @@ class Journal:
         """
         return await self._opened_core().acquire(
             key,
-            Wish(wait=wait, load_ns=load_ns, load_seq=load_seq, mine=held, demand=demand),
+            Wish(wait, None, load_ns, load_seq, held, demand),
             timeout,
         )
 

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from stepwell._dataclass import dataclass
 from stepwell._journal.courtesy import POLL_LEAST_S, POLL_MOST_S, Courtesy, poll_interval
 from stepwell._journal.demand import Demand
 from stepwell._journal.gather import Gather
@@ -55,8 +54,7 @@ class Won(NamedTuple):
     head: Head | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Wish(NamedTuple):
     """How somebody wants a thread.
 
     Args:

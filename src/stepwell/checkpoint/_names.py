@@ -10,6 +10,7 @@ from typing import Any
 from stepwell.errors import InvalidIdError, UsageError
 
 BYTES_MAX = 512
+_NUMBERS = (int, uuid.UUID)  # `int | uuid.UUID` would be made anew at each look
 
 
 def thread_id_of(value: Any) -> str:
@@ -18,7 +19,7 @@ def thread_id_of(value: Any) -> str:
     Raises:
         InvalidIdError: It is not a str, int or UUID, or not 1-512 bytes of plain UTF-8.
     """
-    if isinstance(value, int | uuid.UUID) and not isinstance(value, bool):
+    if isinstance(value, _NUMBERS) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
         raise InvalidIdError(

@@ -223,34 +223,15 @@ class Thread:
         lease_until = self.lease_until
         change = self.change
         return ThreadRow(
-            key=self.key,
-            uid=self.uid,
-            epoch=self.epoch,
-            owner=self.owner,
-            lock_key=None,
-            lease_left_s=None if lease_until is None else lease_until - now,
-            beat=self.beat,
-            record_no=self.record_no,
-            layout_no=self.layout_no,
-            request=self.request,
-            wanted=self.wanted,
-            status=change.status,
-            run=change.run,
-            graph=change.graph,
-            fingerprint=change.fingerprint,
-            state_version=change.state_version,
-            next_nodes=change.next_nodes,
-            interrupts=change.interrupts,
-            error=change.error,
-            checkpoints=self.checkpoints,
-            bytes=self.bytes,
-            ttl_s=self.ttl_s,
-            created_at=self.created_at,
-            updated_at=self.updated_at,
-            namespaces=self._shown_spaces(asked),
-            runs=len(self.runs),
-            more_namespaces=self.spaces is not None and len(self.spaces) > NAMESPACES_MAX,
-        )
+            self.key, self.uid, self.epoch, self.owner, None,
+            None if lease_until is None else lease_until - now,
+            self.beat, self.record_no, self.layout_no, self.request, self.wanted,
+            change.status, change.run, change.graph, change.fingerprint, change.state_version,
+            change.next_nodes, change.interrupts, change.error,
+            self.checkpoints, self.bytes, self.ttl_s, self.created_at, self.updated_at,
+            self._shown_spaces(asked), len(self.runs),
+            self.spaces is not None and len(self.spaces) > NAMESPACES_MAX,
+        )  # fmt: skip
 
     def _shown_spaces(self, asked: str) -> dict[int, tuple[str, int]]:
         shown = {0: ("", self.root.head)}
