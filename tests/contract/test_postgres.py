@@ -10,7 +10,7 @@ from stepwell.checkpoint.driver import Capability
 from stepwell.checkpoint.postgres._driver import PostgresDriver
 from stepwell.testing import DriverContract
 from tests._pgbouncer import bouncer_dsn
-from tests._postgres import pg_dsn, pg_schema
+from tests._postgres import pg_dsn, pg_emptied, pg_spare
 
 pytestmark = pytest.mark.postgres
 
@@ -35,12 +35,12 @@ class TestPostgresDriver(DriverContract):
         return True
 
     @pytest_asyncio.fixture
-    async def driver_factory(self, pg_dsn, pg_schema):
+    async def driver_factory(self, pg_dsn, pg_emptied):
         self.dsn = pg_dsn
         opened = []
 
         async def make():
-            driver = PostgresDriver(pg_dsn, schema=pg_schema)
+            driver = PostgresDriver(pg_dsn, schema=pg_emptied)
             opened.append(driver)
             await driver.open()
             await driver.migrate("auto")
@@ -56,12 +56,12 @@ class TestPostgresDriverOnAGivenPool(DriverContract):
     short_lease_s = 0.3
 
     @pytest_asyncio.fixture
-    async def driver_factory(self, pg_dsn, pg_schema):
+    async def driver_factory(self, pg_dsn, pg_emptied):
         opened = []
         async with asyncpg.create_pool(pg_dsn, min_size=0, max_size=16) as pool:
 
             async def make():
-                driver = PostgresDriver(pool=pool, schema=pg_schema)
+                driver = PostgresDriver(pool=pool, schema=pg_emptied)
                 opened.append(driver)
                 await driver.open()
                 await driver.migrate("auto")
@@ -79,11 +79,11 @@ class TestPostgresDriverThroughPgBouncer(DriverContract):
     short_lease_s = 0.5
 
     @pytest_asyncio.fixture
-    async def driver_factory(self, bouncer_dsn, pg_schema):
+    async def driver_factory(self, bouncer_dsn, pg_emptied):
         opened = []
 
         async def make():
-            driver = PostgresDriver(bouncer_dsn, schema=pg_schema, pgbouncer=True)
+            driver = PostgresDriver(bouncer_dsn, schema=pg_emptied, pgbouncer=True)
             opened.append(driver)
             await driver.open()
             await driver.migrate("auto")

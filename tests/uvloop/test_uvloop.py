@@ -13,7 +13,7 @@ import uvloop
 
 from stepwell import open_saver
 from stepwell.graph import START, StateGraph
-from tests._postgres import pg_dsn, pg_schema  # noqa: F401
+from tests._postgres import pg_dsn, pg_emptied, pg_spare  # noqa: F401
 from tests.contract.test_memory import TestMemoryDriver  # noqa: F401
 from tests.contract.test_postgres import TestPostgresDriver  # noqa: F401
 from tests.contract.test_sqlite import TestSqliteDriver  # noqa: F401
