@@ -183,15 +183,20 @@ async def pg_emptied(pg_spare):
         async with opened(name):
             pass
     yield name
-    await _delete_rows(name)
+    await delete_rows(name)
     pg_spare.append(name)
 
 
-async def _delete_rows(schema: str) -> None:
-    tables = await execute("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema)
-    deletions = [
-        # The ledger of migrations stays; a mark in it, of a version below 0, goes.
-        f'DELETE FROM "{schema}"."{table}"' + (" WHERE version < 0" if table == LEDGER else "")
-        for (table,) in tables
-    ]
-    await execute(";".join(deletions))
+# The ledger of migrations stays; a mark in it, of a version below 0, goes.
+DELETE_ROWS = f"""
+DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = '{{schema}}' LOOP
+        EXECUTE format('DELETE FROM %I.%I', '{{schema}}', name)
+            || CASE name WHEN '{LEDGER}' THEN ' WHERE version < 0' ELSE '' END;
+    END LOOP;
+END $$
+"""
+
+
+async def delete_rows(schema: str) -> None:
+    await execute(DELETE_ROWS.format(schema=schema))

@@ -9,8 +9,9 @@ import pytest_asyncio
 from stepwell.checkpoint.driver import Capability
 from stepwell.checkpoint.postgres._driver import PostgresDriver
 from stepwell.testing import DriverContract
+from stepwell.testing._rows import checkpoint, pending, take, thread_key, worker
 from tests._pgbouncer import bouncer_dsn
-from tests._postgres import pg_dsn, pg_emptied, pg_spare
+from tests._postgres import delete_rows, execute, opened, pg_dsn, pg_emptied, pg_schema, pg_spare
 
 pytestmark = pytest.mark.postgres
 
@@ -92,3 +93,20 @@ class TestPostgresDriverThroughPgBouncer(DriverContract):
         yield make
         for driver in opened:
             await driver.close()
+
+
+async def test_a_schema_that_is_taken_again_is_empty(pg_schema):
+    async def rows(table):
+        return await execute(f'SELECT 1 FROM "{pg_schema}"."{table}" WHERE $1', True)
+
+    async with opened(pg_schema) as driver:
+        writer = await take(driver, thread_key(), worker("w"))
+        await writer.append(checkpoint(), pending())
+        await driver.mark("unfinished")
+    assert await rows("stepwell_tail")
+    await delete_rows(pg_schema)
+    async with opened(pg_schema) as driver:
+        assert driver.unfinished is None
+    tables = await execute("SELECT tablename FROM pg_tables WHERE schemaname = $1", pg_schema)
+    filled = [table for (table,) in tables if await rows(table)]
+    assert filled == ["stepwell_migration"]
