@@ -20,6 +20,8 @@ CALLS_PER_STEP_MAX = 14
 CALLS_PER_BRANCH_MAX = 20
 CALLS_PER_DURABLE_STEP_MAX = {"sync": 47, "async": 54}
 """The same with the memory saver: with "sync" its record is durable when it is over."""
+CALLS_PER_DURABLE_RUN_MAX = {"sync": 390, "async": 435}
+"""The same for a whole run of one node on a new thread."""
 CALLS_PER_TURN_MAX = 600
 """Of a run of one node on a thread that this process has let go."""
 
@@ -105,6 +107,15 @@ async def test_a_durable_superstep_takes_few_calls(durability: str) -> None:
             short = await chain(10)
             more = await chain(30) - short
             assert more <= 20 * CALLS_PER_DURABLE_STEP_MAX[durability]
+
+
+@pytest.mark.parametrize("durability", ["sync", "async"])
+async def test_a_durable_run_takes_few_calls(durability: str) -> None:
+    """What a run has to do besides its supersteps: its claim, its beginning, its end."""
+    async with open_saver("memory://", lease_ttl_s=3600.0) as saver:
+        for _ in range(2):  # the first one imports, and starts what a journal needs
+            calls = await calls_of_chain(1, saver=saver, durability=durability)
+        assert calls <= CALLS_PER_DURABLE_RUN_MAX[durability]
 
 
 async def test_keys_that_no_node_touches_cost_nothing() -> None:
