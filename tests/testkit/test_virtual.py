@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -108,6 +109,22 @@ def test_work_of_an_executor_is_waited_for():
             await asyncio.to_thread(time.sleep, 0.2)
 
     clock.run(main())
+
+
+def test_so_is_the_end_of_an_executor():
+    class Slow(ThreadPoolExecutor):
+        def shutdown(self, *args, **kwargs):
+            time.sleep(0.2)
+            super().shutdown(*args, **kwargs)
+
+    clock = VirtualClock()
+
+    async def main():
+        asyncio.get_running_loop().set_default_executor(Slow())
+
+    before = clock.monotonic()
+    clock.run(main())
+    assert clock.monotonic() == before
 
 
 def test_a_standstill_is_told():

@@ -207,5 +207,13 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
     def _came_back(self, _: Any) -> None:
         self.at_work -= 1
 
+    async def shutdown_default_executor(self, *limit: Any) -> None:
+        """As it is; time stands still meanwhile: since Python 3.12 it has a timeout."""
+        self.at_work += 1
+        try:
+            await super().shutdown_default_executor(*limit)
+        finally:
+            self.at_work -= 1
+
 
 __all__ = ["VirtualClock", "worker_of"]
