@@ -124,7 +124,7 @@ def test_so_is_the_end_of_an_executor():
 
     before = clock.monotonic()
     clock.run(main())
-    assert clock.monotonic() == before
+    assert clock.monotonic() - before < 100  # the timeout is 300
 
 
 def test_a_standstill_is_told():
