@@ -26,7 +26,6 @@ from stepwell._portal import home
 from stepwell.checkpoint.base import Saver
 from stepwell.checkpoint.driver import Committed
 from stepwell.checkpoint.memory._driver import MemoryDriver
-from stepwell.checkpoint.memory._rows import Thread
 from stepwell.graph import START, StateGraph
 from stepwell.testing import EffectLog, History, VirtualClock, acheck_history, crash_everywhere
 from tests.testkit._flows import Client, build, config
@@ -305,13 +304,15 @@ def a_slice_is_written_in_part(patch):
     """Its numbers and its head, but not its last row."""
     made = []
 
-    def write(real, self, piece, wall):
-        real(self, piece, wall)
-        made.append(piece)
-        if len(made) % 9 == 0 and piece.checkpoints and piece.checkpoints[-1].ns == 0:
-            self.root.rows.pop()
+    def commit(real, self, piece, now, wall):
+        outcome = real(self, piece, now, wall)
+        if isinstance(outcome, Committed) and piece.checkpoints and piece.checkpoints[-1].ns == 0:
+            made.append(piece)
+            if len(made) % 9 == 0:
+                self._threads[piece.key].root.rows.pop()
+        return outcome
 
-    wrap(patch, Thread, "write", write)
+    wrap(patch, MemoryDriver, "_commit", commit)
 
 
 @planted(cancelled)
