@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypedDict
 import pytest
 import pytest_asyncio
 
-from stepwell import Retention, open_saver
+from stepwell import Retention, open_saver, register
 from stepwell._journal import heads as kept
 from stepwell._journal.heads import HEAD_BYTES_MAX, Base, Head, Heads, Trail, head_of
 from stepwell._journal.load import Folded
@@ -176,6 +176,52 @@ async def test_values_that_were_handed_out_are_not_what_is_kept(
     assert stored["log"].count("in place") == 1
 
 
+class Drawer:
+    """Something whose `decode` takes apart what it is handed."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+
+def drawer_of(state: dict[str, Any]) -> Drawer:
+    items = state.pop("items")
+    items.append(len(items))
+    return Drawer(items)
+
+
+register(Drawer, encode=lambda drawer: {"items": drawer.items}, decode=drawer_of)
+
+
+async def test_a_channel_that_a_graph_does_not_have_is_kept_as_it_is_stored(
+    savers: list[Saver], watch: Watch
+) -> None:
+    """Reviving it may change the tree that it is revived from."""
+    seen: list[Any] = []
+
+    class Wide(TypedDict, total=False):
+        log: Annotated[list[Any], operator.add]
+        drawer: Any
+
+    class Narrow(TypedDict, total=False):
+        log: Annotated[list[Any], operator.add]
+
+    async def fill(state: Wide) -> dict[str, Any]:
+        if "drawer" not in state:
+            return {"drawer": Drawer([1, 2])}
+        seen.append(state["drawer"].items)
+        return {"log": ["seen"]}
+
+    async def pass_by(state: Narrow) -> dict[str, Any]:
+        return {"log": ["passed"]}
+
+    wide: Any = StateGraph(Wide).add_node("n", fill).add_edge(START, "n")
+    narrow: Any = StateGraph(Narrow).add_node("n", pass_by).add_edge(START, "n")
+    for builder in (wide, narrow, wide):
+        await builder.compile(checkpointer=savers[0]).ainvoke({"log": ["in"]}, thread())
+    assert seen == [[1, 2, 2]]
+    assert watch.take() == [True, True]
+
+
 async def test_a_question_is_answered_from_what_is_kept(savers: list[Saver], watch: Watch) -> None:
     program = Program(savers[0])
     await program.say("a")
@@ -184,6 +230,31 @@ async def test_a_question_is_answered_from_what_is_kept(savers: list[Saver], wat
     assert answer["log"][-1][0] == "yes"
     await program.say("b")
     assert watch.take() == [True] * 3
+
+
+async def test_a_run_that_leaves_no_checkpoint_leaves_what_it_was_given(
+    savers: list[Saver], watch: Watch
+) -> None:
+    """The newest row is of an earlier run then."""
+    asked: list[int] = []
+
+    async def work(state: State) -> dict[str, Any]:
+        answers = [interrupt(1), interrupt(2), interrupt(3)]
+        asked.append(len(state["log"]))
+        if len(asked) < 3:
+            raise ZeroDivisionError
+        return {"log": answers}
+
+    builder = StateGraph(State).add_node("work", work).add_edge(START, "work")
+    graph: Any = builder.compile(checkpointer=savers[0])
+    await graph.ainvoke({"log": ["in"]}, thread())
+    for answer in "ab":
+        await graph.ainvoke(Command(resume=answer), thread())
+    for given in (Command(resume="c"), None):
+        with pytest.raises(ZeroDivisionError):
+            await graph.ainvoke(given, thread())
+    assert (await graph.ainvoke(None, thread()))["log"] == ["in", "a", "b", "c"]
+    assert watch.take() == [True] * 5
 
 
 async def test_folding_goes_on(savers: list[Saver], watch: Watch) -> None:

@@ -88,8 +88,8 @@ class View:
     """One checkpoint, revived: the planner's state, its header, what its tasks left."""
 
     __slots__ = (
-        "_due", "_folded", "_state", "_values", "before", "metadata", "name", "parent", "parents",
-        "pending", "place", "row", "spec", "stored", "upgrade", "version",
+        "_due", "_encoded", "_folded", "_state", "_values", "before", "metadata", "name", "parent",
+        "parents", "pending", "place", "row", "spec", "stored", "upgrade", "version",
     )  # fmt: skip
 
     def __init__(
@@ -118,12 +118,12 @@ class View:
         """How the stored state became that of today's version; None: it is of that version."""
         self.version = folded.state_version
         """The version that is stored."""
-        values, self.stored = folded.values, dict[str, Stored]()
+        values, self._encoded = folded.values, dict[str, Stored]()
         if track or folded.tagged:
             again = again if self.upgrade is None else None
             revived = Revived(folded, codec, track=track, again=again)
-            values = revived.values
-            self.stored = {k: v for k, v in revived.stored.items() if k in spec.channels}
+            values, self._encoded = revived.values, revived.stored
+        self.stored = {k: v for k, v in self._encoded.items() if k in spec.channels}
         if self.upgrade is not None:
             values = self.upgrade.values(values)
         self.spec = spec
@@ -160,9 +160,9 @@ class View:
         return self._state
 
     def base(self, tail: int) -> Base:
-        """The state as bytes: to be asked for before anybody is handed values of it, by whoever
-        tracks them. `tail`: how many rows of the thread are not folded."""
-        return Base(self._folded, self.stored, row=self.row, parent=self.before, tail=tail)
+        """The state as bytes, for whoever tracks its values. `tail`: how many rows of the thread
+        are not folded."""
+        return Base(self._folded, self._encoded, row=self.row, parent=self.before, tail=tail)
 
     def values(self, keys: Sequence[str] | str) -> Any:
         """The values of some state keys, as the checkpoint has them; see `project`."""

@@ -7,8 +7,8 @@ appended behind it: what a user is handed is made of them anew, and cannot chang
 It is used only where the claim proves that nothing was written meanwhile. Every record is fenced
 by an epoch, and a claim is what makes a new one: if the claim's epoch is the next after that
 which the thread was let go under, and uid (of one incarnation of a thread), record number, head
-and layout are as they were, then nobody has written anything. The newest row and the run that wrote
-it are compared too, against a database that was put back to an earlier day.
+and layout are as they were, then nobody has written anything. The newest row and the id of the
+newest run are compared too, against a database that was put back to an earlier day.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Base:
 
     Args:
         folded: The state, which may be changed afterwards.
-        stored: Encodings of its values that are known.
+        stored: Encodings of its lists and dicts, of all channels: the values themselves have
+            been revived, and whoever revived them may have changed what he was handed.
         row: Its row; None: the state before the first one.
         parent: The row before that.
         tail: How many rows of the thread are not folded.
@@ -66,7 +67,7 @@ class Base:
         for name, value in folded.values.items():
             kind = type(value)
             if kind is list or kind is dict:
-                made = stored.get(name) or orjson.dumps(value)
+                made = stored[name]
                 if not isinstance(made, bytes):
                     self.size = HEAD_BYTES_MAX + 1  # of a long list, made only when it is needed
                     return
@@ -106,7 +107,8 @@ class Trail:
 
 
 class Head:
-    """The newest state of a thread that was let go."""
+    """The newest state of a thread that was let go, and the newest run, which may have left no
+    row: it asked again, or failed again."""
 
     __slots__ = ("base", "known", "rows", "run_id", "size")
 
@@ -142,7 +144,7 @@ class Head:
         row, kept = rows[-1], self.rows[-1] if self.rows else self.base.row
         if kept is None or row[:_COMPARED] != kept[:_COMPARED] or row.key_id != kept.key_id:
             return False
-        run = loaded.runs.get(row.run)
+        run = loaded.runs.get(thread.run)
         return self.run_id is None or run is None or run.run_id == self.run_id
 
     def folded(self) -> Folded:
