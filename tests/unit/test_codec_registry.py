@@ -221,6 +221,29 @@ def test_register_works_as_a_call_and_as_a_decorator():
     assert Codec(Registry(GLOBAL)).decode(*codec.encode(value)) == value
 
 
+def test_a_hook_may_change_what_it_is_handed():
+    """The tree is shared: by the checkpoints of a history, say."""
+
+    class Stack:
+        def __init__(self, items: list[int]) -> None:
+            self.items = items
+
+    def take_apart(state: dict[str, list[int]]) -> Stack:
+        items = state.pop("items")
+        items.append(len(items))
+        return Stack(items)
+
+    known = Registry()
+    known.register(Stack, "stack", encode=vars, decode=take_apart)
+    codec = Codec(known)
+    tree, _ = codec.lower([Stack([1]), {"in": Stack([1, 2])}])
+    before = repr(tree)
+    for _ in range(2):
+        first, second = codec.revive(tree)
+        assert (first.items, second["in"].items) == ([1, 1], [1, 2, 2])
+    assert repr(tree) == before
+
+
 # --- schemas ---------------------------------------------------------------------------------
 
 T = TypeVar("T")

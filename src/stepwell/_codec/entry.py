@@ -27,7 +27,8 @@ class Entry:
     `take` gives a state made of supported values, `make` is its inverse and calls no
     constructor the user wrote. `plain`: the state is JSON already and needs no walk.
     `unordered`: the state is a list whose order means nothing. `lenient`: parts of the state
-    that cannot be stored are replaced by their repr.
+    that cannot be stored are replaced by their repr. `foreign`: `make` is the user's, and may
+    change what it is handed.
     """
 
     key: str
@@ -38,3 +39,4 @@ class Entry:
     unordered: bool = False
     lenient: bool = False
     locate: Locate | None = None
+    foreign: bool = False

@@ -132,7 +132,7 @@ class Registry:
     ) -> Entry:
         key = CLASS_MARK + type_id
         if encode is not None and decode is not None:
-            return Entry(key, cls, _hooked(cls, encode), decode)
+            return Entry(key, cls, _hooked(cls, encode), decode, foreign=True)
         entry = kinds.entry_for(cls, key)
         if entry is None:
             raise errors.UsageError(

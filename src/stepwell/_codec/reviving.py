@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import orjson
+
 from stepwell._codec.entry import CLASS_MARK, Misfit
 from stepwell._codec.late import builtin_of_key
 from stepwell._codec.opaque import Opaque
@@ -13,6 +15,12 @@ from stepwell.errors import CodecError, CorruptRecordError, UnknownTypeError
 _LEVELS_MAX: Final = 256
 """Above what is written, below what Python's own stack allows."""
 _CONTAINERS: Final = frozenset({list, dict})
+
+
+def _copy(tree: Any) -> Any:
+    """The same tree, of which no container is shared."""
+    kind = type(tree)
+    return orjson.loads(orjson.dumps(tree)) if kind is dict or kind is list else tree
 
 
 class Reviving:
@@ -96,9 +104,9 @@ class Reviving:
                 raise CorruptRecordError(
                     f"{key!r} is no tag of this release (was it written by a newer one?)"
                 )
-        state = payload if entry.plain else self.revive(payload, depth + 1)
         try:
-            return entry.make(state)
+            tree = _copy(payload) if entry.foreign else payload
+            return entry.make(tree if entry.plain else self.revive(tree, depth + 1))
         except Misfit:
             return self._opaque(key[2:], payload, "has no instance for the stored state any more")
         except (CodecError, MemoryError, RecursionError):
