@@ -196,6 +196,33 @@ async def test_strict_refuses_changes_in_place(saver: Saver) -> None:
         await graph.ainvoke({}, thread())
 
 
+@pytest.mark.parametrize("claimed_before", [False, True])
+async def test_what_a_reducer_starts_from_is_not_changed_in_place_unnoticed(
+    saver: Saver, *, claimed_before: bool
+) -> None:
+    """A list that nothing was ever written to is looked at as well: found, stored or refused."""
+    many = iter(range(2))
+
+    async def meddle(state: State) -> dict[str, Any]:
+        if next(many) or not claimed_before:
+            state["log"].append("smuggled")
+        return {"n": 1}
+
+    graph = chain(meddle).compile(saver)
+    for _ in range(1 + claimed_before):
+        shown = await graph.ainvoke({"n": 0}, thread())
+    assert shown["log"] == ["smuggled"]
+    assert (await graph.aget_state(thread())).values["log"] == ["smuggled"]
+
+    many = iter(range(2))
+    strict = chain(meddle).compile(saver, strict=True)
+    other = thread("strict")
+    if claimed_before:
+        await strict.ainvoke({"n": 0}, other)
+    with pytest.raises(InvalidUpdateError, match="log"):
+        await strict.ainvoke({"n": 0}, other)
+
+
 async def test_a_value_that_cannot_be_stored_is_refused_by_name(saver: Saver) -> None:
     """The error names channel and path; the task counts as failed and can be run again."""
     values: list[Any] = [{"a": [object()]}, {"a": ["fine"]}]

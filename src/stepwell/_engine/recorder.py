@@ -103,7 +103,7 @@ class Recorder(TaskRecords):
         self._parents: Mapping[str, str] | None = None
         self._encoder = BodyEncoder(
             program.codec, untracked=program.spec.untracked, state_version=program.state_version,
-            stored={} if view is None else view.stored,
+            stored=program.spec.blank if view is None else view.stored,
         )  # fmt: skip
         self._versions = (
             program.state_version if view is None else view.version, program.state_version

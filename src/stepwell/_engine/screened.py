@@ -29,7 +29,7 @@ class _Screening(Recorder):
         self._encoder = ScreenedEncoder(
             screen, program.codec,
             untracked=program.spec.untracked, state_version=program.state_version,
-            stored={} if view is None else view.stored,
+            stored=program.spec.blank if view is None else view.stored,
         )  # fmt: skip
         return self
 

@@ -124,6 +124,8 @@ class View:
             revived = Revived(folded, codec, track=track, again=again)
             values, self._encoded = revived.values, revived.stored
         self.stored = {k: v for k, v in self._encoded.items() if k in spec.channels}
+        if track and self.upgrade is None:
+            self.stored |= {k: v for k, v in spec.blank.items() if k not in values}
         if self.upgrade is not None:
             values = self.upgrade.values(values)
         self.spec = spec

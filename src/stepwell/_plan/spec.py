@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from stepwell.channels.base import BaseChannel
 from stepwell.channels.simple import (
@@ -81,6 +81,9 @@ class NodeSpec:
         self.writer: Any = None
 
 
+_BLANK: Final[dict[type, bytes]] = {list: b"[]", dict: b"{}"}
+
+
 class GraphSpec:
     """A graph, frozen for running."""
 
@@ -89,6 +92,7 @@ class GraphSpec:
         "as_stored",
         "bare_output",
         "bare_state",
+        "blank",
         "born",
         "born_live",
         "channels",
@@ -167,6 +171,9 @@ class GraphSpec:
         """The state keys that hold a value in a new state: what their reducers start from."""
         self.born_live = frozenset(k for k in self.stepping if empty[k].is_available())
         self.untracked = frozenset(k for k, c in self.channels.items() if not c.persisted)
+        known = {k: _BLANK.get(type(empty[k].get())) for k in self.born if k not in self.untracked}
+        self.blank = {k: data for k, data in known.items() if data is not None}
+        """The encodings of those that a node can change in place before anything is recorded."""
         triggered_by: dict[str, list[str]] = {}
         for node in self.nodes.values():
             node.triggers = tuple(sorted(node.triggers))
