@@ -223,6 +223,36 @@ def test_a_driver_is_forgotten_when_no_thread_can_be_started(path, how):
     assert run(AT_EXIT, path, how) == f"{how == 'idle'}\n"
 
 
+SHORT_OF_THREADS = """
+import asyncio, sys, threading
+from stepwell.checkpoint.sqlite._driver import SqliteDriver
+
+driver = SqliteDriver(sys.argv[1])
+
+async def use():
+    await driver.open()
+    await driver.migrate("auto")
+
+def refuse(thread):
+    raise RuntimeError("can't start new thread")
+
+async def forget():
+    driver.forget()
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(use())
+loop.close()
+threading.Thread.start = refuse
+asyncio.run(forget())
+print("forgotten")
+"""
+
+
+def test_a_driver_is_forgotten_inside_a_loop_when_no_thread_can_be_started(path):
+    """No second loop is run in a thread that is running one."""
+    assert run(SHORT_OF_THREADS, path) == "forgotten\n"
+
+
 INTERRUPTED = """
 import asyncio, sys, threading
 from stepwell.checkpoint.sqlite._driver import SqliteDriver

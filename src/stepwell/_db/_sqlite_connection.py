@@ -20,6 +20,7 @@ import os
 import sqlite3
 import threading
 import weakref
+from asyncio import _get_running_loop
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
@@ -296,6 +297,8 @@ def _close_on_another_loop(aio: aiosqlite.Connection) -> bool:
 
 
 def _close_in_this_thread(aio: aiosqlite.Connection) -> bool:
+    if _get_running_loop() is not None:  # the interpreter goes on, but is short of threads
+        return False
     loop = asyncio.new_event_loop()
     closing = loop.create_task(aio.close())
     loop.run_until_complete(asyncio.wait([closing], timeout=_FORGET_MAX_S))
