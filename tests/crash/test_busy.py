@@ -135,10 +135,10 @@ async def test_a_run_of_another_process_is_cancelled_and_awaited(url: str, tmp_p
     """`acancel` and `await_run` reach over processes."""
     async with holder(url, tmp_path / "gate") as child, open_saver(url) as saver:
         graph = build(saver, str(child.gate))
-        assert await graph.acancel(config(), timeout=0.1) is False
         waiting = asyncio.ensure_future(graph.await_run(config(), timeout=40))
         stopping = asyncio.ensure_future(graph.acancel(config(), reason="late", timeout=40))
-        assert await requested(saver) == "cancel:cancelled"
+        assert await requested(saver) == "cancel:late"  # by `stopping`: it has seen the run
+        assert await graph.acancel(config(), timeout=0.1) is False
         child.go_on()
         said = await child.says()
         assert (said["error"], said["policy"], said["by"]) == ("run_preempted", "cancel", None)
