@@ -31,12 +31,12 @@ must be the one that any release writes, or a splice made by one does not fit in
 _RUN_MIN: Final = 16
 """From this length on, a list is first tried as a run of one scalar type, or of flat dicts, without
 a loop."""
-# Objects that only orjson would know: never there after the walk, unless the value was
-# changed meanwhile. Then it must refuse, not guess.
 _DICTS: Final[frozenset[type]] = frozenset((dict, Message))
 _LIMITED: Final = frozenset({str, int, float})
 """Scalars of which JSON says most, and not all, exactly."""
 _SCALARS: Final = _LIMITED | {bool, type(None)}
+# Objects that only orjson would know: never there after the walk, unless the value was
+# changed meanwhile. Then it must refuse, not guess.
 OPTIONS: Final = (
     orjson.OPT_PASSTHROUGH_SUBCLASS
     | orjson.OPT_PASSTHROUGH_DATACLASS
@@ -236,7 +236,7 @@ def _is_plain_run(items: list[Any], depth: int) -> bool:
     kinds = set(map(type, items))
     if kinds <= _DICTS:
         return depth + 1 < LEVELS_MAX and _are_flat(items)
-    return len(kinds) == 1 and _are_plain(items, kinds)
+    return len(kinds) == 1 and _are_plain(items, kinds.pop())
 
 
 def _are_flat(dicts: list[dict[Any, Any]]) -> bool:
@@ -248,23 +248,23 @@ def _are_flat(dicts: list[dict[Any, Any]]) -> bool:
     values = list(chain.from_iterable(map(dict.values, dicts)))
     kinds = set(map(type, values))
     if len(kinds) == 1:
-        return _are_plain(values, kinds)
+        return _are_plain(values, kinds.pop())
     return kinds <= _SCALARS and all(
-        _are_plain([value for value in values if type(value) is kind], {kind})
+        _are_plain([value for value in values if type(value) is kind], kind)
         for kind in kinds & _LIMITED
     )
 
 
-def _are_plain(items: list[Any], kinds: set[type]) -> bool:
-    """Whether scalars of the one kind in `kinds` are those that JSON says exactly."""
-    if str in kinds:
+def _are_plain(items: list[Any], kind: type) -> bool:
+    """Whether values of one kind are scalars that JSON says exactly."""
+    if kind is str:
         return _are_sound(items)
-    if float in kinds:
+    if kind is float:
         # Where the sum is finite, no item is NaN: then min and max tell the truth.
         return isfinite(sum(items)) and min(items) > -_FLOAT_MAX and max(items) < _FLOAT_MAX
-    if int in kinds:
+    if kind is int:
         return bool(min(items) >= INT_MIN and max(items) <= INT_MAX)
-    return kinds <= _SCALARS
+    return kind in _SCALARS
 
 
 def _are_sound(texts: list[str]) -> bool:

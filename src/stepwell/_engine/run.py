@@ -196,8 +196,8 @@ class Run:
 
         Raises:
             GraphRecursionError: The supersteps are used up.
-            GraphDrained: The run was asked to stop.
-            Stopped: Somebody else asked for the thread (a root run's).
+            GraphDrained, Stopped: The run was asked to stop; somebody else asked for its thread.
+            Exception: Whatever a node raised.
         """
         self.surrounds = is_heard(self) or (self.watch is not None and self.watch.surrounds)
         publisher, rec, control = self.publisher, self.rec, self.control

@@ -388,7 +388,7 @@ class Thread:
         for row in piece.checkpoints:
             space = self.root if row.ns == 0 else (self.spaces or {})[row.ns]
             if row.created_at is None:  # else it was made elsewhere, and is brought here
-                row = _stamped(row, now)  # noqa: PLW2901
+                row = _stamped(row, now)  # noqa: PLW2901  # the same row
             space.append(row)
             self.bytes += len(row.body) + (len(row.metadata) if row.metadata else 0)
         self.checkpoints += len(piece.checkpoints)
